@@ -1,0 +1,45 @@
+# Wraps CMake; every target installs what is missing, configures, builds and runs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+JOBS ?= $(shell nproc)
+BUILD := build/release
+
+.PHONY: help deps build demo test test-asan test-tsan bench format tidy clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+deps: ## install the Debian packages that are missing
+	@tools/install-deps.sh
+
+build: deps ## build both programs and the tests
+	@cmake --preset release > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
+	@cmake --build --preset release -j $(JOBS)
+
+demo: deps ## the quick start on this machine: load up, scale up, load off, scale down
+	@cmake --preset release -DBUILD_TESTING=OFF -DINFERNO_BENCH=OFF -B build/demo > /dev/null
+	@cmake --build build/demo -j $(JOBS)
+	@build/demo/inferno-testbed demo
+
+test: build ## unit and integration tests
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+test-asan: deps ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake --preset asan > /dev/null && cmake --build --preset asan -j $(JOBS)
+	@ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+
+test-tsan: deps ## the same under ThreadSanitizer
+	@cmake --preset tsan > /dev/null && cmake --build --preset tsan -j $(JOBS)
+	@ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
+
+bench: build ## benchmarks; they check their results
+	@$(BUILD)/bench/inferno_bench
+
+format: ## format all sources with .clang-format
+	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i
+
+tidy: build ## clang-tidy over our sources
+	@git ls-files 'src/*.cpp' 'testbed/*.cpp' | xargs -P $(JOBS) -n 4 clang-tidy -p $(BUILD) --quiet
+
+clean: ## remove the build folder
+	@rm -rf build

@@ -1,0 +1,20 @@
+// inferno: flags and wiring only.
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Inferno: an autoscaler for LLM inference on Kubernetes"};
+  app.set_version_flag("--version", std::string("inferno ") + INFERNO_VERSION);
+  app.require_subcommand(1);
+  inferno::cli::add_solve(app);
+  inferno::cli::add_controller(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    // A wrong flag is wrong input: exit code 2, like every other wrong input. Help and version end with 0; RuntimeError carries its own.
+    return code == 0 || dynamic_cast<const CLI::RuntimeError*>(&e) != nullptr ? code : 2;
+  }
+  return 0;
+}

@@ -1,0 +1,89 @@
+#pragma once
+// A system to optimize, in the words of the SystemData JSON form.
+#include <string>
+#include <vector>
+
+#include "model/queue.hpp"
+
+namespace inferno::model {
+
+struct accelerator {
+  std::string name;
+  std::string type;      ///< capacity is counted by type (the device)
+  int multiplicity = 1;  ///< cards of `type` in one unit
+  cost_per_hour cost;    ///< of one unit
+};
+
+/// A model on an accelerator. acc_count units serve one replica.
+struct model_profile {
+  std::string model;
+  std::string acc;
+  int acc_count = 1;
+  int max_batch = 0;
+  int at_tokens = 0;  ///< output tokens at which max_batch was found; 0 = max_batch holds for every length
+  linear_profile params;
+};
+
+struct class_target {
+  std::string model;
+  slo_targets slo;
+};
+
+struct service_class {
+  std::string name;
+  int priority = 0;  ///< lower is more important
+  std::vector<class_target> targets;
+};
+
+struct server_load {
+  req_rate arrival_rate;
+  double avg_in_tokens = 0;
+  double avg_out_tokens = 0;
+};
+
+/// What a server has: accelerator "" = none.
+struct current_allocation {
+  std::string accelerator;
+  int num_replicas = 0;
+  int max_batch = 0;
+  cost_per_hour cost;
+  double itl_ms = 0;
+  double wait_ms = 0;
+  double ttft_ms = 0;
+  server_load load;
+};
+
+struct server_spec {
+  std::string name;
+  std::string class_name;
+  std::string model;
+  bool keep_accelerator = false;
+  int min_replicas = 1;
+  int max_replicas = 0;  ///< 0 = no limit
+  int max_batch = 0;     ///< override of the profile's; 0 = none
+  current_allocation current;
+};
+
+struct type_capacity {
+  std::string type;
+  int count = 0;
+};
+
+enum class saturation_policy { none, priority_exhaustive, priority_round_robin, round_robin };
+
+struct optimizer_spec {
+  bool unlimited = true;
+  bool delayed_best_effort = false;
+  saturation_policy saturation = saturation_policy::none;
+};
+
+struct system_data {
+  std::vector<accelerator> accelerators;
+  std::vector<model_profile> profiles;
+  std::vector<service_class> classes;
+  std::vector<server_spec> servers;
+  optimizer_spec optimizer;
+  std::vector<type_capacity> capacity;
+};
+
+}  // namespace inferno::model

@@ -1,0 +1,137 @@
+#pragma once
+// Kubernetes API client: typed by resource, untyped in the objects (JSON).
+#include <boost/asio/awaitable.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/error.hpp"
+#include "net/http/client.hpp"
+
+namespace inferno::net::kube {
+
+namespace json = boost::json;
+
+/// A resource kind's place in the API.
+struct resource {
+  std::string group;  ///< "" = core
+  std::string version;
+  std::string plural;
+  std::string kind;
+  bool namespaced = true;
+  bool operator==(const resource&) const = default;
+};
+namespace resources {
+extern const resource pods, nodes, configmaps, events, deployments, replicasets, leases, variantautoscalings, crds, namespaces;
+}
+
+struct object_key {
+  std::string ns;  ///< "" = cluster-scoped
+  std::string name;
+  auto operator<=>(const object_key&) const = default;
+};
+
+struct list_options {
+  std::string ns{};  ///< "" = all namespaces
+  std::string label_selector{};
+  std::string field_selector{};
+  std::size_t limit = 500;
+};
+struct list_page {
+  std::vector<json::object> items;
+  std::string resource_version;
+  std::string next;  ///< continue token, "" at the end
+};
+
+enum class watch_type { added, modified, deleted, bookmark, error };
+struct watch_event {
+  watch_type type = watch_type::error;
+  json::object object;  ///< for `error` the Status object
+};
+
+/// Access to an API server.
+struct connection {
+  std::string url;  ///< http(s)://host:port, no trailing slash needed
+  /// Called for every request, so a rotated token is used at once; "" or empty function = no Authorization header.
+  std::function<std::string()> bearer_token{};
+  tls_options tls{};
+};
+
+enum class patch_type { merge, json_patch, strategic_merge };
+
+/// Every call fails with error_kind::status for an API error; the message is the Status object's. Use from the http_client's executor.
+class client {
+ public:
+  client(std::shared_ptr<http_client> http, connection conn);
+
+  asio::awaitable<result<list_page>> list(const resource& res, list_options options, std::string continue_token = {});
+  asio::awaitable<result<json::object>> get(const resource& res, object_key key, std::string subresource = {});
+  asio::awaitable<result<json::object>> create(const resource& res, std::string ns, json::object object);
+  /// Whole object, with its resourceVersion for optimistic locking: 409 when it is no longer the newest.
+  asio::awaitable<result<json::object>> replace(const resource& res, object_key key, json::object object, std::string subresource = {});
+  asio::awaitable<result<json::object>> patch(const resource& res, object_key key, json::value body, patch_type type = patch_type::merge,
+                                              std::string subresource = {});
+  asio::awaitable<result<void>> remove(const resource& res, object_key key);
+  /// Opens a watch from `resource_version` (bookmarks allowed). Error status 410: list again.
+  asio::awaitable<result<std::unique_ptr<http_stream>>> open_watch(const resource& res, list_options options, std::string resource_version,
+                                                                   std::chrono::seconds server_timeout);
+  asio::any_io_executor executor() const;
+
+ private:
+  std::shared_ptr<http_client> http_;
+  connection conn_;
+};
+
+/// Splits a watch body into events whatever the chunk boundaries. A line longer than `max_line` is error too_large.
+class watch_decoder {
+ public:
+  explicit watch_decoder(std::size_t max_line = 16u << 20);
+  /// Appends bytes and decodes the complete lines. A bad line is error decode; the lines before it are in `out`.
+  result<void> feed(std::string_view bytes, std::vector<watch_event>& out);
+
+ private:
+  std::size_t max_line_;
+  std::string buffer_;
+};
+
+/// What a reflector tells. Calls come on the client's executor, one at a time.
+struct reflector_sink {
+  /// The complete state, at first and after every relist: objects not in it are gone.
+  std::function<void(std::vector<json::object>)> replaced;
+  /// added, modified or deleted
+  std::function<void(watch_event)> changed;
+  /// The connection is lost (error) or whole again (nullopt); said once for each change of state.
+  std::function<void(std::optional<error>)> health;
+};
+struct reflector_config {
+  std::chrono::milliseconds backoff_min{200};
+  std::chrono::milliseconds backoff_max{30000};
+  std::chrono::seconds server_timeout{300};   ///< timeoutSeconds of each watch
+  std::chrono::milliseconds read_timeout{0};  ///< silence after which a watch is reopened; 0 = server_timeout + 10 s
+  std::uint64_t jitter_seed = 0;
+};
+
+/// List, then watch, for ever: resumes from the last resourceVersion, lists again after 410, backs off with jitter and honours Retry-After.
+class reflector {
+ public:
+  reflector(std::shared_ptr<client> api, resource res, list_options options, reflector_sink sink, reflector_config config = {});
+  ~reflector();  ///< stop()
+  /// Starts on the client's executor. Thread-safe.
+  void start();
+  /// No call into the sink is begun after stop() has been carried out on the executor. Thread-safe, idempotent.
+  void stop();
+
+ private:
+  struct impl;
+  std::shared_ptr<impl> impl_;
+};
+
+/// ISO 8601 of Kubernetes: "2026-01-02T03:04:05Z", and with microseconds for MicroTime.
+std::string format_time(std::chrono::system_clock::time_point t);
+std::string format_micro_time(std::chrono::system_clock::time_point t);
+
+}  // namespace inferno::net::kube
