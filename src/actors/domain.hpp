@@ -1,0 +1,129 @@
+#pragma once
+// What the controller knows of the cluster: Kubernetes objects reduced to the fields decisions need.
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/system.hpp"
+#include "net/kube/client.hpp"
+
+namespace inferno::actors {
+
+using variant_key = net::kube::object_key;
+
+/// A VariantAutoscaling. `problem` names the field and the value of the first thing wrong with its spec; "" = valid.
+struct variant_object {
+  variant_key key;
+  std::string uid;
+  long generation = 0;
+  std::string model_id;
+  std::string class_name;         ///< sloClassRef.name
+  std::string class_key;          ///< sloClassRef.key
+  std::string accelerator_label;  ///< label inference.optimization/acceleratorName
+  std::vector<model::model_profile> profiles;
+  std::optional<int> min_replicas;
+  std::optional<int> max_replicas;
+  bool keep_accelerator = true;
+  std::string target_kind = "Deployment";
+  std::string target_name;  ///< scaleTargetRef.name, else the object's own name
+  std::string owner_uid;    ///< uid of the Deployment among its owner references, "" = none
+  std::string problem;
+};
+
+struct deployment_object {
+  variant_key key;
+  std::string uid;
+  int replicas = 1;                             ///< spec.replicas
+  int ready_replicas = 0;                       ///< status.readyReplicas
+  std::map<std::string, std::string> selector;  ///< spec.selector.matchLabels
+};
+
+struct pod_object {
+  variant_key key;
+  std::map<std::string, std::string> labels;
+  std::string ip;
+  int port = 8000;  ///< containerPort named "http" or the first one
+  bool ready = false;
+  bool terminal = false;  ///< Succeeded or Failed: holds no GPU
+  std::string node;
+  int gpus = 0;  ///< requested cards, over all containers
+};
+
+struct gpu_inventory {
+  std::string product;
+  int memory_mib = 0;
+  int count = 0;  ///< allocatable cards
+};
+struct node_object {
+  std::string name;
+  std::vector<gpu_inventory> gpus;
+};
+
+/// One of the controller's ConfigMaps, as it is.
+struct config_object {
+  variant_key key;
+  std::string resource_version;
+  std::map<std::string, std::string> data;
+};
+
+using kube_object = std::variant<variant_object, deployment_object, pod_object, node_object, config_object>;
+
+/// How the controller runs; from the variantautoscaling ConfigMap.
+struct runtime_settings {
+  std::chrono::milliseconds opt_interval{60000};
+  std::chrono::milliseconds scale_down_stabilization{60000};
+  std::chrono::milliseconds rate_window{60000};
+  std::string prometheus_url;
+  bool trigger = false;  ///< GLOBAL_OPT_TRIGGER
+  model::saturation_policy saturation = model::saturation_policy::priority_exhaustive;
+  bool operator==(const runtime_settings&) const = default;
+};
+
+/// What all variants share. Replaced as a whole when a ConfigMap changes.
+struct catalog {
+  std::map<std::string, model::accelerator> accelerators;
+  struct named_class {
+    std::string entry;  ///< key in service-classes-config
+    model::service_class spec;
+  };
+  std::vector<named_class> classes;  ///< by entry
+  /// sloClassRef to class: by entry, by class name, then (key is the model) the most important class with the model. nullptr = unknown.
+  const model::service_class* find_class(const variant_object&) const;
+};
+
+/// Everything an analyzer needs about its variant, pushed when any part changes.
+struct variant_inputs {
+  std::shared_ptr<const variant_object> object;
+  std::shared_ptr<const deployment_object> target;  ///< nullptr = not found
+  std::shared_ptr<const catalog> shared;            ///< nullptr until the ConfigMaps are known
+  runtime_settings settings;
+};
+
+/// GPUs there are, by device, less what pods outside our variants hold.
+struct capacity_view {
+  std::map<std::string, int> by_device;  ///< negative never
+  bool known = false;                    ///< false: no node reports GPUs, so capacity does not limit
+};
+
+/// What one variant's own pods said over a span of time.
+struct load_sample {
+  double time_s = 0;  ///< of the controller's steady clock
+  double span_s = 0;  ///< 0: a baseline, no rates yet
+  double arrivals = 0;
+  double completions = 0;
+  double in_tokens = 0;   ///< sum over the completions
+  double out_tokens = 0;  ///< sum over the completions
+  double itl_sum_s = 0, itl_count = 0;
+  double ttft_sum_s = 0, ttft_count = 0;
+  double wait_sum_s = 0, wait_count = 0;
+  double running = 0;
+  double waiting = 0;
+  int pods = 0;            ///< ready pods of the variant
+  int pods_reporting = 0;  ///< those with a valid sample
+  std::string problem;     ///< why not all report
+};
+
+}  // namespace inferno::actors

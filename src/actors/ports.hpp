@@ -1,0 +1,69 @@
+#pragma once
+// What the actors need from outside, as interfaces: the real ones talk over the network, the tests' are fakes.
+// Calls never block; completions come on a thread of the port's own, so actors pass completions that only anon_send.
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/domain.hpp"
+#include "net/kube/client.hpp"
+
+namespace inferno::actors {
+
+namespace json = boost::json;
+namespace kube = net::kube;
+
+class kube_api {
+ public:
+  virtual ~kube_api() = default;
+  using object_done = std::function<void(net::result<json::object>)>;
+
+  /// A running watch; ends when destroyed.
+  class subscription {
+   public:
+    virtual ~subscription() = default;
+  };
+  virtual std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options, kube::reflector_sink sink) = 0;
+  virtual void get(const kube::resource& res, kube::object_key key, object_done done) = 0;
+  virtual void create(const kube::resource& res, std::string ns, json::object object, object_done done) = 0;
+  virtual void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) = 0;
+  virtual void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource, object_done done) = 0;
+};
+
+/// A ready pod of a variant, to be asked for metrics.
+struct scrape_target {
+  kube::object_key pod;
+  std::string model;
+  std::string ip;
+  int port = 0;
+};
+
+/// Over which time a pod's figures were gathered, and what they are.
+struct pod_sample {
+  kube::object_key pod;
+  load_sample load;     ///< pods and pods_reporting unused
+  std::string problem;  ///< not empty: the sample is unusable
+};
+struct collected_metrics {
+  std::vector<pod_sample> pods;
+  std::string problem;  ///< the source as a whole failed
+};
+
+/// Prometheus, or the pods themselves.
+class metrics_source {
+ public:
+  virtual ~metrics_source() = default;
+  virtual std::string_view name() const = 0;
+  /// Asks for all targets at once; pods not among the targets may be in the answer. `now_s` is the steady clock's time.
+  virtual void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
+                       std::function<void(std::shared_ptr<const collected_metrics>)> done) = 0;
+  /// PROMETHEUS_BASE_URL or the rate window changed. A source that has no use for them ignores the call.
+  virtual void configure(const runtime_settings& settings) = 0;
+};
+
+/// Wall-clock time, for what people read: status, events, conditions.
+using wall_clock = std::function<std::chrono::system_clock::time_point()>;
+
+}  // namespace inferno::actors
