@@ -1,0 +1,280 @@
+#include "actors/decode.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <boost/json/serialize.hpp>
+#include <charconv>
+#include <cmath>
+
+namespace inferno::actors {
+namespace {
+
+namespace json = boost::json;
+
+const json::value* find(const json::object& object, std::initializer_list<std::string_view> path) {
+  const json::object* at = &object;
+  const json::value* found = nullptr;
+  for (const auto& name : path) {
+    if (!at) return nullptr;
+    found = at->if_contains(name);
+    if (!found) return nullptr;
+    at = found->if_object();
+  }
+  return found;
+}
+
+std::string text(const json::object& object, std::initializer_list<std::string_view> path) {
+  const auto* v = find(object, path);
+  return v && v->is_string() ? std::string(v->get_string()) : std::string();
+}
+
+int integer(const json::object& object, std::initializer_list<std::string_view> path, int fallback) {
+  const auto* v = find(object, path);
+  if (!v) return fallback;
+  std::error_code ec;
+  const auto n = v->to_number<int>(ec);
+  return ec ? fallback : n;
+}
+
+std::map<std::string, std::string> string_map(const json::value* v) {
+  std::map<std::string, std::string> out;
+  if (v && v->is_object())
+    for (const auto& [name, value] : v->get_object())
+      if (value.is_string()) out.emplace(name, value.get_string());
+  return out;
+}
+
+/// A count as Kubernetes writes quantities of extended resources: 2, "2" or "2k" is never used for GPUs.
+int quantity(const json::value& v) {
+  if (v.is_string()) {
+    const auto& s = v.get_string();
+    int n = 0;
+    const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), n);
+    return ec == std::errc() && end == s.data() + s.size() && n > 0 ? n : 0;
+  }
+  std::error_code ec;
+  const auto n = v.to_number<int>(ec);
+  return !ec && n > 0 ? n : 0;
+}
+
+constexpr std::array vendors{"nvidia.com", "amd.com", "intel.com"};
+
+std::string shown(const json::value& v) { return json::serialize(v); }
+
+/// A number as string or number, finite and >= 0.
+std::optional<double> number(const json::value& v) {
+  double x = 0;
+  if (v.is_string()) {
+    const auto& s = v.get_string();
+    const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
+    if (ec != std::errc() || end != s.data() + s.size()) return std::nullopt;
+  } else {
+    std::error_code ec;
+    x = v.to_number<double>(ec);
+    if (ec) return std::nullopt;
+  }
+  return std::isfinite(x) && x >= 0 ? std::optional(x) : std::nullopt;
+}
+
+/// Reads one entry of spec.modelProfile.accelerators; returns what is wrong with it.
+class profile_reader {
+ public:
+  profile_reader(const json::object& entry, std::string path) : entry_(entry), path_(std::move(path)) {}
+
+  std::string read(model::model_profile& out) {
+    out.acc = text(entry_, {"acc"});
+    if (out.acc.empty()) return fmt::format("{}.acc: must not be empty", path_);
+    out.acc_count = count({"accCount"}, 1, 1);
+    out.max_batch = count({"maxBatchSize"}, 0, 1);
+    out.at_tokens = count({"atTokens"}, 0, 0);
+    const bool newer = entry_.contains("perfParms");
+    if (newer) {
+      out.params.alpha_ms = parameter({"perfParms", "decodeParms", "alpha"}, true);
+      out.params.beta_ms = parameter({"perfParms", "decodeParms", "beta"}, true);
+      out.params.has_prefill = find(entry_, {"perfParms", "prefillParms"}) != nullptr;
+      if (out.params.has_prefill) {
+        out.params.gamma_ms = parameter({"perfParms", "prefillParms", "gamma"}, true);
+        out.params.delta_ms = parameter({"perfParms", "prefillParms", "delta"}, true);
+      }
+    } else {
+      out.params.alpha_ms = parameter({"alpha"}, true);
+      out.params.beta_ms = parameter({"beta"}, true);
+    }
+    if (problem_.empty() && out.params.alpha_ms + out.params.beta_ms <= 0) problem_ = fmt::format("{}: alpha and beta are both 0", path_);
+    return problem_;
+  }
+
+ private:
+  std::string name(std::initializer_list<std::string_view> path) const {
+    std::string full = path_;
+    for (const auto& p : path) full += fmt::format(".{}", p);
+    return full;
+  }
+  double parameter(std::initializer_list<std::string_view> path, bool required) {
+    const auto* v = find(entry_, path);
+    if (!v) {
+      if (required && problem_.empty()) problem_ = fmt::format("{}: required", name(path));
+      return 0;
+    }
+    const auto n = number(*v);
+    if (!n && problem_.empty()) problem_ = fmt::format("{}: expected a number >= 0, got {}", name(path), shown(*v));
+    return n.value_or(0);
+  }
+  int count(std::initializer_list<std::string_view> path, int fallback, int least) {
+    const auto* v = find(entry_, path);
+    if (!v) return fallback;
+    const auto n = number(*v);
+    if (!n || *n < least || *n > 1e6 || *n != std::floor(*n)) {
+      if (problem_.empty()) problem_ = fmt::format("{}: expected a whole number from {} to 1000000, got {}", name(path), least, shown(*v));
+      return fallback;
+    }
+    return static_cast<int>(*n);
+  }
+
+  const json::object& entry_;
+  std::string path_;
+  std::string problem_;
+};
+
+void read_replicas(const json::object& spec, std::string_view field, std::optional<int>& out, std::string& problem) {
+  const auto* v = spec.if_contains(field);
+  if (!v || v->is_null()) return;
+  const auto n = number(*v);
+  if (n && *n <= 1e6 && *n == std::floor(*n)) {
+    out = static_cast<int>(*n);
+  } else if (problem.empty()) {
+    problem = fmt::format("spec.{}: expected a whole number >= 0, got {}", field, shown(*v));
+  }
+}
+
+void read_profiles(const json::object& object, variant_object& out) {
+  const auto* list = find(object, {"spec", "modelProfile", "accelerators"});
+  if (!list || !list->is_array() || list->get_array().empty()) {
+    if (out.problem.empty()) out.problem = "spec.modelProfile.accelerators: must have at least one entry";
+    return;
+  }
+  std::size_t i = 0;
+  for (const auto& entry : list->get_array()) {
+    const auto path = fmt::format("spec.modelProfile.accelerators[{}]", i++);
+    model::model_profile profile;
+    profile.model = out.model_id;
+    std::string problem = entry.is_object() ? profile_reader(entry.get_object(), path).read(profile) : path + ": expected an object";
+    // A bad entry is said by name; the good ones are used.
+    if (problem.empty()) {
+      out.profiles.push_back(std::move(profile));
+    } else if (out.problem.empty()) {
+      out.problem = std::move(problem);
+    }
+  }
+}
+
+}  // namespace
+
+variant_key key_of(const json::object& object) { return {text(object, {"metadata", "namespace"}), text(object, {"metadata", "name"})}; }
+
+variant_object decode_variant(const json::object& object) {
+  variant_object out;
+  out.key = key_of(object);
+  out.uid = text(object, {"metadata", "uid"});
+  out.generation = integer(object, {"metadata", "generation"}, 0);
+  out.accelerator_label = text(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
+  if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
+    for (const auto& o : owners->get_array())
+      if (o.is_object() && text(o.get_object(), {"kind"}) == "Deployment") out.owner_uid = text(o.get_object(), {"uid"});
+  out.model_id = text(object, {"spec", "modelID"});
+  out.class_name = text(object, {"spec", "sloClassRef", "name"});
+  out.class_key = text(object, {"spec", "sloClassRef", "key"});
+  if (out.model_id.empty()) out.problem = "spec.modelID: must not be empty";
+  if (out.problem.empty() && out.class_name.empty() && out.class_key.empty()) out.problem = "spec.sloClassRef: needs name or key";
+  read_profiles(object, out);
+  const auto* spec = find(object, {"spec"});
+  if (spec && spec->is_object()) {
+    read_replicas(spec->get_object(), "minReplicas", out.min_replicas, out.problem);
+    read_replicas(spec->get_object(), "maxReplicas", out.max_replicas, out.problem);
+    if (const auto* keep = spec->get_object().if_contains("keepAccelerator"); keep && keep->is_bool()) out.keep_accelerator = keep->get_bool();
+  }
+  if (out.problem.empty() && out.min_replicas && out.max_replicas && *out.max_replicas < *out.min_replicas)
+    out.problem = fmt::format("spec.maxReplicas: must not be less than minReplicas {}, got {}", *out.min_replicas, *out.max_replicas);
+  const auto kind = text(object, {"spec", "scaleTargetRef", "kind"});
+  if (!kind.empty()) out.target_kind = kind;
+  out.target_name = text(object, {"spec", "scaleTargetRef", "name"});
+  if (out.target_name.empty()) out.target_name = out.key.name;
+  if (out.problem.empty() && out.target_kind != "Deployment")
+    out.problem = fmt::format("spec.scaleTargetRef.kind: expected \"Deployment\", got \"{}\"", out.target_kind);
+  return out;
+}
+
+deployment_object decode_deployment(const json::object& object) {
+  deployment_object out;
+  out.key = key_of(object);
+  out.uid = text(object, {"metadata", "uid"});
+  out.replicas = integer(object, {"spec", "replicas"}, 1);
+  out.ready_replicas = integer(object, {"status", "readyReplicas"}, 0);
+  out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
+  return out;
+}
+
+pod_object decode_pod(const json::object& object) {
+  pod_object out;
+  out.key = key_of(object);
+  out.labels = string_map(find(object, {"metadata", "labels"}));
+  out.ip = text(object, {"status", "podIP"});
+  out.node = text(object, {"spec", "nodeName"});
+  const auto phase = text(object, {"status", "phase"});
+  out.terminal = phase == "Succeeded" || phase == "Failed";
+  const bool deleting = find(object, {"metadata", "deletionTimestamp"}) != nullptr;
+  if (const auto* conditions = find(object, {"status", "conditions"}); conditions && conditions->is_array())
+    for (const auto& c : conditions->get_array())
+      if (c.is_object() && text(c.get_object(), {"type"}) == "Ready")
+        out.ready = !deleting && text(c.get_object(), {"status"}) == "True";
+  bool port_named = false;
+  bool port_found = false;
+  if (const auto* containers = find(object, {"spec", "containers"}); containers && containers->is_array()) {
+    for (const auto& c : containers->get_array()) {
+      if (!c.is_object()) continue;
+      if (const auto* ports = find(c.get_object(), {"ports"}); ports && ports->is_array())
+        for (const auto& p : ports->get_array()) {
+          if (!p.is_object()) continue;
+          const bool named = text(p.get_object(), {"name"}) == "http";
+          if ((named && !port_named) || !port_found) out.port = integer(p.get_object(), {"containerPort"}, out.port);
+          port_named = port_named || named;
+          port_found = true;
+        }
+      for (const auto* kind : {"limits", "requests"}) {
+        int cards = 0;
+        for (const auto* vendor : vendors)
+          if (const auto* v = find(c.get_object(), {"resources", kind, fmt::format("{}/gpu", vendor)})) cards += quantity(*v);
+        // Extended resources have equal requests and limits; one of them may be left out.
+        if (cards > 0) {
+          out.gpus += cards;
+          break;
+        }
+      }
+    }
+  }
+  return out;
+}
+
+node_object decode_node(const json::object& object) {
+  node_object out;
+  out.name = text(object, {"metadata", "name"});
+  if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool() && cordoned->get_bool()) return out;
+  for (const std::string vendor : vendors) {
+    const auto product = text(object, {"metadata", "labels", vendor + "/gpu.product"});
+    const auto* cards = find(object, {"status", "allocatable", vendor + "/gpu"});
+    if (product.empty() || !cards) continue;
+    gpu_inventory entry;
+    entry.product = product;
+    entry.count = quantity(*cards);
+    if (const auto* memory = find(object, {"metadata", "labels", vendor + "/gpu.memory"})) entry.memory_mib = quantity(*memory);
+    out.gpus.push_back(std::move(entry));
+  }
+  return out;
+}
+
+config_object decode_config(const json::object& object) {
+  return {key_of(object), text(object, {"metadata", "resourceVersion"}), string_map(find(object, {"data"}))};
+}
+
+}  // namespace inferno::actors

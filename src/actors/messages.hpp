@@ -1,0 +1,237 @@
+#pragma once
+// Every message between actors, and the typed interface of each actor. Messages stay in process: large parts travel as shared_ptr<const T>.
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/typed_actor.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/domain.hpp"
+#include "actors/ports.hpp"
+#include "model/solver.hpp"
+
+namespace inferno::actors {
+
+// ---- watchers -> fleet ------------------------------------------------------------------------------------------------------
+
+enum class watch_kind { variants, deployments, pods, nodes, configs };
+std::string_view to_string(watch_kind kind);
+
+/// The complete state of a kind: what is not in it is gone.
+struct objects_replaced {
+  watch_kind kind{};
+  std::shared_ptr<const std::vector<kube_object>> objects;
+};
+/// One object is new or different.
+struct object_upserted {
+  watch_kind kind{};
+  std::shared_ptr<const kube_object> object;
+};
+struct object_removed {
+  watch_kind kind{};
+  kube::object_key key;
+};
+/// A watch is broken (`problem` says how) or whole again ("").
+struct watch_health {
+  watch_kind kind{};
+  std::string problem;
+};
+
+// ---- fleet -> analyzer, metrics watcher, optimizer ---------------------------------------------------------------------------
+
+struct analyzer_update {
+  std::shared_ptr<const variant_inputs> inputs;
+};
+
+/// An analyzer's or actuator's mailbox without its type, for tables of destinations: only `load_arrived` goes there.
+struct load_arrived {
+  load_sample sample;
+};
+struct metrics_lost {
+  std::string reason;   ///< CamelCase, for the condition
+  std::string problem;  ///< for people
+};
+
+// ---- analyzer -> optimizer -----------------------------------------------------------------------------------------------------
+
+/// A condition of the VariantAutoscaling's status.
+struct condition {
+  std::string type;
+  bool status = false;
+  std::string reason;
+  std::string message;
+  bool operator==(const condition&) const = default;
+};
+
+/// The capacity curve of a variant at its demand: what every accelerator could do for it, and what it has now.
+struct capacity_curve {
+  variant_key key;
+  std::uint64_t version = 0;
+  std::string class_name;
+  std::string model;
+  int priority = 0;
+  int min_replicas = 1;
+  model::slo_targets slo;
+  model::current_allocation current;
+  std::vector<model::solver_candidate> candidates;  ///< `type` is left to the optimizer; devices are in `device_of`
+  std::vector<std::string> device_of;               ///< device of candidates[i]
+  std::string current_device;                       ///< device and cards per replica of the present allocation
+  int current_units = 1;
+  model::load_estimate measured;  ///< what the servers report
+  bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
+  std::string hold_reason;        ///< CamelCase
+  std::string hold_message;
+  condition metrics;
+  condition target;
+  std::string owner_uid_needed;  ///< uid of the Deployment that should own the VariantAutoscaling and does not; "" = nothing to do
+  variant_key target_key;
+  bool actuate = false;  ///< the target exists
+  bool urgent = false;
+};
+struct curve_changed {
+  std::shared_ptr<const capacity_curve> curve;
+};
+
+// ---- optimizer -> actuator, board ---------------------------------------------------------------------------------------------
+
+/// What the optimizer decided for one variant.
+struct decision {
+  std::shared_ptr<const capacity_curve> curve;
+  model::allocation desired;  ///< prediction included; on hold: the present allocation
+  bool hold = false;
+  std::string reason;  ///< CamelCase: Optimized, CapacityLimited, Infeasible, MetricsUnavailable, ...
+  std::string message;
+  std::uint64_t cycle = 0;
+};
+struct decision_made {
+  std::shared_ptr<const decision> what;
+};
+
+/// The plan of a cycle: what metrics, API and log tell. Immutable.
+struct plan_snapshot {
+  std::uint64_t cycle = 0;
+  std::string trigger;  ///< "interval", or what was urgent
+  std::map<variant_key, std::shared_ptr<const decision>> decisions;
+  std::vector<model::type_usage> by_type;
+  model::cost_per_hour total_cost;
+  double solve_seconds = 0;
+};
+struct plan_made {
+  std::shared_ptr<const plan_snapshot> plan;
+};
+
+/// An actuator changed the replicas of a target.
+struct scaling_done {
+  variant_key key;
+  int from = 0;
+  int to = 0;
+  std::string reason;
+};
+/// Something went wrong that the counters should show.
+struct error_noted {
+  std::string component;
+  std::string reason;
+};
+
+struct capacity_changed {
+  std::shared_ptr<const capacity_view> capacity;
+};
+struct settings_changed {
+  runtime_settings settings;
+};
+/// Solve at once; `cause` is for the log.
+struct run_now {
+  std::string cause;
+};
+/// Every watch has delivered its first complete state.
+struct inventory_synced {};
+struct variant_gone {
+  variant_key key;
+};
+/// The analyzer died; its last curve stays, marked stale, until a new one reports.
+struct curve_stale {
+  variant_key key;
+};
+/// The lease is ours (true) or lost.
+struct leadership {
+  bool leading = false;
+};
+struct stop_request {};
+struct tick {
+  int what = 0;
+};
+
+// ---- completions of ports -----------------------------------------------------------------------------------------------------
+
+struct collected {
+  std::shared_ptr<const collected_metrics> metrics;
+};
+struct api_result {
+  int step = 0;
+  std::uint64_t epoch = 0;
+  std::shared_ptr<const net::result<json::object>> result;
+};
+
+// ---- interfaces ---------------------------------------------------------------------------------------------------------------
+
+using analyzer_actor = caf::typed_actor<caf::reacts_to<analyzer_update>, caf::reacts_to<load_arrived>, caf::reacts_to<metrics_lost>>;
+using actuator_actor = caf::typed_actor<caf::reacts_to<decision_made>, caf::reacts_to<api_result>, caf::reacts_to<leadership>,
+                                        caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
+
+/// Analyzer and actuator of a new variant.
+struct variant_added {
+  variant_key key;
+  analyzer_actor analyzer;
+  actuator_actor actuator;
+};
+/// The ready pods of a variant.
+struct pods_changed {
+  variant_key key;
+  analyzer_actor analyzer;
+  std::vector<scrape_target> pods;
+};
+
+using optimizer_actor =
+    caf::typed_actor<caf::reacts_to<variant_added>, caf::reacts_to<variant_gone>, caf::reacts_to<curve_changed>, caf::reacts_to<curve_stale>,
+                     caf::reacts_to<capacity_changed>, caf::reacts_to<settings_changed>, caf::reacts_to<run_now>,
+                     caf::reacts_to<inventory_synced>, caf::reacts_to<leadership>, caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
+using metrics_watcher_actor = caf::typed_actor<caf::reacts_to<pods_changed>, caf::reacts_to<variant_gone>, caf::reacts_to<settings_changed>,
+                                               caf::reacts_to<collected>, caf::reacts_to<tick>>;
+using board_actor = caf::typed_actor<caf::reacts_to<plan_made>, caf::reacts_to<scaling_done>, caf::reacts_to<error_noted>,
+                                     caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>, caf::reacts_to<leadership>>;
+using fleet_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
+                                     caf::reacts_to<watch_health>, caf::reacts_to<api_result>, caf::reacts_to<tick>>;
+/// Events of the subscription, decoded off the actor's thread, then forwarded to the fleet.
+using kube_watcher_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
+                                            caf::reacts_to<watch_health>>;
+using leader_actor = caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
+using supervisor_actor = caf::typed_actor<caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
+
+}  // namespace inferno::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::objects_replaced)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::object_upserted)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::object_removed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::watch_health)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::analyzer_update)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::load_arrived)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::metrics_lost)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::curve_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::decision_made)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::plan_made)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::scaling_done)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::error_noted)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::capacity_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::settings_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::run_now)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::inventory_synced)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::variant_gone)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::curve_stale)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::leadership)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::stop_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::tick)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::collected)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::api_result)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::variant_added)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::pods_changed)
