@@ -1,0 +1,259 @@
+#include "actors/actuator.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace inferno::actors {
+namespace {
+
+std::string decimal(double x) { return fmt::format("{:.2f}", x); }
+
+bool not_found(const net::error& e) { return e.kind == net::error_kind::status && e.status == 404; }
+
+/// Errors no repetition mends: the API understood and refused.
+bool final_error(const net::error& e) {
+  return e.kind == net::error_kind::status && e.status >= 400 && e.status < 500 && e.status != 409 && e.status != 429 && e.status != 408;
+}
+
+/// The desired accelerator is another than the one in use: replicas of the present target would not be what was decided.
+bool changes_accelerator(const decision& d) {
+  return d.desired.num_replicas > 0 && !d.curve->current.accelerator.empty() && d.desired.accelerator != d.curve->current.accelerator;
+}
+
+}  // namespace
+
+json::object make_status(const decision& d) {
+  const auto& c = *d.curve;
+  json::object load{{"arrivalRate", decimal(c.measured.arrival_rate.per_min())},
+                    {"avgInputTokens", decimal(c.measured.shape.in_tokens)},
+                    {"avgOutputTokens", decimal(c.measured.shape.out_tokens)},
+                    {"avgLength", decimal(c.measured.shape.out_tokens)}};
+  json::object current{{"accelerator", c.current.accelerator}, {"numReplicas", c.current.num_replicas},
+                       {"maxBatch", c.current.max_batch},      {"variantCost", decimal(c.current.cost.cents)},
+                       {"itlAverage", decimal(c.current.itl_ms)}, {"waitAverage", decimal(c.current.wait_ms)},
+                       {"ttftAverage", decimal(c.current.ttft_ms)}, {"load", std::move(load)}};
+  json::object desired{
+      {"accelerator", d.desired.accelerator}, {"numReplicas", d.desired.num_replicas}, {"maxBatch", d.desired.max_batch}};
+  return {{"currentAlloc", std::move(current)}, {"desiredOptimizedAlloc", std::move(desired)}};
+}
+
+kube_api::object_done actuator_state::completion() {
+  in_flight = true;
+  auto handle = actuator_actor{self};
+  return [handle, at = epoch, what = static_cast<int>(step)](net::result<json::object> r) {
+    caf::anon_send(handle, api_result{what, at, std::make_shared<const net::result<json::object>>(std::move(r))});
+  };
+}
+
+void actuator_state::begin() {
+  current = std::exchange(next, nullptr);
+  step = actuation_step::scale;
+  scaled_from = -1;
+  proceed();
+}
+
+/// Issues the first step that has something to do.
+void actuator_state::proceed() {
+  if (!leading || stopping) return;
+  while (step != actuation_step::done && !issue()) step = static_cast<actuation_step>(static_cast<int>(step) + 1);
+  if (step != actuation_step::done) return;
+  current = nullptr;
+  backoff = std::chrono::milliseconds(0);
+  if (next) begin();
+}
+
+bool actuator_state::issue() {
+  switch (step) {
+    case actuation_step::scale:
+      return start_scale();
+    case actuation_step::event:
+      return start_event();
+    case actuation_step::owner:
+      return start_owner();
+    case actuation_step::status:
+      return start_status();
+    case actuation_step::done:
+      break;
+  }
+  return false;
+}
+
+bool actuator_state::start_scale() {
+  const auto& d = *current;
+  applied = true;
+  apply_problem.clear();
+  if (d.hold || !d.curve->actuate) {
+    applied = !d.hold;
+    return false;
+  }
+  if (changes_accelerator(d)) {
+    applied = false;
+    apply_problem = fmt::format("change of accelerator from {} to {} is not carried out on a running target", d.curve->current.accelerator,
+                                d.desired.accelerator);
+    return false;
+  }
+  if (d.desired.num_replicas == d.curve->current.num_replicas) return false;
+  scaled_from = d.curve->current.num_replicas;
+  attempt_time = kube::format_time(config.now());
+  config.api->merge_patch(kube::resources::deployments, d.curve->target_key,
+                          json::object{{"spec", json::object{{"replicas", d.desired.num_replicas}}}}, "scale", completion());
+  return true;
+}
+
+bool actuator_state::start_event() {
+  if (scaled_from < 0) return false;
+  const auto& d = *current;
+  const auto now = config.now();
+  const auto stamp = std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
+  const bool up = d.desired.num_replicas > scaled_from;
+  json::object event{
+      {"apiVersion", "v1"},
+      {"kind", "Event"},
+      {"metadata", json::object{{"name", fmt::format("{}.{:x}", config.key.name, stamp)}, {"namespace", config.key.ns}}},
+      {"involvedObject", json::object{{"apiVersion", "llmd.ai/v1alpha1"},
+                                      {"kind", "VariantAutoscaling"},
+                                      {"name", config.key.name},
+                                      {"namespace", config.key.ns}}},
+      {"reason", up ? "ScaledUp" : "ScaledDown"},
+      {"message", fmt::format("Scaled Deployment {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.name, scaled_from,
+                              d.desired.num_replicas, d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)},
+      {"type", "Normal"},
+      {"count", 1},
+      {"firstTimestamp", kube::format_time(now)},
+      {"lastTimestamp", kube::format_time(now)},
+      {"source", json::object{{"component", "inferno"}}},
+      {"reportingComponent", "inferno"}};
+  config.api->create(kube::resources::events, config.key.ns, std::move(event), completion());
+  return true;
+}
+
+bool actuator_state::start_owner() {
+  const auto& uid = current->curve->owner_uid_needed;
+  if (uid.empty() || !current->curve->actuate) return false;
+  json::object owner{{"apiVersion", "apps/v1"},          {"kind", "Deployment"},          {"name", current->curve->target_key.name},
+                     {"uid", uid},                       {"controller", true},            {"blockOwnerDeletion", false}};
+  config.api->merge_patch(kube::resources::variantautoscalings, config.key,
+                          json::object{{"metadata", json::object{{"ownerReferences", json::array{std::move(owner)}}}}}, "", completion());
+  return true;
+}
+
+bool actuator_state::start_status() {
+  const auto& d = *current;
+  auto status = make_status(d);
+  const auto now = kube::format_time(config.now());
+  const bool ready = !d.hold && d.reason == "Optimized" && apply_problem.empty();
+  auto message = d.message.empty() ? fmt::format("{} x {} predicted ITL {:.2f} ms, TTFT {:.2f} ms", d.desired.num_replicas, d.desired.accelerator,
+                                                 d.desired.itl_ms, d.desired.ttft_ms)
+                                   : d.message;
+  if (!apply_problem.empty()) message = apply_problem;
+  std::vector<condition> conditions{d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, d.curve->target};
+  json::array list;
+  std::string shape;
+  for (const auto& c : conditions) {
+    if (c.type.empty()) continue;
+    auto& since = condition_since[c.type];
+    if (since.second.empty() || since.first != c.status) since = {c.status, now};
+    list.push_back(json::object{{"type", c.type},
+                                {"status", c.status ? "True" : "False"},
+                                {"reason", c.reason.empty() ? "Unknown" : c.reason},
+                                {"message", c.message},
+                                {"lastTransitionTime", since.second}});
+  }
+  status["conditions"] = std::move(list);
+  json::object actuation{{"applied", applied}};
+  if (!attempt_time.empty()) actuation["lastAttemptTime"] = attempt_time;
+  if (!success_time.empty()) actuation["lastSuccessTime"] = success_time;
+  status["actuation"] = std::move(actuation);
+  shape = json::serialize(status);
+  if (shape == status_written) return false;
+  status_written = std::move(shape);
+  status["desiredOptimizedAlloc"].as_object()["lastRunTime"] = now;
+  config.api->merge_patch(kube::resources::variantautoscalings, config.key, json::object{{"status", std::move(status)}}, "status", completion());
+  return true;
+}
+
+void actuator_state::finished(const net::result<json::object>& result) {
+  if (!result) return failed(result.error());
+  backoff = std::chrono::milliseconds(0);
+  const auto& d = *current;
+  if (step == actuation_step::scale) {
+    success_time = kube::format_time(config.now());
+    config.logger.info("Patched Deployment", {{"name", d.curve->target_key.name},
+                                              {"namespace", d.curve->target_key.ns},
+                                              {"from", scaled_from},
+                                              {"num-replicas", d.desired.num_replicas}});
+    self->send(config.board, scaling_done{config.key, scaled_from, d.desired.num_replicas, d.reason});
+  }
+  if (step == actuation_step::status)
+    config.logger.debug("Updated status", {{"variant", config.key.name}, {"namespace", config.key.ns}, {"desired", d.desired.num_replicas}});
+  // A newer decision makes the rest of this one moot, except the event of a scaling that happened.
+  if (next && step != actuation_step::scale) return begin();
+  step = static_cast<actuation_step>(static_cast<int>(step) + 1);
+  proceed();
+}
+
+void actuator_state::failed(const net::error& error) {
+  static constexpr std::string_view names[] = {"scale", "event", "owner", "status", "done"};
+  const auto what = names[static_cast<std::size_t>(step)];
+  config.logger.warn("API call failed",
+                     {{"variant", config.key.name}, {"namespace", config.key.ns}, {"call", what}, {"error", error.message}, {"status", error.status}});
+  self->send(config.board, error_noted{"actuator", std::string(what)});
+  if (step == actuation_step::status) status_written.clear();
+  if (step == actuation_step::scale) {
+    applied = false;
+    apply_problem = error.message;
+    scaled_from = -1;
+  }
+  // Events are told once or not at all; what is refused for good, or gone, is not asked for again by this decision.
+  if (step == actuation_step::event || final_error(error) || not_found(error)) {
+    step = static_cast<actuation_step>(static_cast<int>(step) + 1);
+    return proceed();
+  }
+  backoff = std::clamp(backoff * 2, config.retry_min, config.retry_max);
+  if (error.retry_after) backoff = std::max(backoff, *error.retry_after);
+  self->delayed_send(self, backoff, tick{static_cast<int>(epoch % (1 << 30))});
+}
+
+actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator_state> self, actuator_config config) {
+  self->state.self = self;
+  self->state.leading = config.leading;
+  self->state.config = std::move(config);
+  return {
+      [self](const decision_made& m) {
+        auto& s = self->state;
+        s.next = m.what;
+        if (!s.current) s.begin();
+      },
+      [self](const api_result& r) {
+        auto& s = self->state;
+        if (r.epoch != s.epoch) return;
+        s.in_flight = false;
+        ++s.epoch;
+        s.finished(*r.result);
+        if (s.stopping && !s.in_flight) self->quit();
+      },
+      [self](const leadership& m) {
+        auto& s = self->state;
+        s.leading = m.leading;
+        if (!m.leading && !s.in_flight) s.current = s.next = nullptr;
+      },
+      [self](stop_request) {
+        self->state.stopping = true;
+        if (!self->state.in_flight) self->quit();
+      },
+      [self](const tick& t) {
+        auto& s = self->state;
+        if (!s.current || s.in_flight || t.what != static_cast<int>(s.epoch % (1 << 30))) return;
+        // The newest decision replaces the one that could not be carried out.
+        if (s.next) return s.begin();
+        s.proceed();
+      },
+  };
+}
+
+}  // namespace inferno::actors

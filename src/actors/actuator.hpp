@@ -1,0 +1,60 @@
+#pragma once
+// One actuator per VariantAutoscaling: carries its decisions out, one API call at a time, the newest decision first.
+#include "actors/log.hpp"
+#include "actors/messages.hpp"
+
+namespace inferno::actors {
+
+struct actuator_config {
+  variant_key key;
+  std::shared_ptr<kube_api> api;
+  wall_clock now;
+  board_actor board;
+  log logger;
+  std::chrono::milliseconds retry_min{500};
+  std::chrono::milliseconds retry_max{30000};
+  bool leading = true;
+};
+
+/// What is to be done for the decision at hand, in this order.
+enum class actuation_step { scale, event, owner, status, done };
+
+struct actuator_state {
+  static inline const char* name = "actuator";
+  actuator_actor::pointer self = nullptr;
+  actuator_config config;
+  std::shared_ptr<const decision> current;  ///< being carried out
+  std::shared_ptr<const decision> next;     ///< arrived meanwhile
+  actuation_step step = actuation_step::done;
+  std::uint64_t epoch = 0;
+  bool in_flight = false;
+  bool leading = true;
+  bool stopping = false;
+  std::chrono::milliseconds backoff{0};
+  bool applied = true;           ///< the last scale patch went through, or none was needed
+  std::string apply_problem;     ///< why not
+  std::string attempt_time;      ///< of the last scale patch
+  std::string success_time;
+  int scaled_from = -1;          ///< a scaling of this decision, for its event
+  std::string status_written;    ///< last status without its times; equal ones are not written again
+  std::string transition_times;  ///< serialized condition -> since
+  std::map<std::string, std::pair<bool, std::string>> condition_since;
+
+  void begin();
+  void proceed();
+  bool issue();
+  void finished(const net::result<json::object>& result);
+  void failed(const net::error& error);
+  bool start_scale();
+  bool start_event();
+  bool start_owner();
+  bool start_status();
+  kube_api::object_done completion();
+};
+
+/// The status of the VariantAutoscaling for a decision (times left to the caller), as in the CRD.
+json::object make_status(const decision& d);
+
+actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator_state> self, actuator_config config);
+
+}  // namespace inferno::actors

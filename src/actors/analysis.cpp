@@ -1,0 +1,210 @@
+#include "actors/analysis.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/allocation.hpp"
+
+namespace inferno::actors {
+namespace {
+
+/// Smaller movements of demand do not make a new curve between cycles.
+constexpr double material_change = 0.02;
+
+bool moved(double from, double to) { return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9}); }
+
+void hold(capacity_curve& curve, std::string reason, std::string message) {
+  curve.hold = true;
+  curve.hold_reason = std::move(reason);
+  curve.hold_message = std::move(message);
+}
+
+/// A problem of one profile entry leaves the others usable; any other problem leaves nothing to decide on.
+bool unusable(const variant_object& object) {
+  return !object.problem.empty() && (object.profiles.empty() || object.problem.rfind("spec.modelProfile", 0) != 0);
+}
+
+}  // namespace
+
+const model::service_class* catalog::find_class(const variant_object& variant) const {
+  for (const auto& c : classes)
+    if (!variant.class_key.empty() && c.entry == variant.class_key) return &c.spec;
+  for (const auto& c : classes)
+    if (c.spec.name == variant.class_key || c.spec.name == variant.class_name || c.entry == variant.class_name) return &c.spec;
+  if (variant.class_key != variant.model_id) return nullptr;
+  const model::service_class* best = nullptr;
+  for (const auto& c : classes)
+    for (const auto& t : c.spec.targets)
+      if (t.model == variant.model_id && (!best || c.spec.priority < best->priority)) best = &c.spec;
+  return best;
+}
+
+bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
+  inputs_ = std::move(inputs);
+  estimator_.set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
+  inputs_changed_ = true;
+  return true;
+}
+
+bool variant_analysis::set_metrics(condition next) {
+  const bool changed = !(metrics_ == next);
+  metrics_ = std::move(next);
+  return changed;
+}
+
+bool variant_analysis::observe(const load_sample& s) {
+  last_sample_s_ = s.time_s;
+  estimator_.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
+                  s.ttft_count, s.wait_sum_s, s.wait_count});
+  const auto estimate = estimator_.estimate();
+  const bool complete = s.pods_reporting >= s.pods;
+  bool changed = false;
+  if (!estimate) {
+    changed = set_metrics({"MetricsAvailable", false, "MetricsPending", "waiting for a second sample to tell rates"});
+  } else if (!complete) {
+    changed = set_metrics({"MetricsAvailable", false, "MetricsIncomplete",
+                           fmt::format("{} of {} pods report{}{}", s.pods_reporting, s.pods, s.problem.empty() ? "" : ": ", s.problem)});
+  } else {
+    changed = set_metrics({"MetricsAvailable", true, "MetricsFound", "all pods of the variant report"});
+  }
+  if (!estimate) return changed;
+  estimate_ = estimate;
+  const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
+  const auto recent = model::req_rate::per_sec(demand_.push(s.time_s, estimate->arrival_rate.per_sec(), hold_s));
+  // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
+  demand_rate_ = complete ? recent : std::max(recent, demand_rate_);
+  const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
+  return changed || moved(published_demand_.per_sec(), demand_rate_.per_sec()) ||
+         moved(published_estimate_.shape.out_tokens, estimate->shape.out_tokens) ||
+         moved(published_estimate_.shape.in_tokens, estimate->shape.in_tokens) || s.time_s - published_at_s_ >= 0.9 * interval_s;
+}
+
+bool variant_analysis::lost(std::string reason, std::string problem) {
+  return set_metrics({"MetricsAvailable", false, std::move(reason), std::move(problem)});
+}
+
+model::server_spec variant_analysis::make_server() const {
+  const auto& object = *inputs_->object;
+  model::server_spec server;
+  server.name = fmt::format("{}/{}", key_.ns, key_.name);
+  server.model = object.model_id;
+  server.keep_accelerator = object.keep_accelerator;
+  server.min_replicas = object.min_replicas.value_or(1);
+  server.max_replicas = object.max_replicas.value_or(0);
+  auto& current = server.current;
+  current.accelerator = object.accelerator_label;
+  // Without the label there is no doubt when the model has only one accelerator.
+  if (current.accelerator.empty() && object.profiles.size() == 1) current.accelerator = object.profiles.front().acc;
+  current.num_replicas = inputs_->target ? inputs_->target->replicas : 0;
+  for (const auto& p : object.profiles)
+    if (p.acc == current.accelerator) current.max_batch = p.max_batch;
+  if (estimate_) {
+    current.load = {demand_rate_, estimate_->shape.in_tokens, estimate_->shape.out_tokens};
+    current.itl_ms = estimate_->itl_ms;
+    current.ttft_ms = estimate_->ttft_ms;
+    current.wait_ms = estimate_->wait_ms;
+  }
+  return server;
+}
+
+void variant_analysis::resolve(capacity_curve& curve) {
+  const auto& object = *inputs_->object;
+  curve.model = object.model_id;
+  curve.min_replicas = object.min_replicas.value_or(1);
+  curve.target_key = {key_.ns, object.target_name};
+  curve.actuate = inputs_->target != nullptr;
+  curve.target = curve.actuate ? condition{"TargetResolved", true, "TargetFound", "Deployment " + object.target_name + " found"}
+                               : condition{"TargetResolved", false, "TargetNotFound", "Deployment " + object.target_name + " not found"};
+  if (inputs_->target && object.owner_uid != inputs_->target->uid) curve.owner_uid_needed = inputs_->target->uid;
+}
+
+void variant_analysis::evaluate(capacity_curve& curve, const model::server_spec& server, const model::service_class& cls) {
+  const auto& object = *inputs_->object;
+  model::variant_view view;
+  view.server = &server;
+  view.priority = cls.priority;
+  view.slo = curve.slo;
+  std::string unknown;
+  for (const auto& p : object.profiles) {
+    const auto acc = inputs_->shared->accelerators.find(p.acc);
+    if (acc == inputs_->shared->accelerators.end()) {
+      unknown += fmt::format("{}\"{}\"", unknown.empty() ? "" : ", ", p.acc);
+    } else {
+      view.options.emplace_back(&acc->second, &p);
+    }
+  }
+  const auto find = [&](std::string_view name) -> const std::pair<const model::accelerator*, const model::model_profile*>* {
+    for (const auto& o : view.options)
+      if (o.first->name == name) return &o;
+    return nullptr;
+  };
+  if (const auto* now = find(curve.current.accelerator)) {
+    curve.current_device = now->first->type;
+    curve.current_units = now->second->acc_count * now->first->multiplicity;
+    curve.current.cost.cents = now->first->cost.cents * now->second->acc_count * curve.current.num_replicas;
+  }
+  if (view.options.empty() || (object.keep_accelerator && !curve.current.accelerator.empty() && !find(curve.current.accelerator))) {
+    const auto what = unknown.empty() ? fmt::format("no profile for the accelerator in use, \"{}\"", curve.current.accelerator)
+                                      : fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
+    return hold(curve, "UnknownAccelerator", what);
+  }
+  const auto set = model::make_candidates(view);
+  if (set.candidates.empty()) return hold(curve, "Infeasible", set.infeasible);
+  for (const auto& c : set.candidates) {
+    const auto* option = find(c.accelerator);
+    curve.candidates.push_back({c, -1, option ? option->second->acc_count * option->first->multiplicity : 0});
+    curve.device_of.push_back(option ? option->first->type : std::string());
+    if (c.accelerator == curve.current.accelerator && c.num_replicas > curve.current.num_replicas) curve.urgent = true;
+  }
+}
+
+std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
+  auto curve = std::make_shared<capacity_curve>();
+  curve->key = key_;
+  curve->version = ++version_;
+  curve->metrics = metrics_;
+  if (!inputs_ || !inputs_->object) return curve;
+  resolve(*curve);
+  const auto server = make_server();
+  curve->current = server.current;
+  if (estimate_) curve->measured = *estimate_;
+  curve->urgent = std::exchange(inputs_changed_, false);
+  published_demand_ = demand_rate_;
+  published_estimate_ = curve->measured;
+  published_at_s_ = last_sample_s_;
+
+  const auto& object = *inputs_->object;
+  if (unusable(object)) return hold(*curve, "InvalidSpec", object.problem), curve;
+  if (!inputs_->shared) return hold(*curve, "ConfigMissing", "the controller's ConfigMaps are not complete"), curve;
+  const auto* cls = inputs_->shared->find_class(object);
+  if (!cls) {
+    hold(*curve, "UnknownServiceClass",
+         fmt::format("spec.sloClassRef: no service class for name \"{}\", key \"{}\"", object.class_name, object.class_key));
+    return curve;
+  }
+  curve->class_name = cls->name;
+  curve->priority = cls->priority;
+  const auto target = std::find_if(cls->targets.begin(), cls->targets.end(), [&](const auto& t) { return t.model == object.model_id; });
+  if (target == cls->targets.end()) {
+    hold(*curve, "NoTargetForModel", fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, object.model_id));
+    return curve;
+  }
+  curve->slo = target->slo;
+  if (!inputs_->target) {
+    hold(*curve, "TargetNotFound", fmt::format("Deployment {}/{} not found", key_.ns, object.target_name));
+    return curve;
+  }
+  // A target scaled to zero has no pods that could report: what it needs is known without metrics.
+  const bool nothing_runs = inputs_->target->replicas == 0;
+  if (nothing_runs && !estimate_) estimate_ = model::load_estimate{};
+  evaluate(*curve, server, *cls);
+  if (curve->hold) return curve;
+  const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs;
+  if (pending) hold(*curve, metrics_.reason, metrics_.message);
+  if (!curve->hold && !object.problem.empty()) curve->hold_message = object.problem;  // said, but the good entries are used
+  return curve;
+}
+
+}  // namespace inferno::actors

@@ -1,0 +1,46 @@
+#pragma once
+// The analyzer's thinking without its actor: inputs and load in, capacity curve out.
+#include <optional>
+#include <string>
+
+#include "actors/messages.hpp"
+#include "model/load_estimator.hpp"
+
+namespace inferno::actors {
+
+/// What an analyzer remembers between events.
+class variant_analysis {
+ public:
+  explicit variant_analysis(variant_key key) : key_(std::move(key)) {}
+
+  /// Returns whether anything that decides changed.
+  bool update(std::shared_ptr<const variant_inputs> inputs);
+  /// Returns whether demand or conditions moved enough for a new curve.
+  bool observe(const load_sample& sample);
+  bool lost(std::string reason, std::string problem);
+
+  /// The curve for what is known now; `urgent` when the replicas there are cannot carry the demand, or after update().
+  std::shared_ptr<const capacity_curve> make_curve();
+
+ private:
+  bool set_metrics(condition next);
+  void resolve(capacity_curve& curve);
+  void evaluate(capacity_curve& curve, const model::server_spec& server, const model::service_class& cls);
+  model::server_spec make_server() const;
+
+  variant_key key_;
+  std::shared_ptr<const variant_inputs> inputs_;
+  model::load_estimator estimator_;
+  model::sliding_max demand_;
+  std::optional<model::load_estimate> estimate_;
+  model::req_rate demand_rate_;       ///< what replicas are planned for: the recent maximum
+  model::req_rate published_demand_;  ///< of the last curve
+  model::load_estimate published_estimate_;
+  double published_at_s_ = 0;
+  double last_sample_s_ = 0;
+  condition metrics_{"MetricsAvailable", false, "MetricsPending", "no sample of the variant's pods yet"};
+  bool inputs_changed_ = false;
+  std::uint64_t version_ = 0;
+};
+
+}  // namespace inferno::actors

@@ -1,0 +1,25 @@
+#include "actors/analyzer.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace inferno::actors {
+
+analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer_state> self, analyzer_config config) {
+  self->state.analysis.emplace(config.key);
+  self->state.config = std::move(config);
+  const auto publish = [self] { self->send(self->state.config.optimizer, curve_changed{self->state.analysis->make_curve()}); };
+  return {
+      [=](const analyzer_update& m) {
+        if (self->state.analysis->update(m.inputs)) publish();
+      },
+      [=](const load_arrived& m) {
+        if (self->state.analysis->observe(m.sample)) publish();
+      },
+      [=](const metrics_lost& m) {
+        if (self->state.analysis->lost(m.reason, m.problem)) publish();
+      },
+  };
+}
+
+}  // namespace inferno::actors
