@@ -37,7 +37,6 @@ struct actuator_state {
   std::string success_time;
   int scaled_from = -1;          ///< a scaling of this decision, for its event
   std::string status_written;    ///< last status without its times; equal ones are not written again
-  std::string transition_times;  ///< serialized condition -> since
   std::map<std::string, std::pair<bool, std::string>> condition_since;
 
   void begin();

@@ -1,0 +1,237 @@
+#include "actors/cluster_state.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace inferno::actors {
+namespace {
+
+bool selects(const std::map<std::string, std::string>& selector, const std::map<std::string, std::string>& labels) {
+  return !selector.empty() && std::all_of(selector.begin(), selector.end(), [&](const auto& want) {
+    const auto it = labels.find(want.first);
+    return it != labels.end() && it->second == want.second;
+  });
+}
+
+std::string requirement(const std::pair<const std::string, std::string>& label) { return label.first + "=" + label.second; }
+
+template <class Map>
+std::vector<typename Map::key_type> keys_of(const Map& map) {
+  std::vector<typename Map::key_type> out;
+  out.reserve(map.size());
+  for (const auto& entry : map) out.push_back(entry.first);
+  return out;
+}
+
+}  // namespace
+
+void cluster_state::touch_target(const variant_key& target, bool inputs, bool pods, state_changes& changes) const {
+  const auto it = variants_of_.find(target);
+  if (it == variants_of_.end()) return;
+  if (inputs) changes.inputs.insert(it->second.begin(), it->second.end());
+  if (pods) changes.pods.insert(it->second.begin(), it->second.end());
+}
+
+void cluster_state::upsert(const variant_object& v, state_changes& changes) {
+  auto& slot = variants_[v.key];
+  const variant_key target{v.key.ns, v.target_name};
+  if (slot) {
+    const variant_key before{slot->key.ns, slot->target_name};
+    // Status writes (our own) come back as events that change nothing of the spec.
+    const bool same = slot->generation == v.generation && slot->generation != 0 && slot->uid == v.uid && slot->owner_uid == v.owner_uid &&
+                      slot->accelerator_label == v.accelerator_label;
+    if (same) return;
+    if (before != target) {
+      variants_of_[before].erase(v.key);
+      changes.pods.insert(v.key);
+      changes.capacity = true;
+    }
+    changes.inputs.insert(v.key);
+  } else {
+    changes.added.insert(v.key);
+    changes.inputs.insert(v.key);
+    changes.pods.insert(v.key);
+    changes.capacity = changes.capacity || targets_.count(target) != 0;
+  }
+  variants_of_[target].insert(v.key);
+  slot = std::make_shared<const variant_object>(v);
+}
+
+void cluster_state::remove_variant(const variant_key& key, state_changes& changes) {
+  const auto it = variants_.find(key);
+  if (it == variants_.end()) return;
+  const auto of = variants_of_.find({key.ns, it->second->target_name});
+  if (of != variants_of_.end()) {
+    of->second.erase(key);
+    if (of->second.empty()) variants_of_.erase(of);
+  }
+  variants_.erase(it);
+  changes.removed.insert(key);
+  changes.added.erase(key);
+  changes.inputs.erase(key);
+  changes.pods.erase(key);
+  changes.capacity = true;  // its pods are foreign now
+}
+
+void cluster_state::index_target(const deployment_object& d) {
+  if (!d.selector.empty()) by_selector_[{d.key.ns, requirement(*d.selector.begin())}].insert(d.key);
+}
+
+void cluster_state::unindex_target(const deployment_object& d) {
+  if (d.selector.empty()) return;
+  const auto it = by_selector_.find({d.key.ns, requirement(*d.selector.begin())});
+  if (it == by_selector_.end()) return;
+  it->second.erase(d.key);
+  if (it->second.empty()) by_selector_.erase(it);
+}
+
+void cluster_state::upsert(const deployment_object& d, state_changes& changes) {
+  auto& entry = targets_[d.key];
+  const bool selector_changed = !entry.object || entry.object->selector != d.selector;
+  const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid;
+  if (selector_changed) {
+    if (entry.object) unindex_target(*entry.object);
+    for (const auto& pod : entry.pods) owner_.erase(pod);
+    entry.pods.clear();
+  }
+  entry.object = std::make_shared<const deployment_object>(d);
+  if (selector_changed) {
+    index_target(d);
+    const auto in_namespace = pods_by_label_ns_.find(d.key.ns);
+    if (in_namespace != pods_by_label_ns_.end())
+      for (const auto& pod : in_namespace->second)
+        if (!owner_.count(pod) && selects(d.selector, pods_.at(pod)->labels)) {
+          owner_[pod] = d.key;
+          entry.pods.insert(pod);
+        }
+  }
+  touch_target(d.key, inputs_changed, selector_changed, changes);
+  changes.capacity = changes.capacity || (selector_changed && variants_of_.count(d.key) != 0);
+}
+
+void cluster_state::remove_deployment(const variant_key& key, state_changes& changes) {
+  const auto it = targets_.find(key);
+  if (it == targets_.end()) return;
+  unindex_target(*it->second.object);
+  for (const auto& pod : it->second.pods) owner_.erase(pod);
+  targets_.erase(it);
+  touch_target(key, true, true, changes);
+  changes.capacity = true;
+}
+
+void cluster_state::attach(const pod_object& p, state_changes& changes) {
+  for (const auto& label : p.labels) {
+    const auto found = by_selector_.find({p.key.ns, requirement(label)});
+    if (found == by_selector_.end()) continue;
+    for (const auto& target : found->second) {
+      auto& entry = targets_.at(target);
+      if (!selects(entry.object->selector, p.labels)) continue;
+      owner_[p.key] = target;
+      entry.pods.insert(p.key);
+      touch_target(target, false, true, changes);
+      return;
+    }
+  }
+}
+
+void cluster_state::detach(const pod_object& p, state_changes& changes) {
+  const auto it = owner_.find(p.key);
+  if (it == owner_.end()) return;
+  const auto target = targets_.find(it->second);
+  if (target != targets_.end()) target->second.pods.erase(p.key);
+  touch_target(it->second, false, true, changes);
+  owner_.erase(it);
+}
+
+void cluster_state::upsert(const pod_object& p, state_changes& changes) {
+  auto& slot = pods_[p.key];
+  if (slot) {
+    const bool same = slot->ready == p.ready && slot->ip == p.ip && slot->port == p.port && slot->labels == p.labels &&
+                      slot->node == p.node && slot->gpus == p.gpus && slot->terminal == p.terminal;
+    if (same) return;
+    if (foreign(p.key) && slot->gpus > 0) changes.capacity = true;
+    detach(*slot, changes);
+  }
+  slot = std::make_shared<const pod_object>(p);
+  pods_by_label_ns_[p.key.ns].insert(p.key);
+  attach(p, changes);
+  if (p.gpus > 0 && !p.node.empty() && foreign(p.key)) changes.capacity = true;
+}
+
+void cluster_state::remove_pod(const variant_key& key, state_changes& changes) {
+  const auto it = pods_.find(key);
+  if (it == pods_.end()) return;
+  if (it->second->gpus > 0 && !it->second->node.empty() && foreign(key)) changes.capacity = true;
+  detach(*it->second, changes);
+  pods_by_label_ns_[key.ns].erase(key);
+  pods_.erase(it);
+}
+
+void cluster_state::upsert(const node_object& n, state_changes& changes) {
+  auto& slot = nodes_[n.name];
+  const bool same = !slot.name.empty() && slot.gpus.size() == n.gpus.size() &&
+                    std::equal(slot.gpus.begin(), slot.gpus.end(), n.gpus.begin(),
+                               [](const auto& a, const auto& b) { return a.product == b.product && a.count == b.count && a.memory_mib == b.memory_mib; });
+  if (same) return;
+  slot = n;
+  changes.capacity = true;
+}
+
+void cluster_state::remove_node(const std::string& name, state_changes& changes) { changes.capacity = nodes_.erase(name) != 0 || changes.capacity; }
+
+bool cluster_state::foreign(const variant_key& pod) const {
+  const auto it = owner_.find(pod);
+  if (it == owner_.end()) return true;
+  const auto of = variants_of_.find(it->second);
+  return of == variants_of_.end() || of->second.empty();
+}
+
+capacity_view cluster_state::capacity() const {
+  capacity_view out;
+  for (const auto& [name, node] : nodes_)
+    for (const auto& g : node.gpus) {
+      out.by_device[g.product] += g.count;
+      out.known = true;
+    }
+  for (const auto& [key, pod] : pods_) {
+    if (pod->gpus == 0 || pod->terminal || pod->node.empty() || !foreign(key)) continue;
+    const auto node = nodes_.find(pod->node);
+    if (node == nodes_.end() || node->second.gpus.empty()) continue;
+    auto& left = out.by_device[node->second.gpus.front().product];
+    left = std::max(0, left - pod->gpus);
+  }
+  return out;
+}
+
+std::vector<variant_key> cluster_state::variant_keys() const { return keys_of(variants_); }
+std::vector<variant_key> cluster_state::deployment_keys() const { return keys_of(targets_); }
+std::vector<variant_key> cluster_state::pod_keys() const { return keys_of(pods_); }
+std::vector<std::string> cluster_state::node_names() const { return keys_of(nodes_); }
+
+std::shared_ptr<const variant_object> cluster_state::variant(const variant_key& key) const {
+  const auto it = variants_.find(key);
+  return it == variants_.end() ? nullptr : it->second;
+}
+
+std::shared_ptr<const deployment_object> cluster_state::target_of(const variant_key& key) const {
+  const auto v = variant(key);
+  if (!v) return nullptr;
+  const auto it = targets_.find({key.ns, v->target_name});
+  return it == targets_.end() ? nullptr : it->second.object;
+}
+
+std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) const {
+  std::vector<scrape_target> out;
+  const auto v = variant(key);
+  if (!v) return out;
+  const auto it = targets_.find({key.ns, v->target_name});
+  if (it == targets_.end()) return out;
+  for (const auto& pod : it->second.pods) {
+    const auto& p = *pods_.at(pod);
+    if (p.ready && !p.ip.empty()) out.push_back({p.key, v->model_id, p.ip, p.port});
+  }
+  return out;
+}
+
+}  // namespace inferno::actors

@@ -1,0 +1,205 @@
+#include "actors/config_maps.hpp"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+namespace inferno::actors {
+namespace {
+
+namespace json = boost::json;
+
+std::optional<double> to_number(std::string_view s) {
+  double x = 0;
+  const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
+  if (s.empty() || ec != std::errc() || end != s.data() + s.size() || !std::isfinite(x)) return std::nullopt;
+  return x;
+}
+
+tl::expected<model::accelerator, std::string> parse_accelerator(const std::string& name, const std::string& text) {
+  boost::system::error_code ec;
+  const auto v = json::parse(text, ec);
+  if (ec || !v.is_object()) return tl::unexpected(fmt::format("expected a JSON object, got {}", text));
+  const auto& o = v.get_object();
+  model::accelerator acc;
+  acc.name = name;
+  const auto* device = o.if_contains("device");
+  if (!device || !device->is_string() || device->get_string().empty()) return tl::unexpected(std::string("device: required, a string"));
+  acc.type = std::string(device->get_string());
+  const auto* cost = o.if_contains("cost");
+  if (!cost) return tl::unexpected(std::string("cost: required"));
+  const auto shown = json::serialize(*cost);
+  const auto n = cost->is_string() ? to_number(cost->get_string()) : to_number(shown);
+  if (!n || *n < 0) return tl::unexpected(fmt::format("cost: expected a number >= 0, got {}", shown));
+  acc.cost.cents = *n;
+  if (const auto* m = o.if_contains("multiplicity")) {
+    const auto text_of = m->is_string() ? std::string(m->get_string()) : json::serialize(*m);
+    const auto k = to_number(text_of);
+    if (!k || *k < 1 || *k > 1024 || *k != std::floor(*k))
+      return tl::unexpected(fmt::format("multiplicity: expected a whole number from 1 to 1024, got {}", text_of));
+    acc.multiplicity = static_cast<int>(*k);
+  }
+  return acc;
+}
+
+/// A target of a class: 0 when absent.
+double target_ms(const YAML::Node& entry, const char* field, const std::string& path) {
+  const auto node = entry[field];
+  if (!node) return 0;
+  const auto n = node.IsScalar() ? to_number(node.Scalar()) : std::nullopt;
+  if (!n || *n < 0) throw std::invalid_argument(fmt::format("{}.{}: expected a number >= 0, got {}", path, field, node.IsScalar() ? node.Scalar() : "a structure"));
+  return *n;
+}
+
+tl::expected<model::service_class, std::string> parse_class(const std::string& text) {
+  try {
+    const auto root = YAML::Load(text);
+    if (!root.IsMap()) return tl::unexpected(std::string("expected a YAML mapping"));
+    model::service_class c;
+    if (!root["name"] || !root["name"].IsScalar()) return tl::unexpected(std::string("name: required"));
+    c.name = root["name"].Scalar();
+    const auto priority = root["priority"] && root["priority"].IsScalar() ? to_number(root["priority"].Scalar()) : std::nullopt;
+    if (!priority || *priority != std::floor(*priority) || std::abs(*priority) > 1e6) return tl::unexpected(std::string("priority: expected a whole number"));
+    c.priority = static_cast<int>(*priority);
+    const auto data = root["data"];
+    if (data && !data.IsSequence()) return tl::unexpected(std::string("data: expected a list"));
+    for (std::size_t i = 0; data && i < data.size(); ++i) {
+      const auto path = fmt::format("data[{}]", i);
+      const auto entry = data[i];
+      if (!entry.IsMap() || !entry["model"] || !entry["model"].IsScalar()) return tl::unexpected(path + ".model: required");
+      model::class_target t;
+      t.model = entry["model"].Scalar();
+      const double itl = target_ms(entry, "slo-itl", path);
+      const double tpot = target_ms(entry, "slo-tpot", path);
+      t.slo.itl_ms = itl > 0 ? itl : tpot;
+      t.slo.ttft_ms = target_ms(entry, "slo-ttft", path);
+      t.slo.wait_p95_ms = target_ms(entry, "slo-ttw", path);
+      t.slo.tps = target_ms(entry, "slo-tps", path);
+      c.targets.push_back(std::move(t));
+    }
+    return c;
+  } catch (const std::exception& e) {
+    return tl::unexpected(std::string(e.what()));
+  }
+}
+
+/// Reads every entry into `into`: a bad one is reported and keeps its last value, one that is gone is dropped.
+template <class T, class Parse>
+std::vector<config_problem> read_entries(std::string_view map, const std::map<std::string, std::string>& data, std::map<std::string, T>& into,
+                                         Parse parse) {
+  std::vector<config_problem> problems;
+  std::map<std::string, T> next;
+  for (const auto& [key, text] : data) {
+    auto parsed = parse(key, text);
+    if (parsed) {
+      next.emplace(key, std::move(*parsed));
+      continue;
+    }
+    const auto last = into.find(key);
+    problems.push_back({fmt::format("{}/{}", map, key), parsed.error() + (last != into.end() ? "; the last valid entry stays" : "")});
+    if (last != into.end()) next.insert(*last);
+  }
+  into = std::move(next);
+  return problems;
+}
+
+}  // namespace
+
+tl::expected<std::chrono::milliseconds, std::string> parse_duration(std::string_view text) {
+  const auto bad = [&] { return tl::unexpected(fmt::format("expected a duration such as \"60s\", got \"{}\"", text)); };
+  double total_ms = 0;
+  std::string_view rest = text;
+  if (rest.empty()) return bad();
+  while (!rest.empty()) {
+    double n = 0;
+    const auto [end, ec] = std::from_chars(rest.data(), rest.data() + rest.size(), n);
+    if (ec != std::errc() || n < 0) return bad();
+    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+    const auto takes = [&rest](std::string_view unit) {
+      if (rest.substr(0, unit.size()) != unit) return false;
+      rest.remove_prefix(unit.size());
+      return true;
+    };
+    if (takes("ms")) {
+      total_ms += n;
+    } else if (takes("s")) {
+      total_ms += n * 1e3;
+    } else if (takes("m")) {
+      total_ms += n * 6e4;
+    } else if (takes("h")) {
+      total_ms += n * 36e5;
+    } else {
+      return bad();
+    }
+  }
+  if (!(total_ms <= 7 * 24 * 36e5)) return bad();
+  return std::chrono::milliseconds(static_cast<long>(total_ms));
+}
+
+std::vector<config_problem> config_reader::read_settings(const std::map<std::string, std::string>& data) {
+  std::vector<config_problem> problems;
+  const auto entry = [&](const char* key, auto apply) {
+    const auto it = data.find(key);
+    if (it == data.end()) return;
+    const std::string problem = apply(it->second);
+    if (!problem.empty()) problems.push_back({fmt::format("{}/{}", settings_map, key), problem + "; the last valid value stays"});
+  };
+  const auto duration_entry = [&](const char* key, std::chrono::milliseconds& field, std::chrono::milliseconds fallback, int least_ms) {
+    if (!data.count(key)) field = fallback;
+    entry(key, [&](const std::string& text) -> std::string {
+      const auto d = parse_duration(text);
+      if (!d) return d.error();
+      if (d->count() < least_ms) return fmt::format("must be at least {}ms, got \"{}\"", least_ms, text);
+      field = *d;
+      return {};
+    });
+  };
+  duration_entry("GLOBAL_OPT_INTERVAL", settings_.opt_interval, defaults_.opt_interval, 100);
+  duration_entry("SCALE_DOWN_STABILIZATION", settings_.scale_down_stabilization, defaults_.scale_down_stabilization, 0);
+  duration_entry("RATE_WINDOW", settings_.rate_window, defaults_.rate_window, 1000);
+  const auto url = data.find("PROMETHEUS_BASE_URL");
+  settings_.prometheus_url = url == data.end() ? defaults_.prometheus_url : url->second;
+  settings_.trigger = false;
+  entry("GLOBAL_OPT_TRIGGER", [&](const std::string& text) -> std::string {
+    settings_.trigger = !text.empty() && text != "false" && text != "0";
+    return {};
+  });
+  if (!data.count("SATURATION_POLICY")) settings_.saturation = defaults_.saturation;
+  entry("SATURATION_POLICY", [&](const std::string& text) -> std::string {
+    using policy = model::saturation_policy;
+    static const std::map<std::string, policy> names{{"None", policy::none},
+                                                     {"PriorityExhaustive", policy::priority_exhaustive},
+                                                     {"PriorityRoundRobin", policy::priority_round_robin},
+                                                     {"RoundRobin", policy::round_robin}};
+    const auto it = names.find(text);
+    if (it == names.end()) return fmt::format("expected None, PriorityExhaustive, PriorityRoundRobin or RoundRobin, got \"{}\"", text);
+    settings_.saturation = it->second;
+    return {};
+  });
+  return problems;
+}
+
+std::vector<config_problem> config_reader::read_accelerators(const std::map<std::string, std::string>& data) {
+  have_accelerators_ = true;
+  return read_entries(accelerators_map, data, accelerators_, parse_accelerator);
+}
+
+std::vector<config_problem> config_reader::read_classes(const std::map<std::string, std::string>& data) {
+  have_classes_ = true;
+  return read_entries(classes_map, data, classes_, [](const std::string&, const std::string& text) { return parse_class(text); });
+}
+
+std::shared_ptr<const catalog> config_reader::current() const {
+  if (!have_accelerators_ || !have_classes_) return nullptr;
+  auto out = std::make_shared<catalog>();
+  out->accelerators = accelerators_;
+  for (const auto& [entry, spec] : classes_) out->classes.push_back({entry, spec});
+  return out;
+}
+
+}  // namespace inferno::actors
