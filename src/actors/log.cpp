@@ -1,6 +1,7 @@
 #include "actors/log.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
@@ -21,7 +22,7 @@ void log::write(spdlog::level::level_enum level, std::string_view message, std::
     line = message;
     for (const auto& [name, value] : fields) {
       const auto shown = value.is_string() ? std::string(value.get_string()) : boost::json::serialize(value);
-      line += fmt::format(shown.find(' ') == std::string::npos ? " {}={}" : " {}=\"{}\"", name, shown);
+      line += fmt::format(fmt::runtime(shown.find(' ') == std::string::npos ? " {}={}" : " {}=\"{}\""), name, shown);
     }
   }
   sink_->log(level, spdlog::string_view_t(line.data(), line.size()));

@@ -7,16 +7,31 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace inferno::actors {
 
 enum class log_format { json, text };
 
-/// Cheap to copy; thread-safe. Values are JSON values, so numbers stay numbers.
+/// One key/value of a log line. Numbers stay numbers.
+struct log_field {
+  template <class T>
+  log_field(std::string_view field_name, const T& field_value) : name(field_name) {
+    if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      value = boost::json::string(std::string_view(field_value));
+    } else {
+      value = boost::json::value(field_value);
+    }
+  }
+  std::string_view name;
+  boost::json::value value;
+};
+
+/// Cheap to copy; thread-safe.
 class log {
  public:
-  using field = std::pair<std::string_view, boost::json::value>;
+  using field = log_field;
   log() = default;  ///< says nothing
   log(std::shared_ptr<spdlog::logger> sink, log_format format) : sink_(std::move(sink)), format_(format) {}
   void debug(std::string_view message, std::initializer_list<field> fields = {}) const { write(spdlog::level::debug, message, fields); }

@@ -9,6 +9,7 @@
 
 #include "actors/domain.hpp"
 #include "actors/ports.hpp"
+#include "model/load_estimator.hpp"
 #include "model/solver.hpp"
 
 namespace inferno::actors {
