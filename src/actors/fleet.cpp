@@ -1,0 +1,338 @@
+#include "actors/fleet.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/actuator.hpp"
+#include "actors/analyzer.hpp"
+
+namespace inferno::actors {
+
+std::string_view to_string(watch_kind kind) {
+  switch (kind) {
+    case watch_kind::variants:
+      return "variantautoscalings";
+    case watch_kind::deployments:
+      return "deployments";
+    case watch_kind::pods:
+      return "pods";
+    case watch_kind::nodes:
+      return "nodes";
+    case watch_kind::configs:
+      return "configmaps";
+  }
+  return "unknown";
+}
+
+namespace {
+
+template <class... F>
+struct overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+overloaded(F...) -> overloaded<F...>;
+
+constexpr std::size_t kinds_to_sync = 5;
+
+}  // namespace
+
+void fleet_state::tell_problems(const std::vector<config_problem>& problems, std::string_view map) {
+  std::set<std::string> now;
+  for (const auto& p : problems) {
+    now.insert(p.entry);
+    auto& last = told[p.entry];
+    if (last == p.message) continue;
+    last = p.message;
+    config.logger.error("Invalid configuration entry", {{"entry", p.entry}, {"error", p.message}});
+    self->send(config.board, error_noted{"config", p.entry});
+  }
+  for (auto it = told.begin(); it != told.end();) {
+    const bool of_map = it->first.rfind(std::string(map) + "/", 0) == 0;
+    if (of_map && !now.count(it->first)) {
+      config.logger.info("Configuration entry is valid again", {{"entry", it->first}});
+      it = told.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void fleet_state::reset_trigger() {
+  config.logger.info("GLOBAL_OPT_TRIGGER set: optimizing at once");
+  self->send(config.optimizer, run_now{"GLOBAL_OPT_TRIGGER"});
+  if (!config.leading) return;
+  config.api->merge_patch(kube::resources::configmaps, {config.controller_namespace, std::string(settings_map)},
+                          json::object{{"data", json::object{{"GLOBAL_OPT_TRIGGER", "false"}}}}, "",
+                          [logger = config.logger](const net::result<json::object>& r) {
+                            if (!r) logger.warn("GLOBAL_OPT_TRIGGER could not be reset", {{"error", r.error().message}});
+                          });
+}
+
+void fleet_state::apply(const config_object& config_map) {
+  if (config_map.key.ns != config.controller_namespace) return;
+  const auto& map = config_map.key.name;
+  const bool first = seen_configs.insert(map).second;
+  if (map == settings_map) {
+    const auto before = configs->settings();
+    tell_problems(configs->read_settings(config_map.data), map);
+    auto now = configs->settings();
+    if (now.trigger) reset_trigger();
+    now.trigger = before.trigger;
+    if (now == before && !first) return;
+    config.logger.info("Settings", {{"interval_ms", now.opt_interval.count()},
+                                    {"rate_window_ms", now.rate_window.count()},
+                                    {"scale_down_stabilization_ms", now.scale_down_stabilization.count()}});
+    self->send(config.optimizer, settings_changed{configs->settings()});
+    self->send(config.metrics, settings_changed{configs->settings()});
+    if (announced) self->send(config.optimizer, run_now{"ConfigMap " + map});
+    push_all_inputs();
+  } else if (map == accelerators_map || map == classes_map) {
+    tell_problems(map == accelerators_map ? configs->read_accelerators(config_map.data) : configs->read_classes(config_map.data), map);
+    shared = configs->current();
+    told_products.clear();
+    if (shared && map == classes_map)
+      for (const auto& c : shared->classes)
+        for (const auto& t : c.spec.targets)
+          config.logger.info("Found SLO", {{"model", t.model},
+                                           {"class", c.spec.name},
+                                           {"priority", c.spec.priority},
+                                           {"slo-itl", t.slo.itl_ms},
+                                           {"slo-ttft", t.slo.ttft_ms},
+                                           {"slo-ttw", t.slo.wait_p95_ms},
+                                           {"slo-tps", t.slo.tps}});
+    if (shared && announced) push_capacity();
+    push_all_inputs();
+  }
+}
+
+void fleet_state::drop_config(const std::string& map) {
+  if (map != settings_map && map != accelerators_map && map != classes_map) return;
+  seen_configs.erase(map);
+  config.logger.error("ConfigMap is missing; its last valid content stays", {{"configmap", map}, {"namespace", config.controller_namespace}});
+  self->send(config.board, error_noted{"config", "missing " + map});
+}
+
+void fleet_state::apply(const kube_object& object, state_changes& changes) {
+  std::visit(overloaded{[&](const config_object& c) { apply(c); }, [&](const auto& o) { cluster.upsert(o, changes); }}, object);
+}
+
+void fleet_state::replaced(const objects_replaced& m) {
+  state_changes changes;
+  // A relist is the truth: what it does not name is gone. Then every object in it is an upsert.
+  const auto gone = [&](auto keys, auto name_of, auto remove) {
+    std::set<variant_key> there;
+    for (const auto& o : *m.objects) there.insert(name_of(o));
+    for (const auto& k : keys)
+      if (!there.count(k)) remove(k);
+  };
+  switch (m.kind) {
+    case watch_kind::variants:
+      gone(cluster.variant_keys(), [](const kube_object& o) { return std::get<variant_object>(o).key; },
+           [&](const variant_key& k) { cluster.remove_variant(k, changes); });
+      break;
+    case watch_kind::deployments:
+      gone(cluster.deployment_keys(), [](const kube_object& o) { return std::get<deployment_object>(o).key; },
+           [&](const variant_key& k) { cluster.remove_deployment(k, changes); });
+      break;
+    case watch_kind::pods:
+      gone(cluster.pod_keys(), [](const kube_object& o) { return std::get<pod_object>(o).key; },
+           [&](const variant_key& k) { cluster.remove_pod(k, changes); });
+      break;
+    case watch_kind::nodes: {
+      std::set<std::string> there;
+      for (const auto& o : *m.objects) there.insert(std::get<node_object>(o).name);
+      for (const auto& n : cluster.node_names())
+        if (!there.count(n)) cluster.remove_node(n, changes);
+      break;
+    }
+    case watch_kind::configs: {
+      std::set<std::string> there;
+      for (const auto& o : *m.objects) there.insert(std::get<config_object>(o).key.name);
+      for (const auto map : {settings_map, accelerators_map, classes_map})
+        if (!there.count(std::string(map))) drop_config(std::string(map));
+      break;
+    }
+  }
+  for (const auto& o : *m.objects) apply(o, changes);
+  react(changes);
+  synced.insert(m.kind);
+  check_synced();
+}
+
+void fleet_state::check_synced() {
+  if (announced || synced.size() < kinds_to_sync) return;
+  announced = true;
+  if (!seen_configs.count(std::string(settings_map))) self->send(config.optimizer, settings_changed{configs->settings()});
+  push_capacity();
+  self->send(config.optimizer, inventory_synced{});
+  config.logger.info("Watches synced", {{"variants", cluster.variant_keys().size()}, {"nodes", cluster.nodes().size()}});
+}
+
+void fleet_state::push_capacity() {
+  for (const auto& [node, object] : cluster.nodes())
+    for (const auto& g : object.gpus) {
+      config.logger.debug("Found inventory", {{"nodeName", node}, {"model", g.product}, {"count", g.count}, {"mem", g.memory_mib}});
+      const bool known = !shared || std::any_of(shared->accelerators.begin(), shared->accelerators.end(),
+                                                [&](const auto& a) { return a.second.type == g.product; });
+      if (!known && told_products.insert(g.product).second)
+        config.logger.warn("GPU product of a node matches no device in accelerator-unit-costs", {{"product", g.product}, {"node", node}});
+    }
+  self->send(config.optimizer, capacity_changed{std::make_shared<const capacity_view>(cluster.capacity())});
+}
+
+void fleet_state::react(const state_changes& changes) {
+  for (const auto& key : changes.removed) retire(key);
+  for (const auto& key : changes.added) spawn(key);
+  for (const auto& key : changes.inputs) push_inputs(key);
+  for (const auto& key : changes.pods) push_pods(key);
+  if (changes.capacity && announced) push_capacity();
+}
+
+void fleet_state::spawn(const variant_key& key) {
+  actuator_config act;
+  act.key = key;
+  act.api = config.api;
+  act.now = config.now;
+  act.board = config.board;
+  act.logger = config.logger;
+  act.leading = config.leading;
+  member m{self->spawn(analyzer, analyzer_config{key, config.optimizer}), self->spawn(actuator, act)};
+  self->monitor(m.analyzer);
+  self->monitor(m.actuator);
+  members[key] = m;
+  self->send(config.optimizer, variant_added{key, m.analyzer, m.actuator});
+}
+
+void fleet_state::retire(const variant_key& key) {
+  const auto it = members.find(key);
+  if (it != members.end()) {
+    const auto m = it->second;
+    members.erase(it);
+    self->send(m.actuator, stop_request{});
+    self->send_exit(m.analyzer, caf::exit_reason::user_shutdown);
+  }
+  respawns.erase(key);
+  self->send(config.optimizer, variant_gone{key});
+  self->send(config.metrics, variant_gone{key});
+  self->send(config.board, variant_gone{key});
+  config.logger.info("Variant is gone", {{"variant", key.name}, {"namespace", key.ns}});
+}
+
+void fleet_state::push_inputs(const variant_key& key) {
+  const auto it = members.find(key);
+  const auto object = cluster.variant(key);
+  if (it == members.end() || !object) return;
+  // Nothing is decided on half an inventory: the analyzers hear when all watches have delivered.
+  auto inputs = std::make_shared<variant_inputs>();
+  inputs->object = object;
+  inputs->target = cluster.target_of(key);
+  inputs->shared = shared;
+  inputs->settings = configs->settings();
+  self->send(it->second.analyzer, analyzer_update{std::move(inputs)});
+}
+
+void fleet_state::push_pods(const variant_key& key) {
+  const auto it = members.find(key);
+  if (it != members.end()) self->send(config.metrics, pods_changed{key, it->second.analyzer, cluster.ready_pods(key)});
+}
+
+void fleet_state::push_all_inputs() {
+  for (const auto& [key, m] : members) push_inputs(key);
+}
+
+/// One of a variant's actors died: both are made anew after a pause that doubles with each death.
+void fleet_state::member_down(const caf::actor_addr& who) {
+  const auto it = std::find_if(members.begin(), members.end(), [&](const auto& entry) {
+    return entry.second.analyzer.address() == who || entry.second.actuator.address() == who;
+  });
+  if (it == members.end()) return;  // retired
+  const auto key = it->first;
+  auto& r = respawns[key];
+  if (r.pending) return;
+  r.pending = true;
+  r.backoff = std::clamp(r.backoff * 2, config.respawn_min, config.respawn_max);
+  config.logger.error("Actor of a variant died", {{"variant", key.name}, {"namespace", key.ns}, {"restart_ms", r.backoff.count()}});
+  self->send(config.board, error_noted{"supervision", "variant actor died"});
+  self->send(config.optimizer, curve_stale{key});
+  const int id = next_tick++;
+  tick_keys[id] = key;
+  self->delayed_send(self, r.backoff, tick{id});
+}
+
+fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self, fleet_config config) {
+  auto& s = self->state;
+  s.self = self;
+  s.configs = std::make_unique<config_reader>(config.defaults);
+  s.config = std::move(config);
+  self->set_down_handler([self](const caf::down_msg& m) { self->state.member_down(m.source); });
+  // The variants' actors go down with the fleet: a new one makes new ones.
+  self->attach_functor([self](const caf::error&) {
+    for (const auto& [key, m] : self->state.members) {
+      caf::anon_send_exit(m.analyzer, caf::exit_reason::user_shutdown);
+      caf::anon_send(m.actuator, stop_request{});
+    }
+  });
+  return {
+      [self](const objects_replaced& m) { self->state.replaced(m); },
+      [self](const object_upserted& m) {
+        state_changes changes;
+        self->state.apply(*m.object, changes);
+        self->state.react(changes);
+      },
+      [self](const object_removed& m) {
+        auto& state = self->state;
+        state_changes changes;
+        switch (m.kind) {
+          case watch_kind::variants:
+            state.cluster.remove_variant(m.key, changes);
+            break;
+          case watch_kind::deployments:
+            state.cluster.remove_deployment(m.key, changes);
+            break;
+          case watch_kind::pods:
+            state.cluster.remove_pod(m.key, changes);
+            break;
+          case watch_kind::nodes:
+            state.cluster.remove_node(m.key.name, changes);
+            break;
+          case watch_kind::configs:
+            if (m.key.ns == state.config.controller_namespace) state.drop_config(m.key.name);
+            break;
+        }
+        state.react(changes);
+      },
+      [self](const watch_health& m) {
+        auto& state = self->state;
+        if (m.problem.empty()) {
+          state.config.logger.info("Watch is whole", {{"kind", to_string(m.kind)}});
+        } else {
+          state.config.logger.warn("Watch is broken", {{"kind", to_string(m.kind)}, {"error", m.problem}});
+        }
+        self->send(state.config.board, m);
+      },
+      [self](const tick& t) {
+        auto& state = self->state;
+        const auto it = state.tick_keys.find(t.what);
+        if (it == state.tick_keys.end()) return;
+        const auto key = it->second;
+        state.tick_keys.erase(it);
+        const auto m = state.members.find(key);
+        if (m == state.members.end()) return;
+        state.respawns[key].pending = false;
+        const auto old = m->second;
+        state.members.erase(m);
+        self->send_exit(old.analyzer, caf::exit_reason::user_shutdown);
+        self->send(old.actuator, stop_request{});
+        state.spawn(key);
+        state.push_inputs(key);
+        state.push_pods(key);
+      },
+  };
+}
+
+}  // namespace inferno::actors

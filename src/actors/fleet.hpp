@@ -1,0 +1,69 @@
+#pragma once
+// The fleet joins watched objects and keeps one analyzer and one actuator for each VariantAutoscaling.
+#include "actors/cluster_state.hpp"
+#include "actors/config_maps.hpp"
+#include "actors/log.hpp"
+#include "actors/messages.hpp"
+
+namespace inferno::actors {
+
+struct fleet_config {
+  std::shared_ptr<kube_api> api;
+  optimizer_actor optimizer;
+  metrics_watcher_actor metrics;
+  board_actor board;
+  wall_clock now;
+  log logger;
+  std::string controller_namespace = "inferno-autoscaler-system";
+  runtime_settings defaults;
+  bool leading = true;
+  std::chrono::milliseconds respawn_min{100};
+  std::chrono::milliseconds respawn_max{30000};
+};
+
+struct fleet_state {
+  static inline const char* name = "fleet";
+  struct member {
+    analyzer_actor analyzer;
+    actuator_actor actuator;
+  };
+  struct respawn {
+    std::chrono::milliseconds backoff{0};
+    bool pending = false;
+  };
+
+  fleet_actor::pointer self = nullptr;
+  fleet_config config;
+  cluster_state cluster;
+  std::unique_ptr<config_reader> configs;
+  std::shared_ptr<const catalog> shared;
+  std::map<variant_key, member> members;
+  std::map<variant_key, respawn> respawns;
+  std::set<watch_kind> synced;
+  std::set<std::string> told_products;     ///< products that match no configured device, said once
+  std::map<std::string, std::string> told;  ///< config entry -> problem, said once
+  std::set<std::string> seen_configs;
+  bool announced = false;
+  int next_tick = 0;
+  std::map<int, variant_key> tick_keys;
+
+  void apply(const kube_object& object, state_changes& changes);
+  void apply(const config_object& config_map);
+  void drop_config(const std::string& name);
+  void replaced(const objects_replaced& m);
+  void react(const state_changes& changes);
+  void spawn(const variant_key& key);
+  void retire(const variant_key& key);
+  void push_inputs(const variant_key& key);
+  void push_pods(const variant_key& key);
+  void push_capacity();
+  void push_all_inputs();
+  void tell_problems(const std::vector<config_problem>& problems, std::string_view map);
+  void reset_trigger();
+  void member_down(const caf::actor_addr& who);
+  void check_synced();
+};
+
+fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self, fleet_config config);
+
+}  // namespace inferno::actors

@@ -1,0 +1,140 @@
+#include "actors/metrics_watcher.hpp"
+
+#include <algorithm>
+#include <caf/actor_clock.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace inferno::actors {
+
+load_sample add_up(const std::vector<const pod_sample*>& samples, int pods, double time_s) {
+  load_sample sum;
+  sum.time_s = time_s;
+  sum.pods = pods;
+  int with_span = 0;
+  for (const auto* s : samples) {
+    if (!s->problem.empty()) {
+      if (sum.problem.empty()) sum.problem = s->pod.name + ": " + s->problem;
+      continue;
+    }
+    ++sum.pods_reporting;
+    const auto& l = s->load;
+    sum.running += l.running;
+    sum.waiting += l.waiting;
+    if (l.span_s <= 0) continue;
+    ++with_span;
+    sum.span_s += l.span_s;
+    sum.arrivals += l.arrivals;
+    sum.completions += l.completions;
+    sum.in_tokens += l.in_tokens;
+    sum.out_tokens += l.out_tokens;
+    sum.itl_sum_s += l.itl_sum_s;
+    sum.itl_count += l.itl_count;
+    sum.ttft_sum_s += l.ttft_sum_s;
+    sum.ttft_count += l.ttft_count;
+    sum.wait_sum_s += l.wait_sum_s;
+    sum.wait_count += l.wait_count;
+  }
+  // The pods' spans run side by side: the variant's is their mean. Rates add up, so counts refer to that common span.
+  if (with_span > 0) sum.span_s /= with_span;
+  return sum;
+}
+
+double metrics_watcher_state::now_s() const { return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count(); }
+
+void metrics_watcher_state::set_pods(const pods_changed& m) {
+  auto& w = variants[m.key];
+  for (const auto& p : w.pods) variant_of.erase(p.pod);
+  w.analyzer = m.analyzer;
+  w.pods = m.pods;
+  for (const auto& p : w.pods) variant_of[p.pod] = m.key;
+  targets = nullptr;
+  if (w.pods.empty()) self->send(w.analyzer, metrics_lost{"NoReadyPods", "the variant has no ready pod"});
+  // New pods are asked at once, so that the first decision need not wait for the interval.
+  if (!w.pods.empty() && !asked_early && !in_flight) {
+    asked_early = true;
+    self->send(self, tick{1});
+  }
+}
+
+void metrics_watcher_state::remove(const variant_key& key) {
+  const auto it = variants.find(key);
+  if (it == variants.end()) return;
+  for (const auto& p : it->second.pods) variant_of.erase(p.pod);
+  variants.erase(it);
+  targets = nullptr;
+}
+
+void metrics_watcher_state::ask() {
+  const double now = now_s();
+  const bool late = in_flight && now - asked_at_s > std::chrono::duration<double>(config.patience).count();
+  if (in_flight && !late) return;
+  if (!targets) {
+    auto all = std::make_shared<std::vector<scrape_target>>();
+    for (const auto& [key, w] : variants) all->insert(all->end(), w.pods.begin(), w.pods.end());
+    targets = std::move(all);
+  }
+  if (targets->empty()) return;
+  in_flight = true;
+  asked_at_s = now;
+  config.source->collect(targets, now, [handle = metrics_watcher_actor{self}](std::shared_ptr<const collected_metrics> m) {
+    caf::anon_send(handle, collected{std::move(m)});
+  });
+}
+
+void metrics_watcher_state::arrived(const collected_metrics& metrics) {
+  in_flight = false;
+  if (metrics.problem != source_problem) {
+    if (metrics.problem.empty()) {
+      config.logger.info("Metrics source answers again", {{"source", config.source->name()}});
+    } else {
+      config.logger.warn("Metrics source fails", {{"source", config.source->name()}, {"error", metrics.problem}});
+      self->send(config.board, error_noted{"metrics", std::string(config.source->name())});
+    }
+    source_problem = metrics.problem;
+  }
+  if (!metrics.problem.empty()) {
+    for (const auto& [key, w] : variants)
+      if (!w.pods.empty()) self->send(w.analyzer, metrics_lost{"MetricsSourceFailed", metrics.problem});
+    return;
+  }
+  std::map<variant_key, std::vector<const pod_sample*>> by_variant;
+  for (const auto& p : metrics.pods) {
+    const auto it = variant_of.find(p.pod);
+    if (it != variant_of.end()) by_variant[it->second].push_back(&p);
+  }
+  const double now = now_s();
+  for (const auto& [key, w] : variants) {
+    if (w.pods.empty()) continue;
+    const auto it = by_variant.find(key);
+    static const std::vector<const pod_sample*> none;
+    auto sample = add_up(it == by_variant.end() ? none : it->second, static_cast<int>(w.pods.size()), now);
+    if (sample.pods_reporting == 0) {
+      const auto why = sample.problem.empty() ? std::string("no sample of any of the variant's pods") : sample.problem;
+      self->send(w.analyzer, metrics_lost{"MetricsMissing", why});
+    } else {
+      self->send(w.analyzer, load_arrived{std::move(sample)});
+    }
+  }
+}
+
+metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stateful_pointer<metrics_watcher_state> self,
+                                                     metrics_watcher_config config) {
+  self->state.self = self;
+  self->state.config = std::move(config);
+  self->delayed_send(self, self->state.config.interval, tick{0});
+  return {
+      [self](const pods_changed& m) { self->state.set_pods(m); },
+      [self](const variant_gone& m) { self->state.remove(m.key); },
+      [self](const settings_changed& m) { self->state.config.source->configure(m.settings); },
+      [self](const collected& m) { self->state.arrived(*m.metrics); },
+      [self](const tick& t) {
+        if (t.what == 0) self->delayed_send(self, self->state.config.interval, tick{0});
+        self->state.asked_early = false;
+        self->state.ask();
+      },
+  };
+}
+
+}  // namespace inferno::actors

@@ -1,0 +1,49 @@
+#pragma once
+// One watcher per metrics source: asks for all pods at once, each interval, and tells every analyzer what its own pods said.
+#include <unordered_map>
+
+#include "actors/log.hpp"
+#include "actors/messages.hpp"
+
+namespace inferno::actors {
+
+struct metrics_watcher_config {
+  std::shared_ptr<metrics_source> source;
+  board_actor board;
+  log logger;
+  std::chrono::milliseconds interval{2000};
+  /// An answer this late is given up; the next one is asked for.
+  std::chrono::milliseconds patience{15000};
+};
+
+struct metrics_watcher_state {
+  static inline const char* name = "metrics_watcher";
+  struct watched {
+    analyzer_actor analyzer;
+    std::vector<scrape_target> pods;
+  };
+
+  metrics_watcher_actor::pointer self = nullptr;
+  metrics_watcher_config config;
+  std::map<variant_key, watched> variants;
+  std::map<kube::object_key, variant_key> variant_of;
+  std::shared_ptr<const std::vector<scrape_target>> targets;  ///< rebuilt when pods changed
+  bool in_flight = false;
+  bool asked_early = false;
+  double asked_at_s = 0;
+  std::string source_problem;  ///< said once at its beginning and end
+
+  double now_s() const;
+  void set_pods(const pods_changed& m);
+  void remove(const variant_key& key);
+  void ask();
+  void arrived(const collected_metrics& metrics);
+};
+
+metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stateful_pointer<metrics_watcher_state> self,
+                                                     metrics_watcher_config config);
+
+/// Sum of what the pods of one variant said; pure.
+load_sample add_up(const std::vector<const pod_sample*>& samples, int pods, double time_s);
+
+}  // namespace inferno::actors
