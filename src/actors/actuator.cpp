@@ -50,7 +50,7 @@ kube_api::object_done actuator_state::completion() {
   };
 }
 
-void actuator_state::begin() {
+void actuator_state::take_next() {
   current = std::exchange(next, nullptr);
   step = actuation_step::scale;
   scaled_from = -1;
@@ -64,7 +64,7 @@ void actuator_state::proceed() {
   if (step != actuation_step::done) return;
   current = nullptr;
   backoff = std::chrono::milliseconds(0);
-  if (next) begin();
+  if (next) take_next();
 }
 
 bool actuator_state::issue() {
@@ -192,7 +192,7 @@ void actuator_state::finished(const net::result<json::object>& result) {
   if (step == actuation_step::status)
     config.logger.debug("Updated status", {{"variant", config.key.name}, {"namespace", config.key.ns}, {"desired", d.desired.num_replicas}});
   // A newer decision makes the rest of this one moot, except the event of a scaling that happened.
-  if (next && step != actuation_step::scale) return begin();
+  if (next && step != actuation_step::scale) return take_next();
   step = static_cast<actuation_step>(static_cast<int>(step) + 1);
   proceed();
 }
@@ -227,7 +227,7 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
       [self](const decision_made& m) {
         auto& s = self->state;
         s.next = m.what;
-        if (!s.current) s.begin();
+        if (!s.current) s.take_next();
       },
       [self](const api_result& r) {
         auto& s = self->state;
@@ -250,7 +250,7 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
         auto& s = self->state;
         if (!s.current || s.in_flight || t.what != static_cast<int>(s.epoch % (1 << 30))) return;
         // The newest decision replaces the one that could not be carried out.
-        if (s.next) return s.begin();
+        if (s.next) return s.take_next();
         s.proceed();
       },
   };

@@ -39,7 +39,7 @@ struct actuator_state {
   std::string status_written;    ///< last status without its times; equal ones are not written again
   std::map<std::string, std::pair<bool, std::string>> condition_since;
 
-  void begin();
+  void take_next();
   void proceed();
   bool issue();
   void finished(const net::result<json::object>& result);

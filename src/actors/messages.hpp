@@ -200,7 +200,7 @@ using optimizer_actor =
 using metrics_watcher_actor = caf::typed_actor<caf::reacts_to<pods_changed>, caf::reacts_to<variant_gone>, caf::reacts_to<settings_changed>,
                                                caf::reacts_to<collected>, caf::reacts_to<tick>>;
 using board_actor = caf::typed_actor<caf::reacts_to<plan_made>, caf::reacts_to<scaling_done>, caf::reacts_to<error_noted>,
-                                     caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>, caf::reacts_to<leadership>>;
+                                     caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>>;
 using fleet_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
                                      caf::reacts_to<watch_health>, caf::reacts_to<tick>>;
 /// Events of the subscription, decoded off the actor's thread, then forwarded to the fleet.

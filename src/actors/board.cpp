@@ -1,0 +1,199 @@
+#include "actors/board.hpp"
+
+#include <fmt/format.h>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/text_serializer.h>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace inferno::actors {
+
+std::shared_ptr<const plan_snapshot> board_view::plan() const {
+  const std::lock_guard lock(mutex_);
+  return plan_;
+}
+
+void board_view::set_plan(std::shared_ptr<const plan_snapshot> plan) {
+  const std::lock_guard lock(mutex_);
+  plan_ = std::move(plan);
+}
+
+void board_view::set_trouble(watch_kind kind, std::string problem) {
+  const std::lock_guard lock(mutex_);
+  if (problem.empty()) {
+    trouble_.erase(kind);
+  } else {
+    trouble_[kind] = std::move(problem);
+  }
+}
+
+std::string board_view::trouble() const {
+  const std::lock_guard lock(mutex_);
+  std::string out;
+  for (const auto& [kind, problem] : trouble_) out += fmt::format("{}{}: {}", out.empty() ? "" : "; ", to_string(kind), problem);
+  return out;
+}
+
+std::string board_view::metrics_text() const { return prometheus::TextSerializer().Serialize(registry_->Collect()); }
+
+std::string board_view::plan_json() const {
+  const auto current = plan();
+  json::object out;
+  json::array list;
+  if (current) {
+    out["cycle"] = current->cycle;
+    out["trigger"] = current->trigger;
+    out["totalCost"] = current->total_cost.cents;
+    for (const auto& [key, d] : current->decisions) {
+      const auto& c = *d->curve;
+      list.push_back(json::object{{"namespace", key.ns},
+                                  {"name", key.name},
+                                  {"model", c.model},
+                                  {"class", c.class_name},
+                                  {"accelerator", d->desired.accelerator},
+                                  {"currentReplicas", c.current.num_replicas},
+                                  {"desiredReplicas", d->desired.num_replicas},
+                                  {"maxBatch", d->desired.max_batch},
+                                  {"cost", d->desired.cost.cents},
+                                  {"arrivalRate", c.measured.arrival_rate.per_min()},
+                                  {"plannedRate", c.current.load.arrival_rate.per_min()},
+                                  {"predicted", json::object{{"itl", d->desired.itl_ms}, {"ttft", d->desired.ttft_ms}, {"wait", d->desired.wait_ms}}},
+                                  {"measured", json::object{{"itl", c.measured.itl_ms}, {"ttft", c.measured.ttft_ms}, {"wait", c.measured.wait_ms}}},
+                                  {"slo", json::object{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}}},
+                                  {"hold", d->hold},
+                                  {"reason", d->reason},
+                                  {"message", d->message}});
+    }
+  }
+  out["variants"] = std::move(list);
+  return json::serialize(out);
+}
+
+void board_state::setup() {
+  auto& r = *config.view->registry();
+  const auto gauge = [&r](const char* name, const char* help) { return &prometheus::BuildGauge().Name(name).Help(help).Register(r); };
+  const auto counter = [&r](const char* name, const char* help) { return &prometheus::BuildCounter().Name(name).Help(help).Register(r); };
+  family.desired = gauge("inferno_desired_replicas", "Replicas the optimizer wants for a variant");
+  family.current = gauge("inferno_current_replicas", "Replicas the variant's target asks for now");
+  family.ratio = gauge("inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none");
+  family.predicted_itl = gauge("inferno_predicted_itl_seconds", "Predicted inter-token latency of the desired allocation");
+  family.predicted_ttft = gauge("inferno_predicted_ttft_seconds", "Predicted time to first token of the desired allocation");
+  family.measured_itl = gauge("inferno_measured_itl_seconds", "Measured inter-token latency, mean over the rate window");
+  family.measured_ttft = gauge("inferno_measured_ttft_seconds", "Measured time to first token, mean over the rate window");
+  family.arrival_rate = gauge("inferno_arrival_rate_per_second", "Measured arrival rate of requests");
+  family.variants = gauge("inferno_variants", "Variants in the last plan");
+  family.held = gauge("inferno_variants_held", "Variants that keep their allocation because nothing can be decided");
+  family.cost = gauge("inferno_total_cost_cents_per_hour", "Cost of the last plan");
+  family.gpus = gauge("inferno_gpus_planned", "Cards the last plan uses, by device");
+  family.scalings = counter("inferno_replica_scaling_total", "Scalings carried out");
+  family.cycles = counter("inferno_optimization_cycles_total", "Optimization cycles");
+  family.errors = counter("inferno_errors_total", "Errors by component and reason");
+  family.seconds = &prometheus::BuildHistogram().Name("inferno_optimization_seconds").Help("Time of an optimization cycle").Register(r);
+}
+
+void board_state::drop_series(series& s) {
+  if (!s.desired) return;
+  family.desired->Remove(s.desired);
+  family.current->Remove(s.current);
+  family.ratio->Remove(s.ratio);
+  family.predicted_itl->Remove(s.predicted_itl);
+  family.predicted_ttft->Remove(s.predicted_ttft);
+  family.measured_itl->Remove(s.measured_itl);
+  family.measured_ttft->Remove(s.measured_ttft);
+  family.arrival_rate->Remove(s.arrival_rate);
+  s.desired = nullptr;
+}
+
+void board_state::forget(const variant_key& key) {
+  const auto it = variants.find(key);
+  if (it == variants.end()) return;
+  drop_series(it->second);
+  for (const auto& [counter, labels] : it->second.scalings) family.scalings->Remove(counter);
+  variants.erase(it);
+}
+
+void board_state::show(const decision& d) {
+  const auto& c = *d.curve;
+  auto& s = variants[c.key];
+  if (!s.desired || s.accelerator != d.desired.accelerator) {
+    drop_series(s);
+    s.accelerator = d.desired.accelerator;
+    const prometheus::Labels labels{{"variant_name", c.key.name}, {"namespace", c.key.ns}, {"accelerator_type", s.accelerator}};
+    s.desired = &family.desired->Add(labels);
+    s.current = &family.current->Add(labels);
+    s.ratio = &family.ratio->Add(labels);
+    s.predicted_itl = &family.predicted_itl->Add(labels);
+    s.predicted_ttft = &family.predicted_ttft->Add(labels);
+    s.measured_itl = &family.measured_itl->Add(labels);
+    s.measured_ttft = &family.measured_ttft->Add(labels);
+    s.arrival_rate = &family.arrival_rate->Add(labels);
+  }
+  const double now = c.current.num_replicas;
+  const double wanted = d.desired.num_replicas;
+  s.desired->Set(wanted);
+  s.current->Set(now);
+  s.ratio->Set(now > 0 ? wanted / now : wanted);
+  s.predicted_itl->Set(d.hold ? 0 : d.desired.itl_ms / 1000);
+  s.predicted_ttft->Set(d.hold ? 0 : d.desired.ttft_ms / 1000);
+  s.measured_itl->Set(c.measured.itl_ms / 1000);
+  s.measured_ttft->Set(c.measured.ttft_ms / 1000);
+  s.arrival_rate->Set(c.measured.arrival_rate.per_sec());
+}
+
+void board_state::show(const plan_snapshot& plan) {
+  double held = 0;
+  for (const auto& [key, d] : plan.decisions) {
+    show(*d);
+    held += d->hold ? 1 : 0;
+  }
+  family.variants->Add({}).Set(static_cast<double>(plan.decisions.size()));
+  family.held->Add({}).Set(held);
+  family.cost->Add({}).Set(plan.total_cost.cents);
+  for (auto& [device, g] : gpus_of) g->Set(0);
+  for (const auto& t : plan.by_type) {
+    auto*& g = gpus_of[t.type];
+    if (!g) g = &family.gpus->Add({{"device", t.type}});
+    g->Set(t.count);
+  }
+  family.cycles->Add({{"trigger", plan.trigger == "interval" ? "interval" : "urgent"}}).Increment();
+  family.seconds->Add({}, prometheus::Histogram::BucketBoundaries{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5}).Observe(plan.solve_seconds);
+}
+
+void board_state::scaled(const scaling_done& m) {
+  const auto it = variants.find(m.key);
+  if (it == variants.end()) return;
+  const std::string direction = m.to > m.from ? "up" : "down";
+  auto& counter = family.scalings->Add(
+      {{"variant_name", m.key.name}, {"namespace", m.key.ns}, {"direction", direction}, {"reason", m.reason}});
+  auto& known = it->second.scalings;
+  if (std::none_of(known.begin(), known.end(), [&](const auto& k) { return k.first == &counter; })) known.emplace_back(&counter, direction);
+  counter.Increment();
+}
+
+board_actor::behavior_type board(board_actor::stateful_pointer<board_state> self, board_config config) {
+  self->state.config = std::move(config);
+  self->state.setup();
+  return {
+      [self](const plan_made& m) {
+        self->state.config.view->set_plan(m.plan);
+        self->state.show(*m.plan);
+      },
+      [self](const scaling_done& m) { self->state.scaled(m); },
+      [self](const error_noted& m) {
+        self->state.family.errors->Add({{"component", m.component}, {"reason", m.reason}}).Increment();
+      },
+      [self](const variant_gone& m) { self->state.forget(m.key); },
+      [self](const watch_health& m) {
+        self->state.config.view->set_trouble(m.kind, m.problem);
+        if (!m.problem.empty()) self->state.family.errors->Add({{"component", "watch"}, {"reason", std::string(to_string(m.kind))}}).Increment();
+      },
+  };
+}
+
+}  // namespace inferno::actors

@@ -1,0 +1,74 @@
+#pragma once
+// The board holds the latest plan and the metrics everybody may read: /metrics, /api/v1, the demo's view.
+#include <prometheus/registry.h>
+
+#include <mutex>
+#include <set>
+
+#include "actors/messages.hpp"
+
+namespace inferno::actors {
+
+/// Read from any thread; written by the board actor.
+class board_view {
+ public:
+  std::shared_ptr<const plan_snapshot> plan() const;
+  void set_plan(std::shared_ptr<const plan_snapshot> plan);
+  std::shared_ptr<prometheus::Registry> registry() const { return registry_; }
+  /// Prometheus text format of all metrics.
+  std::string metrics_text() const;
+  /// The watches that are broken, "" when all are whole.
+  std::string trouble() const;
+  void set_trouble(watch_kind kind, std::string problem);
+  /// The plan as JSON, for /api/v1/variants.
+  std::string plan_json() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const plan_snapshot> plan_;
+  std::map<watch_kind, std::string> trouble_;
+  std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
+};
+
+struct board_config {
+  std::shared_ptr<board_view> view;
+};
+
+struct board_state {
+  static inline const char* name = "board";
+  /// Gauges of one variant; removed with it.
+  struct series {
+    std::string accelerator;
+    prometheus::Gauge* desired = nullptr;
+    prometheus::Gauge* current = nullptr;
+    prometheus::Gauge* ratio = nullptr;
+    prometheus::Gauge* predicted_itl = nullptr;
+    prometheus::Gauge* predicted_ttft = nullptr;
+    prometheus::Gauge* measured_itl = nullptr;
+    prometheus::Gauge* measured_ttft = nullptr;
+    prometheus::Gauge* arrival_rate = nullptr;
+    std::vector<std::pair<prometheus::Counter*, std::string>> scalings;
+  };
+  struct families {
+    prometheus::Family<prometheus::Gauge>*desired, *current, *ratio, *predicted_itl, *predicted_ttft, *measured_itl, *measured_ttft, *arrival_rate;
+    prometheus::Family<prometheus::Gauge>*variants, *held, *cost, *gpus;
+    prometheus::Family<prometheus::Counter>*scalings, *cycles, *errors;
+    prometheus::Family<prometheus::Histogram>* seconds;
+  };
+
+  board_config config;
+  families family{};
+  std::map<variant_key, series> variants;
+  std::map<std::string, prometheus::Gauge*> gpus_of;
+
+  void setup();
+  void show(const plan_snapshot& plan);
+  void show(const decision& d);
+  void forget(const variant_key& key);
+  void drop_series(series& s);
+  void scaled(const scaling_done& m);
+};
+
+board_actor::behavior_type board(board_actor::stateful_pointer<board_state> self, board_config config);
+
+}  // namespace inferno::actors

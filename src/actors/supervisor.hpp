@@ -1,0 +1,47 @@
+#pragma once
+// The supervisor starts the controller's actors and restarts what dies, with backoff.
+//
+// Fleet, optimizer, board and metrics watcher share what they know of each other, so they live and die together; their state comes
+// back from the watches. A watcher alone is restarted alone: its first list brings the fleet up to date.
+#include "actors/board.hpp"
+#include "actors/fleet.hpp"
+#include "actors/metrics_watcher.hpp"
+
+namespace inferno::actors {
+
+struct supervisor_config {
+  std::shared_ptr<kube_api> api;
+  std::shared_ptr<metrics_source> source;
+  std::shared_ptr<board_view> view;
+  wall_clock now;
+  log logger;
+  std::string controller_namespace = "inferno-autoscaler-system";
+  runtime_settings defaults;
+  std::chrono::milliseconds scrape_interval{2000};
+  std::chrono::milliseconds restart_min{200};
+  std::chrono::milliseconds restart_max{30000};
+};
+
+struct supervisor_state {
+  static inline const char* name = "supervisor";
+  supervisor_actor::pointer self = nullptr;
+  supervisor_config config;
+  board_actor board_handle;
+  optimizer_actor optimizer_handle;
+  metrics_watcher_actor metrics_handle;
+  fleet_actor fleet_handle;
+  std::map<watch_kind, kube_watcher_actor> watchers;
+  std::map<caf::actor_addr, std::string> names;
+  std::chrono::milliseconds backoff{0};
+  bool restart_pending = false;
+  bool stopping = false;
+
+  void start_core();
+  void stop_core();
+  void start_watcher(watch_kind kind);
+  void died(const caf::down_msg& m);
+};
+
+supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<supervisor_state> self, supervisor_config config);
+
+}  // namespace inferno::actors
