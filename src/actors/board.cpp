@@ -77,8 +77,8 @@ std::string board_view::plan_json() const {
 
 void board_state::setup() {
   auto& r = *config.view->registry();
-  const auto gauge = [&r](const char* name, const char* help) { return &prometheus::BuildGauge().Name(name).Help(help).Register(r); };
-  const auto counter = [&r](const char* name, const char* help) { return &prometheus::BuildCounter().Name(name).Help(help).Register(r); };
+  const auto gauge = [&r](const char* metric, const char* help) { return &prometheus::BuildGauge().Name(metric).Help(help).Register(r); };
+  const auto counter = [&r](const char* metric, const char* help) { return &prometheus::BuildCounter().Name(metric).Help(help).Register(r); };
   family.desired = gauge("inferno_desired_replicas", "Replicas the optimizer wants for a variant");
   family.current = gauge("inferno_current_replicas", "Replicas the variant's target asks for now");
   family.ratio = gauge("inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none");

@@ -1,0 +1,26 @@
+#pragma once
+// The kube_api port over the network.
+#include <atomic>
+
+#include "actors/ports.hpp"
+
+namespace inferno::actors {
+
+/// Calls may come from any thread; everything runs on the executor of the client.
+class kube_api_net final : public kube_api {
+ public:
+  explicit kube_api_net(std::shared_ptr<kube::client> client) : client_(std::move(client)) {}
+  std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options, kube::reflector_sink sink) override;
+  void get(const kube::resource& res, kube::object_key key, object_done done) override;
+  void create(const kube::resource& res, std::string ns, json::object object, object_done done) override;
+  void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) override;
+  void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource, object_done done) override;
+  /// Writes that have been begun and not answered.
+  int writes_in_flight() const { return *writes_; }
+
+ private:
+  std::shared_ptr<kube::client> client_;
+  std::shared_ptr<std::atomic<int>> writes_ = std::make_shared<std::atomic<int>>(0);
+};
+
+}  // namespace inferno::actors
