@@ -11,18 +11,22 @@
 namespace inferno::actors {
 namespace {
 
+enum : int { give_up = -1 };  ///< other ticks carry the epoch they belong to
+
 std::string decimal(double x) { return fmt::format("{:.2f}", x); }
 
 bool not_found(const net::error& e) { return e.kind == net::error_kind::status && e.status == 404; }
 
 /// Errors no repetition mends: the API understood and refused.
 bool final_error(const net::error& e) {
-  return e.kind == net::error_kind::status && e.status >= 400 && e.status < 500 && e.status != 409 && e.status != 429 && e.status != 408;
+  return e.kind == net::error_kind::status && e.status >= 400 && e.status < 500 && e.status != 409 && e.status != 429 &&
+         e.status != 408;
 }
 
 /// The desired accelerator is another than the one in use: replicas of the present target would not be what was decided.
 bool changes_accelerator(const decision& d) {
-  return d.desired.num_replicas > 0 && !d.curve->current.accelerator.empty() && d.desired.accelerator != d.curve->current.accelerator;
+  return d.desired.num_replicas > 0 && !d.curve->current.accelerator.empty() &&
+         d.desired.accelerator != d.curve->current.accelerator;
 }
 
 }  // namespace
@@ -33,9 +37,9 @@ json::object make_status(const decision& d) {
                     {"avgInputTokens", decimal(c.measured.shape.in_tokens)},
                     {"avgOutputTokens", decimal(c.measured.shape.out_tokens)},
                     {"avgLength", decimal(c.measured.shape.out_tokens)}};
-  json::object current{{"accelerator", c.current.accelerator}, {"numReplicas", c.current.num_replicas},
-                       {"maxBatch", c.current.max_batch},      {"variantCost", decimal(c.current.cost.cents)},
-                       {"itlAverage", decimal(c.current.itl_ms)}, {"waitAverage", decimal(c.current.wait_ms)},
+  json::object current{{"accelerator", c.current.accelerator},      {"numReplicas", c.current.num_replicas},
+                       {"maxBatch", c.current.max_batch},           {"variantCost", decimal(c.current.cost.cents)},
+                       {"itlAverage", decimal(c.current.itl_ms)},   {"waitAverage", decimal(c.current.wait_ms)},
                        {"ttftAverage", decimal(c.current.ttft_ms)}, {"load", std::move(load)}};
   json::object desired{
       {"accelerator", d.desired.accelerator}, {"numReplicas", d.desired.num_replicas}, {"maxBatch", d.desired.max_batch}};
@@ -93,8 +97,8 @@ bool actuator_state::start_scale() {
   }
   if (changes_accelerator(d)) {
     applied = false;
-    apply_problem = fmt::format("change of accelerator from {} to {} is not carried out on a running target", d.curve->current.accelerator,
-                                d.desired.accelerator);
+    apply_problem = fmt::format("change of accelerator from {} to {} is not carried out on a running target",
+                                d.curve->current.accelerator, d.desired.accelerator);
     return false;
   }
   if (d.desired.num_replicas == d.curve->current.num_replicas) return false;
@@ -120,8 +124,9 @@ bool actuator_state::start_event() {
                                       {"name", config.key.name},
                                       {"namespace", config.key.ns}}},
       {"reason", up ? "ScaledUp" : "ScaledDown"},
-      {"message", fmt::format("Scaled Deployment {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.name, scaled_from,
-                              d.desired.num_replicas, d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)},
+      {"message",
+       fmt::format("Scaled Deployment {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.name,
+                   scaled_from, d.desired.num_replicas, d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)},
       {"type", "Normal"},
       {"count", 1},
       {"firstTimestamp", kube::format_time(now)},
@@ -135,10 +140,12 @@ bool actuator_state::start_event() {
 bool actuator_state::start_owner() {
   const auto& uid = current->curve->owner_uid_needed;
   if (uid.empty() || !current->curve->actuate) return false;
-  json::object owner{{"apiVersion", "apps/v1"},          {"kind", "Deployment"},          {"name", current->curve->target_key.name},
-                     {"uid", uid},                       {"controller", true},            {"blockOwnerDeletion", false}};
+  json::object owner{
+      {"apiVersion", "apps/v1"}, {"kind", "Deployment"},       {"name", current->curve->target_key.name}, {"uid", uid},
+      {"controller", true},      {"blockOwnerDeletion", false}};
   config.api->merge_patch(kube::resources::variantautoscalings, config.key,
-                          json::object{{"metadata", json::object{{"ownerReferences", json::array{std::move(owner)}}}}}, "", completion());
+                          json::object{{"metadata", json::object{{"ownerReferences", json::array{std::move(owner)}}}}}, "",
+                          completion());
   return true;
 }
 
@@ -147,11 +154,12 @@ bool actuator_state::start_status() {
   auto status = make_status(d);
   const auto now = kube::format_time(config.now());
   const bool ready = !d.hold && d.reason == "Optimized" && apply_problem.empty();
-  auto message = d.message.empty() ? fmt::format("{} x {} predicted ITL {:.2f} ms, TTFT {:.2f} ms", d.desired.num_replicas, d.desired.accelerator,
-                                                 d.desired.itl_ms, d.desired.ttft_ms)
+  auto message = d.message.empty() ? fmt::format("{} x {} predicted ITL {:.2f} ms, TTFT {:.2f} ms", d.desired.num_replicas,
+                                                 d.desired.accelerator, d.desired.itl_ms, d.desired.ttft_ms)
                                    : d.message;
   if (!apply_problem.empty()) message = apply_problem;
-  std::vector<condition> conditions{d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, d.curve->target};
+  std::vector<condition> conditions{
+      d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, d.curve->target};
   json::array list;
   std::string shape;
   for (const auto& c : conditions) {
@@ -173,7 +181,8 @@ bool actuator_state::start_status() {
   if (shape == status_written) return false;
   status_written = std::move(shape);
   status["desiredOptimizedAlloc"].as_object()["lastRunTime"] = now;
-  config.api->merge_patch(kube::resources::variantautoscalings, config.key, json::object{{"status", std::move(status)}}, "status", completion());
+  config.api->merge_patch(kube::resources::variantautoscalings, config.key, json::object{{"status", std::move(status)}}, "status",
+                          completion());
   return true;
 }
 
@@ -190,7 +199,8 @@ void actuator_state::finished(const net::result<json::object>& result) {
     self->send(config.board, scaling_done{config.key, scaled_from, d.desired.num_replicas, d.reason});
   }
   if (step == actuation_step::status)
-    config.logger.debug("Updated status", {{"variant", config.key.name}, {"namespace", config.key.ns}, {"desired", d.desired.num_replicas}});
+    config.logger.debug("Updated status",
+                        {{"variant", config.key.name}, {"namespace", config.key.ns}, {"desired", d.desired.num_replicas}});
   // A newer decision makes the rest of this one moot, except the event of a scaling that happened.
   if (next && step != actuation_step::scale) return take_next();
   step = static_cast<actuation_step>(static_cast<int>(step) + 1);
@@ -200,8 +210,11 @@ void actuator_state::finished(const net::result<json::object>& result) {
 void actuator_state::failed(const net::error& error) {
   static constexpr std::string_view names[] = {"scale", "event", "owner", "status", "done"};
   const auto what = names[static_cast<std::size_t>(step)];
-  config.logger.warn("API call failed",
-                     {{"variant", config.key.name}, {"namespace", config.key.ns}, {"call", what}, {"error", error.message}, {"status", error.status}});
+  config.logger.warn("API call failed", {{"variant", config.key.name},
+                                         {"namespace", config.key.ns},
+                                         {"call", what},
+                                         {"error", error.message},
+                                         {"status", error.status}});
   self->send(config.board, error_noted{"actuator", std::string(what)});
   if (step == actuation_step::status) status_written.clear();
   if (step == actuation_step::scale) {
@@ -226,6 +239,7 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
   return {
       [self](const decision_made& m) {
         auto& s = self->state;
+        if (!s.leading || s.stopping) return;
         s.next = m.what;
         if (!s.current) s.take_next();
       },
@@ -234,20 +248,26 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
         if (r.epoch != s.epoch) return;
         s.in_flight = false;
         ++s.epoch;
-        s.finished(*r.result);
+        // Without the lease nothing is begun any more; the new leader decides for itself.
+        if (!s.leading) s.current = s.next = nullptr;
+        if (s.current) s.finished(*r.result);
         if (s.stopping && !s.in_flight) self->quit();
       },
       [self](const leadership& m) {
         auto& s = self->state;
         s.leading = m.leading;
         if (!m.leading && !s.in_flight) s.current = s.next = nullptr;
+        // What another leader wrote meanwhile is not known here.
+        if (m.leading) s.status_written.clear();
       },
       [self](stop_request) {
         self->state.stopping = true;
-        if (!self->state.in_flight) self->quit();
+        if (!self->state.in_flight) return self->quit();
+        self->delayed_send(self, self->state.config.stop_patience, tick{give_up});
       },
       [self](const tick& t) {
         auto& s = self->state;
+        if (t.what == give_up) return self->quit();
         if (!s.current || s.in_flight || t.what != static_cast<int>(s.epoch % (1 << 30))) return;
         // The newest decision replaces the one that could not be carried out.
         if (s.next) return s.take_next();

@@ -13,6 +13,7 @@ struct actuator_config {
   log logger;
   std::chrono::milliseconds retry_min{500};
   std::chrono::milliseconds retry_max{30000};
+  std::chrono::milliseconds stop_patience{1000};  ///< an answer that takes longer is not waited for when stopping
   bool leading = true;
 };
 
@@ -31,12 +32,12 @@ struct actuator_state {
   bool leading = true;
   bool stopping = false;
   std::chrono::milliseconds backoff{0};
-  bool applied = true;           ///< the last scale patch went through, or none was needed
-  std::string apply_problem;     ///< why not
-  std::string attempt_time;      ///< of the last scale patch
+  bool applied = true;        ///< the last scale patch went through, or none was needed
+  std::string apply_problem;  ///< why not
+  std::string attempt_time;   ///< of the last scale patch
   std::string success_time;
-  int scaled_from = -1;          ///< a scaling of this decision, for its event
-  std::string status_written;    ///< last status without its times; equal ones are not written again
+  int scaled_from = -1;        ///< a scaling of this decision, for its event
+  std::string status_written;  ///< last status without its times; equal ones are not written again
   std::map<std::string, std::pair<bool, std::string>> condition_since;
 
   void take_next();

@@ -13,7 +13,9 @@ namespace {
 /// Smaller movements of demand do not make a new curve between cycles.
 constexpr double material_change = 0.02;
 
-bool moved(double from, double to) { return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9}); }
+bool moved(double from, double to) {
+  return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9});
+}
 
 void hold(capacity_curve& curve, std::string reason, std::string message) {
   curve.hold = true;
@@ -56,16 +58,17 @@ bool variant_analysis::set_metrics(condition next) {
 
 bool variant_analysis::observe(const load_sample& s) {
   last_sample_s_ = s.time_s;
-  estimator_.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
-                  s.ttft_count, s.wait_sum_s, s.wait_count});
+  estimator_.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count,
+                  s.ttft_sum_s, s.ttft_count, s.wait_sum_s, s.wait_count});
   const auto estimate = estimator_.estimate();
   const bool complete = s.pods_reporting >= s.pods;
   bool changed = false;
   if (!estimate) {
     changed = set_metrics({"MetricsAvailable", false, "MetricsPending", "waiting for a second sample to tell rates"});
   } else if (!complete) {
-    changed = set_metrics({"MetricsAvailable", false, "MetricsIncomplete",
-                           fmt::format("{} of {} pods report{}{}", s.pods_reporting, s.pods, s.problem.empty() ? "" : ": ", s.problem)});
+    changed = set_metrics(
+        {"MetricsAvailable", false, "MetricsIncomplete",
+         fmt::format("{} of {} pods report{}{}", s.pods_reporting, s.pods, s.problem.empty() ? "" : ": ", s.problem)});
   } else {
     changed = set_metrics({"MetricsAvailable", true, "MetricsFound", "all pods of the variant report"});
   }
@@ -115,8 +118,9 @@ void variant_analysis::resolve(capacity_curve& curve) {
   curve.min_replicas = object.min_replicas.value_or(1);
   curve.target_key = {key_.ns, object.target_name};
   curve.actuate = inputs_->target != nullptr;
-  curve.target = curve.actuate ? condition{"TargetResolved", true, "TargetFound", "Deployment " + object.target_name + " found"}
-                               : condition{"TargetResolved", false, "TargetNotFound", "Deployment " + object.target_name + " not found"};
+  curve.target = curve.actuate
+                     ? condition{"TargetResolved", true, "TargetFound", "Deployment " + object.target_name + " found"}
+                     : condition{"TargetResolved", false, "TargetNotFound", "Deployment " + object.target_name + " not found"};
   if (inputs_->target && object.owner_uid != inputs_->target->uid) curve.owner_uid_needed = inputs_->target->uid;
 }
 
@@ -145,7 +149,8 @@ void variant_analysis::evaluate(capacity_curve& curve, const model::server_spec&
     curve.current_units = now->second->acc_count * now->first->multiplicity;
     curve.current.cost.cents = now->first->cost.cents * now->second->acc_count * curve.current.num_replicas;
   }
-  if (view.options.empty() || (object.keep_accelerator && !curve.current.accelerator.empty() && !find(curve.current.accelerator))) {
+  if (view.options.empty() ||
+      (object.keep_accelerator && !curve.current.accelerator.empty() && !find(curve.current.accelerator))) {
     const auto what = unknown.empty() ? fmt::format("no profile for the accelerator in use, \"{}\"", curve.current.accelerator)
                                       : fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
     return hold(curve, "UnknownAccelerator", what);
@@ -186,9 +191,11 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   }
   curve->class_name = cls->name;
   curve->priority = cls->priority;
-  const auto target = std::find_if(cls->targets.begin(), cls->targets.end(), [&](const auto& t) { return t.model == object.model_id; });
+  const auto target =
+      std::find_if(cls->targets.begin(), cls->targets.end(), [&](const auto& t) { return t.model == object.model_id; });
   if (target == cls->targets.end()) {
-    hold(*curve, "NoTargetForModel", fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, object.model_id));
+    hold(*curve, "NoTargetForModel",
+         fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, object.model_id));
     return curve;
   }
   curve->slo = target->slo;

@@ -40,7 +40,59 @@ std::string board_view::trouble() const {
   return out;
 }
 
-std::string board_view::metrics_text() const { return prometheus::TextSerializer().Serialize(registry_->Collect()); }
+std::string board_view::metrics_text() const { return prometheus::TextSerializer().Serialize(registry()->Collect()); }
+
+std::shared_ptr<prometheus::Registry> board_view::registry() const {
+  const std::lock_guard lock(mutex_);
+  return registry_;
+}
+
+std::shared_ptr<prometheus::Registry> board_view::renew_registry() {
+  const std::lock_guard lock(mutex_);
+  synced_ = false;
+  registry_ = std::make_shared<prometheus::Registry>();
+  return registry_;
+}
+
+bool board_view::synced() const {
+  const std::lock_guard lock(mutex_);
+  return synced_;
+}
+
+void board_view::set_synced(bool synced) {
+  const std::lock_guard lock(mutex_);
+  synced_ = synced;
+}
+
+namespace {
+
+json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
+  return {{"itl", itl_ms}, {"ttft", ttft_ms}, {"wait", wait_ms}};
+}
+
+json::object to_json(const decision& d) {
+  const auto& c = *d.curve;
+  json::object slo{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}};
+  return {{"namespace", c.key.ns},
+          {"name", c.key.name},
+          {"model", c.model},
+          {"class", c.class_name},
+          {"accelerator", d.desired.accelerator},
+          {"currentReplicas", c.current.num_replicas},
+          {"desiredReplicas", d.desired.num_replicas},
+          {"maxBatch", d.desired.max_batch},
+          {"cost", d.desired.cost.cents},
+          {"arrivalRate", c.measured.arrival_rate.per_min()},
+          {"plannedRate", c.current.load.arrival_rate.per_min()},
+          {"predicted", latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms)},
+          {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
+          {"slo", std::move(slo)},
+          {"hold", d.hold},
+          {"reason", d.reason},
+          {"message", d.message}};
+}
+
+}  // namespace
 
 std::string board_view::plan_json() const {
   const auto current = plan();
@@ -50,35 +102,28 @@ std::string board_view::plan_json() const {
     out["cycle"] = current->cycle;
     out["trigger"] = current->trigger;
     out["totalCost"] = current->total_cost.cents;
-    for (const auto& [key, d] : current->decisions) {
-      const auto& c = *d->curve;
-      list.push_back(json::object{{"namespace", key.ns},
-                                  {"name", key.name},
-                                  {"model", c.model},
-                                  {"class", c.class_name},
-                                  {"accelerator", d->desired.accelerator},
-                                  {"currentReplicas", c.current.num_replicas},
-                                  {"desiredReplicas", d->desired.num_replicas},
-                                  {"maxBatch", d->desired.max_batch},
-                                  {"cost", d->desired.cost.cents},
-                                  {"arrivalRate", c.measured.arrival_rate.per_min()},
-                                  {"plannedRate", c.current.load.arrival_rate.per_min()},
-                                  {"predicted", json::object{{"itl", d->desired.itl_ms}, {"ttft", d->desired.ttft_ms}, {"wait", d->desired.wait_ms}}},
-                                  {"measured", json::object{{"itl", c.measured.itl_ms}, {"ttft", c.measured.ttft_ms}, {"wait", c.measured.wait_ms}}},
-                                  {"slo", json::object{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}}},
-                                  {"hold", d->hold},
-                                  {"reason", d->reason},
-                                  {"message", d->message}});
-    }
+    for (const auto& [key, d] : current->decisions) list.push_back(to_json(*d));
   }
   out["variants"] = std::move(list);
   return json::serialize(out);
 }
 
+std::optional<std::string> board_view::variant_json(const variant_key& key) const {
+  const auto current = plan();
+  if (!current) return std::nullopt;
+  const auto it = current->decisions.find(key);
+  if (it == current->decisions.end()) return std::nullopt;
+  return json::serialize(to_json(*it->second));
+}
+
 void board_state::setup() {
-  auto& r = *config.view->registry();
-  const auto gauge = [&r](const char* metric, const char* help) { return &prometheus::BuildGauge().Name(metric).Help(help).Register(r); };
-  const auto counter = [&r](const char* metric, const char* help) { return &prometheus::BuildCounter().Name(metric).Help(help).Register(r); };
+  auto& r = *registry;
+  const auto gauge = [&r](const char* metric, const char* help) {
+    return &prometheus::BuildGauge().Name(metric).Help(help).Register(r);
+  };
+  const auto counter = [&r](const char* metric, const char* help) {
+    return &prometheus::BuildCounter().Name(metric).Help(help).Register(r);
+  };
   family.desired = gauge("inferno_desired_replicas", "Replicas the optimizer wants for a variant");
   family.current = gauge("inferno_current_replicas", "Replicas the variant's target asks for now");
   family.ratio = gauge("inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none");
@@ -94,7 +139,8 @@ void board_state::setup() {
   family.scalings = counter("inferno_replica_scaling_total", "Scalings carried out");
   family.cycles = counter("inferno_optimization_cycles_total", "Optimization cycles");
   family.errors = counter("inferno_errors_total", "Errors by component and reason");
-  family.seconds = &prometheus::BuildHistogram().Name("inferno_optimization_seconds").Help("Time of an optimization cycle").Register(r);
+  family.seconds =
+      &prometheus::BuildHistogram().Name("inferno_optimization_seconds").Help("Time of an optimization cycle").Register(r);
 }
 
 void board_state::drop_series(series& s) {
@@ -162,7 +208,8 @@ void board_state::show(const plan_snapshot& plan) {
     g->Set(t.count);
   }
   family.cycles->Add({{"trigger", plan.trigger == "interval" ? "interval" : "urgent"}}).Increment();
-  family.seconds->Add({}, prometheus::Histogram::BucketBoundaries{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5}).Observe(plan.solve_seconds);
+  family.seconds->Add({}, prometheus::Histogram::BucketBoundaries{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5})
+      .Observe(plan.solve_seconds);
 }
 
 void board_state::scaled(const scaling_done& m) {
@@ -172,12 +219,14 @@ void board_state::scaled(const scaling_done& m) {
   auto& counter = family.scalings->Add(
       {{"variant_name", m.key.name}, {"namespace", m.key.ns}, {"direction", direction}, {"reason", m.reason}});
   auto& known = it->second.scalings;
-  if (std::none_of(known.begin(), known.end(), [&](const auto& k) { return k.first == &counter; })) known.emplace_back(&counter, direction);
+  if (std::none_of(known.begin(), known.end(), [&](const auto& k) { return k.first == &counter; }))
+    known.emplace_back(&counter, direction);
   counter.Increment();
 }
 
 board_actor::behavior_type board(board_actor::stateful_pointer<board_state> self, board_config config) {
   self->state.config = std::move(config);
+  self->state.registry = self->state.config.view->renew_registry();
   self->state.setup();
   return {
       [self](const plan_made& m) {
@@ -191,8 +240,10 @@ board_actor::behavior_type board(board_actor::stateful_pointer<board_state> self
       [self](const variant_gone& m) { self->state.forget(m.key); },
       [self](const watch_health& m) {
         self->state.config.view->set_trouble(m.kind, m.problem);
-        if (!m.problem.empty()) self->state.family.errors->Add({{"component", "watch"}, {"reason", std::string(to_string(m.kind))}}).Increment();
+        if (!m.problem.empty())
+          self->state.family.errors->Add({{"component", "watch"}, {"reason", std::string(to_string(m.kind))}}).Increment();
       },
+      [self](inventory_synced) { self->state.config.view->set_synced(true); },
   };
 }
 

@@ -14,7 +14,12 @@ class board_view {
  public:
   std::shared_ptr<const plan_snapshot> plan() const;
   void set_plan(std::shared_ptr<const plan_snapshot> plan);
-  std::shared_ptr<prometheus::Registry> registry() const { return registry_; }
+  std::shared_ptr<prometheus::Registry> registry() const;
+  /// A board that starts anew has no series of variants that went meanwhile: it fills a new registry.
+  std::shared_ptr<prometheus::Registry> renew_registry();
+  /// Every watch has delivered its first complete state: the controller is ready.
+  bool synced() const;
+  void set_synced(bool synced);
   /// Prometheus text format of all metrics.
   std::string metrics_text() const;
   /// The watches that are broken, "" when all are whole.
@@ -22,11 +27,14 @@ class board_view {
   void set_trouble(watch_kind kind, std::string problem);
   /// The plan as JSON, for /api/v1/variants.
   std::string plan_json() const;
+  /// One variant of it; nullopt when the plan does not have it.
+  std::optional<std::string> variant_json(const variant_key& key) const;
 
  private:
   mutable std::mutex mutex_;
   std::shared_ptr<const plan_snapshot> plan_;
   std::map<watch_kind, std::string> trouble_;
+  bool synced_ = false;
   std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
 };
 
@@ -50,13 +58,15 @@ struct board_state {
     std::vector<std::pair<prometheus::Counter*, std::string>> scalings;
   };
   struct families {
-    prometheus::Family<prometheus::Gauge>*desired, *current, *ratio, *predicted_itl, *predicted_ttft, *measured_itl, *measured_ttft, *arrival_rate;
+    prometheus::Family<prometheus::Gauge>*desired, *current, *ratio, *predicted_itl, *predicted_ttft, *measured_itl,
+        *measured_ttft, *arrival_rate;
     prometheus::Family<prometheus::Gauge>*variants, *held, *cost, *gpus;
     prometheus::Family<prometheus::Counter>*scalings, *cycles, *errors;
     prometheus::Family<prometheus::Histogram>* seconds;
   };
 
   board_config config;
+  std::shared_ptr<prometheus::Registry> registry;
   families family{};
   std::map<variant_key, series> variants;
   std::map<std::string, prometheus::Gauge*> gpus_of;

@@ -39,8 +39,8 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
   if (slot) {
     const variant_key before{slot->key.ns, slot->target_name};
     // Status writes (our own) come back as events that change nothing of the spec.
-    const bool same = slot->generation == v.generation && slot->generation != 0 && slot->uid == v.uid && slot->owner_uid == v.owner_uid &&
-                      slot->accelerator_label == v.accelerator_label;
+    const bool same = slot->generation == v.generation && slot->generation != 0 && slot->uid == v.uid &&
+                      slot->owner_uid == v.owner_uid && slot->accelerator_label == v.accelerator_label;
     if (same) return;
     if (before != target) {
       variants_of_[before].erase(v.key);
@@ -171,14 +171,17 @@ void cluster_state::remove_pod(const variant_key& key, state_changes& changes) {
 void cluster_state::upsert(const node_object& n, state_changes& changes) {
   auto& slot = nodes_[n.name];
   const bool same = !slot.name.empty() && slot.gpus.size() == n.gpus.size() &&
-                    std::equal(slot.gpus.begin(), slot.gpus.end(), n.gpus.begin(),
-                               [](const auto& a, const auto& b) { return a.product == b.product && a.count == b.count && a.memory_mib == b.memory_mib; });
+                    std::equal(slot.gpus.begin(), slot.gpus.end(), n.gpus.begin(), [](const auto& a, const auto& b) {
+                      return a.product == b.product && a.count == b.count && a.memory_mib == b.memory_mib;
+                    });
   if (same) return;
   slot = n;
   changes.capacity = true;
 }
 
-void cluster_state::remove_node(const std::string& name, state_changes& changes) { changes.capacity = nodes_.erase(name) != 0 || changes.capacity; }
+void cluster_state::remove_node(const std::string& name, state_changes& changes) {
+  changes.capacity = nodes_.erase(name) != 0 || changes.capacity;
+}
 
 bool cluster_state::foreign(const variant_key& pod) const {
   const auto it = owner_.find(pod);

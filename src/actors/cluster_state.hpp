@@ -1,5 +1,6 @@
 #pragma once
-// The join of watched objects: which Deployment and which pods belong to which variant, and which GPUs are left. Pure bookkeeping.
+// The join of watched objects: which Deployment and which pods belong to which variant, and which GPUs are left. Pure
+// bookkeeping.
 #include <map>
 #include <memory>
 #include <set>

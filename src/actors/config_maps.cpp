@@ -29,7 +29,8 @@ tl::expected<model::accelerator, std::string> parse_accelerator(const std::strin
   model::accelerator acc;
   acc.name = name;
   const auto* device = o.if_contains("device");
-  if (!device || !device->is_string() || device->get_string().empty()) return tl::unexpected(std::string("device: required, a string"));
+  if (!device || !device->is_string() || device->get_string().empty())
+    return tl::unexpected(std::string("device: required, a string"));
   acc.type = std::string(device->get_string());
   const auto* cost = o.if_contains("cost");
   if (!cost) return tl::unexpected(std::string("cost: required"));
@@ -52,7 +53,9 @@ double target_ms(const YAML::Node& entry, const char* field, const std::string& 
   const auto node = entry[field];
   if (!node) return 0;
   const auto n = node.IsScalar() ? to_number(node.Scalar()) : std::nullopt;
-  if (!n || *n < 0) throw std::invalid_argument(fmt::format("{}.{}: expected a number >= 0, got {}", path, field, node.IsScalar() ? node.Scalar() : "a structure"));
+  if (!n || *n < 0)
+    throw std::invalid_argument(
+        fmt::format("{}.{}: expected a number >= 0, got {}", path, field, node.IsScalar() ? node.Scalar() : "a structure"));
   return *n;
 }
 
@@ -64,7 +67,8 @@ tl::expected<model::service_class, std::string> parse_class(const std::string& t
     if (!root["name"] || !root["name"].IsScalar()) return tl::unexpected(std::string("name: required"));
     c.name = root["name"].Scalar();
     const auto priority = root["priority"] && root["priority"].IsScalar() ? to_number(root["priority"].Scalar()) : std::nullopt;
-    if (!priority || *priority != std::floor(*priority) || std::abs(*priority) > 1e6) return tl::unexpected(std::string("priority: expected a whole number"));
+    if (!priority || *priority != std::floor(*priority) || std::abs(*priority) > 1e6)
+      return tl::unexpected(std::string("priority: expected a whole number"));
     c.priority = static_cast<int>(*priority);
     const auto data = root["data"];
     if (data && !data.IsSequence()) return tl::unexpected(std::string("data: expected a list"));
@@ -90,8 +94,8 @@ tl::expected<model::service_class, std::string> parse_class(const std::string& t
 
 /// Reads every entry into `into`: a bad one is reported and keeps its last value, one that is gone is dropped.
 template <class T, class Parse>
-std::vector<config_problem> read_entries(std::string_view map, const std::map<std::string, std::string>& data, std::map<std::string, T>& into,
-                                         Parse parse) {
+std::vector<config_problem> read_entries(std::string_view map, const std::map<std::string, std::string>& data,
+                                         std::map<std::string, T>& into, Parse parse) {
   std::vector<config_problem> problems;
   std::map<std::string, T> next;
   for (const auto& [key, text] : data) {
@@ -101,7 +105,8 @@ std::vector<config_problem> read_entries(std::string_view map, const std::map<st
       continue;
     }
     const auto last = into.find(key);
-    problems.push_back({fmt::format("{}/{}", map, key), parsed.error() + (last != into.end() ? "; the last valid entry stays" : "")});
+    problems.push_back(
+        {fmt::format("{}/{}", map, key), parsed.error() + (last != into.end() ? "; the last valid entry stays" : "")});
     if (last != into.end()) next.insert(*last);
   }
   into = std::move(next);
@@ -149,7 +154,8 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
     const std::string problem = apply(it->second);
     if (!problem.empty()) problems.push_back({fmt::format("{}/{}", settings_map, key), problem + "; the last valid value stays"});
   };
-  const auto duration_entry = [&](const char* key, std::chrono::milliseconds& field, std::chrono::milliseconds fallback, int least_ms) {
+  const auto duration_entry = [&](const char* key, std::chrono::milliseconds& field, std::chrono::milliseconds fallback,
+                                  int least_ms) {
     if (!data.count(key)) field = fallback;
     entry(key, [&](const std::string& text) -> std::string {
       const auto d = parse_duration(text);
@@ -177,7 +183,8 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
                                                      {"PriorityRoundRobin", policy::priority_round_robin},
                                                      {"RoundRobin", policy::round_robin}};
     const auto it = names.find(text);
-    if (it == names.end()) return fmt::format("expected None, PriorityExhaustive, PriorityRoundRobin or RoundRobin, got \"{}\"", text);
+    if (it == names.end())
+      return fmt::format("expected None, PriorityExhaustive, PriorityRoundRobin or RoundRobin, got \"{}\"", text);
     settings_.saturation = it->second;
     return {};
   });

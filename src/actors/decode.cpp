@@ -101,7 +101,8 @@ class profile_reader {
       out.params.alpha_ms = parameter({"alpha"}, true);
       out.params.beta_ms = parameter({"beta"}, true);
     }
-    if (problem_.empty() && out.params.alpha_ms + out.params.beta_ms <= 0) problem_ = fmt::format("{}: alpha and beta are both 0", path_);
+    if (problem_.empty() && out.params.alpha_ms + out.params.beta_ms <= 0)
+      problem_ = fmt::format("{}: alpha and beta are both 0", path_);
     return problem_;
   }
 
@@ -126,7 +127,8 @@ class profile_reader {
     if (!v) return fallback;
     const auto n = number(*v);
     if (!n || *n < least || *n > 1e6 || *n != std::floor(*n)) {
-      if (problem_.empty()) problem_ = fmt::format("{}: expected a whole number from {} to 1000000, got {}", name(path), least, shown(*v));
+      if (problem_.empty())
+        problem_ = fmt::format("{}: expected a whole number from {} to 1000000, got {}", name(path), least, shown(*v));
       return fallback;
     }
     return static_cast<int>(*n);
@@ -159,7 +161,8 @@ void read_profiles(const json::object& object, variant_object& out) {
     const auto path = fmt::format("spec.modelProfile.accelerators[{}]", i++);
     model::model_profile profile;
     profile.model = out.model_id;
-    std::string problem = entry.is_object() ? profile_reader(entry.get_object(), path).read(profile) : path + ": expected an object";
+    std::string problem =
+        entry.is_object() ? profile_reader(entry.get_object(), path).read(profile) : path + ": expected an object";
     // A bad entry is said by name; the good ones are used.
     if (problem.empty()) {
       out.profiles.push_back(std::move(profile));
@@ -171,7 +174,9 @@ void read_profiles(const json::object& object, variant_object& out) {
 
 }  // namespace
 
-variant_key key_of(const json::object& object) { return {text(object, {"metadata", "namespace"}), text(object, {"metadata", "name"})}; }
+variant_key key_of(const json::object& object) {
+  return {text(object, {"metadata", "namespace"}), text(object, {"metadata", "name"})};
+}
 
 variant_object decode_variant(const json::object& object) {
   variant_object out;
@@ -192,10 +197,12 @@ variant_object decode_variant(const json::object& object) {
   if (spec && spec->is_object()) {
     read_replicas(spec->get_object(), "minReplicas", out.min_replicas, out.problem);
     read_replicas(spec->get_object(), "maxReplicas", out.max_replicas, out.problem);
-    if (const auto* keep = spec->get_object().if_contains("keepAccelerator"); keep && keep->is_bool()) out.keep_accelerator = keep->get_bool();
+    if (const auto* keep = spec->get_object().if_contains("keepAccelerator"); keep && keep->is_bool())
+      out.keep_accelerator = keep->get_bool();
   }
   if (out.problem.empty() && out.min_replicas && out.max_replicas && *out.max_replicas < *out.min_replicas)
-    out.problem = fmt::format("spec.maxReplicas: must not be less than minReplicas {}, got {}", *out.min_replicas, *out.max_replicas);
+    out.problem =
+        fmt::format("spec.maxReplicas: must not be less than minReplicas {}, got {}", *out.min_replicas, *out.max_replicas);
   const auto kind = text(object, {"spec", "scaleTargetRef", "kind"});
   if (!kind.empty()) out.target_kind = kind;
   out.target_name = text(object, {"spec", "scaleTargetRef", "name"});
@@ -259,7 +266,8 @@ pod_object decode_pod(const json::object& object) {
 node_object decode_node(const json::object& object) {
   node_object out;
   out.name = text(object, {"metadata", "name"});
-  if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool() && cordoned->get_bool()) return out;
+  if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool() && cordoned->get_bool())
+    return out;
   for (const std::string vendor : vendors) {
     const auto product = text(object, {"metadata", "labels", vendor + "/gpu.product"});
     const auto* cards = find(object, {"status", "allocatable", vendor + "/gpu"});

@@ -10,11 +10,13 @@ namespace inferno::actors {
 /// metadata.namespace and metadata.name; "" when absent.
 variant_key key_of(const boost::json::object& object);
 
-/// Never fails as a whole: what is wrong with the spec is in `problem`, with field and value, so the object can be told so in its status.
+/// Never fails as a whole: what is wrong with the spec is in `problem`, with field and value, so the object can be told so in its
+/// status.
 variant_object decode_variant(const boost::json::object& object);
 deployment_object decode_deployment(const boost::json::object& object);
 pod_object decode_pod(const boost::json::object& object);
-/// `{nvidia,amd,intel}.com/gpu` by the labels gpu.product and gpu.memory of the same vendor; no GPUs when the node is unschedulable.
+/// `{nvidia,amd,intel}.com/gpu` by the labels gpu.product and gpu.memory of the same vendor; no GPUs when the node is
+/// unschedulable.
 node_object decode_node(const boost::json::object& object);
 config_object decode_config(const boost::json::object& object);
 

@@ -90,7 +90,8 @@ struct catalog {
     model::service_class spec;
   };
   std::vector<named_class> classes;  ///< by entry
-  /// sloClassRef to class: by entry, by class name, then (key is the model) the most important class with the model. nullptr = unknown.
+  /// sloClassRef to class: by entry, by class name, then (key is the model) the most important class with the model. nullptr =
+  /// unknown.
   const model::service_class* find_class(const variant_object&) const;
 };
 

@@ -92,7 +92,8 @@ void fleet_state::apply(const config_object& config_map) {
     if (announced) self->send(config.optimizer, run_now{"ConfigMap " + map});
     push_all_inputs();
   } else if (map == accelerators_map || map == classes_map) {
-    tell_problems(map == accelerators_map ? configs->read_accelerators(config_map.data) : configs->read_classes(config_map.data), map);
+    tell_problems(map == accelerators_map ? configs->read_accelerators(config_map.data) : configs->read_classes(config_map.data),
+                  map);
     shared = configs->current();
     told_products.clear();
     if (shared && map == classes_map)
@@ -113,7 +114,8 @@ void fleet_state::apply(const config_object& config_map) {
 void fleet_state::drop_config(const std::string& map) {
   if (map != settings_map && map != accelerators_map && map != classes_map) return;
   seen_configs.erase(map);
-  config.logger.error("ConfigMap is missing; its last valid content stays", {{"configmap", map}, {"namespace", config.controller_namespace}});
+  config.logger.error("ConfigMap is missing; its last valid content stays",
+                      {{"configmap", map}, {"namespace", config.controller_namespace}});
   self->send(config.board, error_noted{"config", "missing " + map});
 }
 
@@ -132,16 +134,19 @@ void fleet_state::replaced(const objects_replaced& m) {
   };
   switch (m.kind) {
     case watch_kind::variants:
-      gone(cluster.variant_keys(), [](const kube_object& o) { return std::get<variant_object>(o).key; },
-           [&](const variant_key& k) { cluster.remove_variant(k, changes); });
+      gone(
+          cluster.variant_keys(), [](const kube_object& o) { return std::get<variant_object>(o).key; },
+          [&](const variant_key& k) { cluster.remove_variant(k, changes); });
       break;
     case watch_kind::deployments:
-      gone(cluster.deployment_keys(), [](const kube_object& o) { return std::get<deployment_object>(o).key; },
-           [&](const variant_key& k) { cluster.remove_deployment(k, changes); });
+      gone(
+          cluster.deployment_keys(), [](const kube_object& o) { return std::get<deployment_object>(o).key; },
+          [&](const variant_key& k) { cluster.remove_deployment(k, changes); });
       break;
     case watch_kind::pods:
-      gone(cluster.pod_keys(), [](const kube_object& o) { return std::get<pod_object>(o).key; },
-           [&](const variant_key& k) { cluster.remove_pod(k, changes); });
+      gone(
+          cluster.pod_keys(), [](const kube_object& o) { return std::get<pod_object>(o).key; },
+          [&](const variant_key& k) { cluster.remove_pod(k, changes); });
       break;
     case watch_kind::nodes: {
       std::set<std::string> there;
@@ -170,17 +175,20 @@ void fleet_state::check_synced() {
   if (!seen_configs.count(std::string(settings_map))) self->send(config.optimizer, settings_changed{configs->settings()});
   push_capacity();
   self->send(config.optimizer, inventory_synced{});
+  self->send(config.board, inventory_synced{});
   config.logger.info("Watches synced", {{"variants", cluster.variant_keys().size()}, {"nodes", cluster.nodes().size()}});
 }
 
 void fleet_state::push_capacity() {
   for (const auto& [node, object] : cluster.nodes())
     for (const auto& g : object.gpus) {
-      config.logger.debug("Found inventory", {{"nodeName", node}, {"model", g.product}, {"count", g.count}, {"mem", g.memory_mib}});
+      config.logger.debug("Found inventory",
+                          {{"nodeName", node}, {"model", g.product}, {"count", g.count}, {"mem", g.memory_mib}});
       const bool known = !shared || std::any_of(shared->accelerators.begin(), shared->accelerators.end(),
                                                 [&](const auto& a) { return a.second.type == g.product; });
       if (!known && told_products.insert(g.product).second)
-        config.logger.warn("GPU product of a node matches no device in accelerator-unit-costs", {{"product", g.product}, {"node", node}});
+        config.logger.warn("GPU product of a node matches no device in accelerator-unit-costs",
+                           {{"product", g.product}, {"node", node}});
     }
   self->send(config.optimizer, capacity_changed{std::make_shared<const capacity_view>(cluster.capacity())});
 }
@@ -256,7 +264,8 @@ void fleet_state::member_down(const caf::actor_addr& who) {
   if (r.pending) return;
   r.pending = true;
   r.backoff = std::clamp(r.backoff * 2, config.respawn_min, config.respawn_max);
-  config.logger.error("Actor of a variant died", {{"variant", key.name}, {"namespace", key.ns}, {"restart_ms", r.backoff.count()}});
+  config.logger.error("Actor of a variant died",
+                      {{"variant", key.name}, {"namespace", key.ns}, {"restart_ms", r.backoff.count()}});
   self->send(config.board, error_noted{"supervision", "variant actor died"});
   self->send(config.optimizer, curve_stale{key});
   const int id = next_tick++;
@@ -314,6 +323,10 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
           state.config.logger.warn("Watch is broken", {{"kind", to_string(m.kind)}, {"error", m.problem}});
         }
         self->send(state.config.board, m);
+      },
+      [self](const leadership& m) {
+        self->state.config.leading = m.leading;
+        for (const auto& [key, actors] : self->state.members) self->send(actors.actuator, m);
       },
       [self](const tick& t) {
         auto& state = self->state;

@@ -40,7 +40,7 @@ struct fleet_state {
   std::map<variant_key, member> members;
   std::map<variant_key, respawn> respawns;
   std::set<watch_kind> synced;
-  std::set<std::string> told_products;     ///< products that match no configured device, said once
+  std::set<std::string> told_products;      ///< products that match no configured device, said once
   std::map<std::string, std::string> told;  ///< config entry -> problem, said once
   std::set<std::string> seen_configs;
   bool announced = false;

@@ -14,9 +14,9 @@ class kube_api_net final : public kube_api {
   void get(const kube::resource& res, kube::object_key key, object_done done) override;
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override;
   void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) override;
-  void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource, object_done done) override;
-  /// Writes that have been begun and not answered.
-  int writes_in_flight() const { return *writes_; }
+  void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
+                   object_done done) override;
+  int writes_in_flight() const override { return *writes_; }
 
  private:
   std::shared_ptr<kube::client> client_;

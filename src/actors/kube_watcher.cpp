@@ -41,8 +41,8 @@ kube_object decode(watch_kind kind, const json::object& object) {
   return decode_config(object);
 }
 
-/// Calls come on the port's thread; large JSON is reduced there and never enters a mailbox. The handle is weak: a sink must not keep its
-/// own subscription's owner alive.
+/// Calls come on the port's thread; large JSON is reduced there and never enters a mailbox. The handle is weak: a sink must not
+/// keep its own subscription's owner alive.
 kube::reflector_sink make_sink(watch_kind kind, const kube_watcher_actor& self) {
   const caf::actor_addr address = self.address();
   const auto forward = [address](auto message) {
@@ -68,7 +68,8 @@ kube::reflector_sink make_sink(watch_kind kind, const kube_watcher_actor& self) 
 
 }  // namespace
 
-kube_watcher_actor::behavior_type kube_watcher(kube_watcher_actor::stateful_pointer<kube_watcher_state> self, kube_watcher_config config) {
+kube_watcher_actor::behavior_type kube_watcher(kube_watcher_actor::stateful_pointer<kube_watcher_state> self,
+                                               kube_watcher_config config) {
   auto& s = self->state;
   s.config = std::move(config);
   kube::list_options options;

@@ -17,6 +17,7 @@ struct kube_watcher_state {
   std::unique_ptr<kube_api::subscription> subscription;
 };
 
-kube_watcher_actor::behavior_type kube_watcher(kube_watcher_actor::stateful_pointer<kube_watcher_state> self, kube_watcher_config config);
+kube_watcher_actor::behavior_type kube_watcher(kube_watcher_actor::stateful_pointer<kube_watcher_state> self,
+                                               kube_watcher_config config);
 
 }  // namespace inferno::actors

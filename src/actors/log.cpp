@@ -52,8 +52,8 @@ log make_log(spdlog::level::level_enum level, log_format format, const std::stri
   }
   auto logger = std::make_shared<spdlog::logger>("inferno", std::move(sink));
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
-  formatter->add_flag<upper_level>('*').set_pattern(format == log_format::json ? R"({"level":"%*","ts":"%Y-%m-%dT%H:%M:%S.%eZ",%v})"
-                                                                               : "%Y-%m-%dT%H:%M:%S.%eZ %* %v");
+  formatter->add_flag<upper_level>('*').set_pattern(
+      format == log_format::json ? R"({"level":"%*","ts":"%Y-%m-%dT%H:%M:%S.%eZ",%v})" : "%Y-%m-%dT%H:%M:%S.%eZ %* %v");
   logger->set_formatter(std::move(formatter));
   logger->set_level(level);
   logger->flush_on(spdlog::level::debug);

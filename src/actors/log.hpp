@@ -34,10 +34,18 @@ class log {
   using field = log_field;
   log() = default;  ///< says nothing
   log(std::shared_ptr<spdlog::logger> sink, log_format format) : sink_(std::move(sink)), format_(format) {}
-  void debug(std::string_view message, std::initializer_list<field> fields = {}) const { write(spdlog::level::debug, message, fields); }
-  void info(std::string_view message, std::initializer_list<field> fields = {}) const { write(spdlog::level::info, message, fields); }
-  void warn(std::string_view message, std::initializer_list<field> fields = {}) const { write(spdlog::level::warn, message, fields); }
-  void error(std::string_view message, std::initializer_list<field> fields = {}) const { write(spdlog::level::err, message, fields); }
+  void debug(std::string_view message, std::initializer_list<field> fields = {}) const {
+    write(spdlog::level::debug, message, fields);
+  }
+  void info(std::string_view message, std::initializer_list<field> fields = {}) const {
+    write(spdlog::level::info, message, fields);
+  }
+  void warn(std::string_view message, std::initializer_list<field> fields = {}) const {
+    write(spdlog::level::warn, message, fields);
+  }
+  void error(std::string_view message, std::initializer_list<field> fields = {}) const {
+    write(spdlog::level::err, message, fields);
+  }
   bool wants_debug() const { return sink_ && sink_->should_log(spdlog::level::debug); }
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
-// Every message between actors, and the typed interface of each actor. Messages stay in process: large parts travel as shared_ptr<const T>.
+// Every message between actors, and the typed interface of each actor. Messages stay in process: large parts travel as
+// shared_ptr<const T>.
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/typed_actor.hpp>
 #include <memory>
@@ -45,7 +46,7 @@ struct analyzer_update {
   std::shared_ptr<const variant_inputs> inputs;
 };
 
-/// An analyzer's or actuator's mailbox without its type, for tables of destinations: only `load_arrived` goes there.
+/// What the variant's pods said since the sample before.
 struct load_arrived {
   load_sample sample;
 };
@@ -54,7 +55,8 @@ struct metrics_lost {
   std::string problem;  ///< for people
 };
 
-// ---- analyzer -> optimizer -----------------------------------------------------------------------------------------------------
+// ---- analyzer -> optimizer
+// -----------------------------------------------------------------------------------------------------
 
 /// A condition of the VariantAutoscaling's status.
 struct condition {
@@ -85,7 +87,8 @@ struct capacity_curve {
   std::string hold_message;
   condition metrics;
   condition target;
-  std::string owner_uid_needed;  ///< uid of the Deployment that should own the VariantAutoscaling and does not; "" = nothing to do
+  std::string
+      owner_uid_needed;  ///< uid of the Deployment that should own the VariantAutoscaling and does not; "" = nothing to do
   variant_key target_key;
   bool actuate = false;  ///< the target exists
   bool urgent = false;
@@ -176,7 +179,8 @@ struct api_result {
 
 // ---- interfaces ---------------------------------------------------------------------------------------------------------------
 
-using analyzer_actor = caf::typed_actor<caf::reacts_to<analyzer_update>, caf::reacts_to<load_arrived>, caf::reacts_to<metrics_lost>>;
+using analyzer_actor =
+    caf::typed_actor<caf::reacts_to<analyzer_update>, caf::reacts_to<load_arrived>, caf::reacts_to<metrics_lost>>;
 using actuator_actor = caf::typed_actor<caf::reacts_to<decision_made>, caf::reacts_to<api_result>, caf::reacts_to<leadership>,
                                         caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
 
@@ -194,20 +198,23 @@ struct pods_changed {
 };
 
 using optimizer_actor =
-    caf::typed_actor<caf::reacts_to<variant_added>, caf::reacts_to<variant_gone>, caf::reacts_to<curve_changed>, caf::reacts_to<curve_stale>,
-                     caf::reacts_to<capacity_changed>, caf::reacts_to<settings_changed>, caf::reacts_to<run_now>,
-                     caf::reacts_to<inventory_synced>, caf::reacts_to<leadership>, caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
-using metrics_watcher_actor = caf::typed_actor<caf::reacts_to<pods_changed>, caf::reacts_to<variant_gone>, caf::reacts_to<settings_changed>,
-                                               caf::reacts_to<collected>, caf::reacts_to<tick>>;
-using board_actor = caf::typed_actor<caf::reacts_to<plan_made>, caf::reacts_to<scaling_done>, caf::reacts_to<error_noted>,
-                                     caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>>;
-using fleet_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
-                                     caf::reacts_to<watch_health>, caf::reacts_to<tick>>;
+    caf::typed_actor<caf::reacts_to<variant_added>, caf::reacts_to<variant_gone>, caf::reacts_to<curve_changed>,
+                     caf::reacts_to<curve_stale>, caf::reacts_to<capacity_changed>, caf::reacts_to<settings_changed>,
+                     caf::reacts_to<run_now>, caf::reacts_to<inventory_synced>, caf::reacts_to<leadership>,
+                     caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
+using metrics_watcher_actor = caf::typed_actor<caf::reacts_to<pods_changed>, caf::reacts_to<variant_gone>,
+                                               caf::reacts_to<settings_changed>, caf::reacts_to<collected>, caf::reacts_to<tick>>;
+using board_actor =
+    caf::typed_actor<caf::reacts_to<plan_made>, caf::reacts_to<scaling_done>, caf::reacts_to<error_noted>,
+                     caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>, caf::reacts_to<inventory_synced>>;
+using fleet_actor =
+    caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
+                     caf::reacts_to<watch_health>, caf::reacts_to<leadership>, caf::reacts_to<tick>>;
 /// Events of the subscription, decoded off the actor's thread, then forwarded to the fleet.
-using kube_watcher_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
-                                            caf::reacts_to<watch_health>>;
+using kube_watcher_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>,
+                                            caf::reacts_to<object_removed>, caf::reacts_to<watch_health>>;
 using leader_actor = caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
-using supervisor_actor = caf::typed_actor<caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
+using supervisor_actor = caf::typed_actor<caf::reacts_to<leadership>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
 
 }  // namespace inferno::actors
 

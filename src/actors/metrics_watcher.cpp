@@ -41,7 +41,9 @@ load_sample add_up(const std::vector<const pod_sample*>& samples, int pods, doub
   return sum;
 }
 
-double metrics_watcher_state::now_s() const { return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count(); }
+double metrics_watcher_state::now_s() const {
+  return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count();
+}
 
 void metrics_watcher_state::set_pods(const pods_changed& m) {
   auto& w = variants[m.key];

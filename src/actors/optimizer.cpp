@@ -39,26 +39,25 @@ void optimizer_state::tell(const plan_snapshot& plan) {
     const auto& c = *d->curve;
     const auto id = fmt::format("{}/{}", key.ns, key.name);
     if (!d->hold)
-      config.logger.debug("Optimization solution",
-                          {{"variant", id},
-                           {"class", c.class_name},
-                           {"model", c.model},
-                           {"rate", c.current.load.arrival_rate.per_min()},
-                           {"inTokens", c.current.load.avg_in_tokens},
-                           {"outTokens", c.current.load.avg_out_tokens},
-                           {"accelerator", d->desired.accelerator},
-                           {"numReplicas", d->desired.num_replicas},
-                           {"maxBatch", d->desired.max_batch},
-                           {"cost", d->desired.cost.cents},
-                           {"value", d->desired.value},
-                           {"itl", d->desired.itl_ms},
-                           {"wait", d->desired.wait_ms},
-                           {"ttft", d->desired.ttft_ms},
-                           {"utilization", d->desired.busy},
-                           {"sloItl", c.slo.itl_ms},
-                           {"sloTtft", c.slo.ttft_ms},
-                           {"sloTtw", c.slo.wait_p95_ms},
-                           {"sloTps", c.slo.tps}});
+      config.logger.debug("Optimization solution", {{"variant", id},
+                                                    {"class", c.class_name},
+                                                    {"model", c.model},
+                                                    {"rate", c.current.load.arrival_rate.per_min()},
+                                                    {"inTokens", c.current.load.avg_in_tokens},
+                                                    {"outTokens", c.current.load.avg_out_tokens},
+                                                    {"accelerator", d->desired.accelerator},
+                                                    {"numReplicas", d->desired.num_replicas},
+                                                    {"maxBatch", d->desired.max_batch},
+                                                    {"cost", d->desired.cost.cents},
+                                                    {"value", d->desired.value},
+                                                    {"itl", d->desired.itl_ms},
+                                                    {"wait", d->desired.wait_ms},
+                                                    {"ttft", d->desired.ttft_ms},
+                                                    {"utilization", d->desired.busy},
+                                                    {"sloItl", c.slo.itl_ms},
+                                                    {"sloTtft", c.slo.ttft_ms},
+                                                    {"sloTtw", c.slo.wait_p95_ms},
+                                                    {"sloTps", c.slo.tps}});
     // A hold is said when it begins and when its reason changes, not each cycle.
     const auto before = sent.find(key);
     const bool news = before == sent.end() || before->second->reason != d->reason || before->second->message != d->message;
@@ -70,10 +69,10 @@ void optimizer_state::tell(const plan_snapshot& plan) {
   for (const auto& t : plan.by_type)
     config.logger.debug("Allocation by type", {{"name", t.type}, {"count", t.count}, {"limit", t.limit}, {"cost", t.cost.cents}});
   config.logger.debug("Optimization completed", {{"cycle", plan.cycle},
-                                                {"trigger", plan.trigger},
-                                                {"variants", plan.decisions.size()},
-                                                {"totalCost", plan.total_cost.cents},
-                                                {"seconds", plan.solve_seconds}});
+                                                 {"trigger", plan.trigger},
+                                                 {"variants", plan.decisions.size()},
+                                                 {"totalCost", plan.total_cost.cents},
+                                                 {"seconds", plan.solve_seconds}});
 }
 
 void optimizer_state::run(std::string cause) {
@@ -94,8 +93,10 @@ void optimizer_state::run(std::string cause) {
     ++dispatched;
   }
   self->send(config.board, plan_made{snapshot});
-  config.logger.info("Reconciliation completed",
-                     {{"cycle", cycle}, {"trigger", snapshot->trigger}, {"variants_processed", snapshot->decisions.size()}, {"decisions", dispatched}});
+  config.logger.info("Reconciliation completed", {{"cycle", cycle},
+                                                  {"trigger", snapshot->trigger},
+                                                  {"variants_processed", snapshot->decisions.size()},
+                                                  {"decisions", dispatched}});
 }
 
 optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optimizer_state> self, optimizer_config config) {

@@ -55,7 +55,8 @@ class table_of_types {
   std::map<std::string, int> index_;
 };
 
-/// What a variant gets when the solver left it without a full allocation: what the policy gave, at least minReplicas of what it has.
+/// What a variant gets when the solver left it without a full allocation: what the policy gave, at least minReplicas of what it
+/// has.
 decision denied(const std::shared_ptr<const capacity_curve>& curve, int granted) {
   decision d;
   d.curve = curve;

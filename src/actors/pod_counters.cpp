@@ -34,7 +34,8 @@ double grown(double before, double now) { return now >= before ? now - before : 
 
 }  // namespace
 
-tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model, double time_s) {
+tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model,
+                                                      double time_s) {
   pod_counters out;
   out.time_s = time_s;
   bool any = false;
@@ -55,7 +56,8 @@ tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposi
     *into += s.value;
     if (s.name == "vllm:request_arrival_total") out.has_arrivals = true;
   }
-  if (!any) return tl::unexpected(model.empty() ? std::string("no vLLM metrics") : fmt::format("no vLLM metrics of model \"{}\"", model));
+  if (!any)
+    return tl::unexpected(model.empty() ? std::string("no vLLM metrics") : fmt::format("no vLLM metrics of model \"{}\"", model));
   if (out.itl_count == 0 && itl_count > 0) {
     out.itl_sum = itl_sum;
     out.itl_count = itl_count;
@@ -71,7 +73,8 @@ load_sample difference(const pod_counters& before, const pod_counters& now) {
   d.waiting = now.waiting;
   d.completions = grown(before.success, now.success);
   const double in_system = now.running + now.waiting - before.running - before.waiting;
-  d.arrivals = now.has_arrivals && before.has_arrivals ? grown(before.arrivals, now.arrivals) : std::max(0.0, d.completions + in_system);
+  d.arrivals =
+      now.has_arrivals && before.has_arrivals ? grown(before.arrivals, now.arrivals) : std::max(0.0, d.completions + in_system);
   // Token sums are taken per counted request: the mean is what is asked for, whichever requests the histograms have seen.
   const double prompts = grown(before.prompt_count, now.prompt_count);
   const double generations = grown(before.generation_count, now.generation_count);

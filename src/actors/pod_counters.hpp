@@ -24,7 +24,8 @@ struct pod_counters {
 };
 
 /// Adds up the samples of `model` ("" = all). Error: no vLLM metric at all, or one of them is NaN or infinite; it is named.
-tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model, double time_s);
+tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model,
+                                                      double time_s);
 
 /// What happened between two readings. A counter that went back means a restart: its new value counts from zero.
 /// Without an arrival counter, arrivals = completions + growth of running and waiting, at least 0.

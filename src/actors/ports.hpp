@@ -25,11 +25,15 @@ class kube_api {
    public:
     virtual ~subscription() = default;
   };
-  virtual std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options, kube::reflector_sink sink) = 0;
+  virtual std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options,
+                                              kube::reflector_sink sink) = 0;
   virtual void get(const kube::resource& res, kube::object_key key, object_done done) = 0;
   virtual void create(const kube::resource& res, std::string ns, json::object object, object_done done) = 0;
   virtual void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) = 0;
-  virtual void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource, object_done done) = 0;
+  virtual void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
+                           object_done done) = 0;
+  /// Writes that have been begun and not answered.
+  virtual int writes_in_flight() const = 0;
 };
 
 /// A ready pod of a variant, to be asked for metrics.

@@ -36,21 +36,20 @@ enum column : std::size_t {
   columns
 };
 
-constexpr std::array<std::string_view, in_system_growth> counters{
-    "vllm:request_success_total",
-    "vllm:request_arrival_total",
-    "vllm:request_prompt_tokens_sum",
-    "vllm:request_prompt_tokens_count",
-    "vllm:request_generation_tokens_sum",
-    "vllm:request_generation_tokens_count",
-    "vllm:time_per_output_token_seconds_sum",
-    "vllm:time_per_output_token_seconds_count",
-    "vllm:inter_token_latency_seconds_sum",
-    "vllm:inter_token_latency_seconds_count",
-    "vllm:time_to_first_token_seconds_sum",
-    "vllm:time_to_first_token_seconds_count",
-    "vllm:request_queue_time_seconds_sum",
-    "vllm:request_queue_time_seconds_count"};
+constexpr std::array<std::string_view, in_system_growth> counters{"vllm:request_success_total",
+                                                                  "vllm:request_arrival_total",
+                                                                  "vllm:request_prompt_tokens_sum",
+                                                                  "vllm:request_prompt_tokens_count",
+                                                                  "vllm:request_generation_tokens_sum",
+                                                                  "vllm:request_generation_tokens_count",
+                                                                  "vllm:time_per_output_token_seconds_sum",
+                                                                  "vllm:time_per_output_token_seconds_count",
+                                                                  "vllm:inter_token_latency_seconds_sum",
+                                                                  "vllm:inter_token_latency_seconds_count",
+                                                                  "vllm:time_to_first_token_seconds_sum",
+                                                                  "vllm:time_to_first_token_seconds_count",
+                                                                  "vllm:request_queue_time_seconds_sum",
+                                                                  "vllm:request_queue_time_seconds_count"};
 
 }  // namespace
 
@@ -66,7 +65,8 @@ std::vector<std::string> prometheus_queries(std::chrono::milliseconds window) {
   return out;
 }
 
-prometheus_join::prometheus_join(const std::vector<scrape_target>& targets, double now_s, double window_s) : now_s_(now_s), window_s_(window_s) {
+prometheus_join::prometheus_join(const std::vector<scrape_target>& targets, double now_s, double window_s)
+    : now_s_(now_s), window_s_(window_s) {
   for (const auto& t : targets) {
     by_instance_[fmt::format("{}:{}", t.ip, t.port)] = t.pod;
     model_of_[t.pod] = t.model;
@@ -103,7 +103,8 @@ std::vector<pod_sample> prometheus_join::samples() const {
     const auto bad = std::find_if(r.values.begin(), r.values.end(), [](double v) { return !std::isfinite(v); });
     if (bad != r.values.end()) {
       const auto field = static_cast<std::size_t>(bad - r.values.begin());
-      s.problem = fmt::format("{} is {}", field < counters.size() ? counters[field] : std::string_view("vllm:num_requests"), *bad);
+      s.problem =
+          fmt::format("{} is {}", field < counters.size() ? counters[field] : std::string_view("vllm:num_requests"), *bad);
     } else if (!r.present[running] && !r.present[success]) {
       s.problem = "no recent sample";
     }
@@ -140,8 +141,8 @@ struct prometheus_source::impl {
 
   using done_function = std::function<void(std::shared_ptr<const collected_metrics>)>;
 
-  static asio::awaitable<void> run(std::shared_ptr<impl> self, std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
-                                   done_function done) {
+  static asio::awaitable<void> run(std::shared_ptr<impl> self, std::shared_ptr<const std::vector<scrape_target>> targets,
+                                   double now_s, done_function done) {
     auto out = std::make_shared<collected_metrics>();
     if (self->url.empty()) {
       out->problem = "PROMETHEUS_BASE_URL is not set";

@@ -5,8 +5,8 @@
 
 namespace inferno::actors {
 
-/// The answers to all queries of a cycle, joined to one sample a pod. Pods are known by the labels namespace and pod, or, where a scrape
-/// configuration sets none, by instance = ip:port.
+/// The answers to all queries of a cycle, joined to one sample a pod. Pods are known by the labels namespace and pod, or, where a
+/// scrape configuration sets none, by instance = ip:port.
 class prometheus_join {
  public:
   prometheus_join(const std::vector<scrape_target>& targets, double now_s, double window_s);

@@ -34,7 +34,8 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
   std::map<kube::object_key, pod_counters> last;  ///< only touched on the executor
 
   static std::string url_of(const scrape_target& t) {
-    return t.ip.find(':') == std::string::npos ? fmt::format("http://{}:{}/metrics", t.ip, t.port) : fmt::format("http://[{}]:{}/metrics", t.ip, t.port);
+    return t.ip.find(':') == std::string::npos ? fmt::format("http://{}:{}/metrics", t.ip, t.port)
+                                               : fmt::format("http://[{}]:{}/metrics", t.ip, t.port);
   }
 
   pod_sample sample_of(const scrape_target& t, const net::result<net::http_response>& r, double time_s) {

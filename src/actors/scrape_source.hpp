@@ -11,7 +11,8 @@ namespace inferno::actors {
 class scrape_source final : public metrics_source {
  public:
   /// At most `parallel` requests at once, each given `timeout`.
-  scrape_source(std::shared_ptr<net::http_client> http, std::size_t parallel = 128, std::chrono::milliseconds timeout = std::chrono::seconds(5));
+  scrape_source(std::shared_ptr<net::http_client> http, std::size_t parallel = 128,
+                std::chrono::milliseconds timeout = std::chrono::seconds(5));
   ~scrape_source() override;
   std::string_view name() const override { return "scrape"; }
   void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,

@@ -11,7 +11,8 @@
 namespace inferno::actors {
 namespace {
 
-enum : int { restart_core = -1 };
+enum : int { restart_core = -1, restart_leader = -2, drained = -3 };
+constexpr std::chrono::milliseconds drain_poll{10};
 
 }  // namespace
 
@@ -27,11 +28,29 @@ void supervisor_state::start_watcher(watch_kind kind) {
   watchers[kind] = std::move(handle);
 }
 
+void supervisor_state::start_leader() {
+  auto l = *config.election;
+  l.api = config.api;
+  l.supervisor = supervisor_actor{self};
+  l.now = config.now;
+  l.logger = config.logger;
+  leader_handle = self->spawn(leader, std::move(l));
+  self->monitor(leader_handle);
+  names[leader_handle.address()] = "leader";
+}
+
+void supervisor_state::set_leading(bool now) {
+  leading = now;
+  self->send(fleet_handle, leadership{now});
+  self->send(optimizer_handle, leadership{now});
+}
+
 void supervisor_state::start_core() {
   board_handle = self->spawn(board, board_config{config.view});
   optimizer_config o;
   o.board = board_handle;
   o.logger = config.logger;
+  o.leading = leading;
   optimizer_handle = self->spawn(optimizer, std::move(o));
   metrics_watcher_config m;
   m.source = config.source;
@@ -46,6 +65,7 @@ void supervisor_state::start_core() {
   f.board = board_handle;
   f.now = config.now;
   f.logger = config.logger;
+  f.leading = leading;
   f.controller_namespace = config.controller_namespace;
   f.defaults = config.defaults;
   fleet_handle = self->spawn(fleet, std::move(f));
@@ -57,11 +77,13 @@ void supervisor_state::start_core() {
   watch_over(optimizer_handle, "optimizer");
   watch_over(metrics_handle, "metrics_watcher");
   watch_over(fleet_handle, "fleet");
-  for (const auto kind : {watch_kind::nodes, watch_kind::configs, watch_kind::deployments, watch_kind::pods, watch_kind::variants}) start_watcher(kind);
+  for (const auto kind :
+       {watch_kind::nodes, watch_kind::configs, watch_kind::deployments, watch_kind::pods, watch_kind::variants})
+    start_watcher(kind);
 }
 
 void supervisor_state::stop_core() {
-  names.clear();
+  std::erase_if(names, [](const auto& entry) { return entry.second != "leader"; });
   const auto end = [this](const auto& handle) {
     if (handle) self->send_exit(handle, caf::exit_reason::user_shutdown);
   };
@@ -71,6 +93,16 @@ void supervisor_state::stop_core() {
   end(optimizer_handle);
   end(fleet_handle);
   end(board_handle);
+}
+
+/// The lease is given back last, when the writes that were under way are answered.
+void supervisor_state::drain() {
+  if (config.api->writes_in_flight() > 0) {
+    self->delayed_send(self, drain_poll, tick{drained});
+    return;
+  }
+  if (leader_handle) self->send(leader_handle, stop_request{});
+  self->quit();
 }
 
 void supervisor_state::died(const caf::down_msg& m) {
@@ -85,6 +117,12 @@ void supervisor_state::died(const caf::down_msg& m) {
       if (w.address() == m.source) self->delayed_send(self, backoff, tick{static_cast<int>(kind)});
     return;
   }
+  if (what == "leader") {
+    // Nobody renews the lease now, so it is as good as lost.
+    set_leading(false);
+    self->delayed_send(self, backoff, tick{restart_leader});
+    return;
+  }
   if (restart_pending) return;
   restart_pending = true;
   stop_core();
@@ -96,14 +134,20 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   s.self = self;
   s.config = std::move(config);
   self->set_down_handler([self](const caf::down_msg& m) { self->state.died(m); });
+  s.leading = !s.config.election.has_value();
   s.start_core();
+  if (s.config.election) s.start_leader();
   return {
+      [self](const leadership& m) { self->state.set_leading(m.leading); },
       [self](const tick& t) {
         auto& state = self->state;
+        if (t.what == drained) return state.drain();
         if (state.stopping) return;
         if (t.what == restart_core) {
           state.restart_pending = false;
           state.start_core();
+        } else if (t.what == restart_leader) {
+          state.start_leader();
         } else if (!state.restart_pending) {
           state.start_watcher(static_cast<watch_kind>(t.what));
         }
@@ -113,7 +157,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
         state.stopping = true;
         state.config.logger.info("Stopping");
         state.stop_core();
-        self->quit();
+        self->delayed_send(self, drain_poll, tick{drained});
       },
   };
 }

@@ -1,10 +1,11 @@
 #pragma once
 // The supervisor starts the controller's actors and restarts what dies, with backoff.
 //
-// Fleet, optimizer, board and metrics watcher share what they know of each other, so they live and die together; their state comes
-// back from the watches. A watcher alone is restarted alone: its first list brings the fleet up to date.
+// Fleet, optimizer, board and metrics watcher share what they know of each other, so they live and die together; their state
+// comes back from the watches. A watcher alone is restarted alone: its first list brings the fleet up to date.
 #include "actors/board.hpp"
 #include "actors/fleet.hpp"
+#include "actors/leader.hpp"
 #include "actors/metrics_watcher.hpp"
 
 namespace inferno::actors {
@@ -18,6 +19,8 @@ struct supervisor_config {
   std::string controller_namespace = "inferno-autoscaler-system";
   runtime_settings defaults;
   std::chrono::milliseconds scrape_interval{2000};
+  std::optional<leader_config>
+      election{};  ///< absent: this controller is the only one; api, supervisor, now and logger are filled in
   std::chrono::milliseconds restart_min{200};
   std::chrono::milliseconds restart_max{30000};
 };
@@ -30,15 +33,20 @@ struct supervisor_state {
   optimizer_actor optimizer_handle;
   metrics_watcher_actor metrics_handle;
   fleet_actor fleet_handle;
+  leader_actor leader_handle;
   std::map<watch_kind, kube_watcher_actor> watchers;
   std::map<caf::actor_addr, std::string> names;
   std::chrono::milliseconds backoff{0};
+  bool leading = true;
   bool restart_pending = false;
   bool stopping = false;
 
   void start_core();
   void stop_core();
   void start_watcher(watch_kind kind);
+  void start_leader();
+  void set_leading(bool now);
+  void drain();
   void died(const caf::down_msg& m);
 };
 

@@ -1,0 +1,160 @@
+#include "actors/controller.hpp"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/http_api.hpp"
+#include "actors/kube_api_net.hpp"
+#include "actors/prometheus_source.hpp"
+#include "actors/scrape_source.hpp"
+#include "actors/supervisor.hpp"
+#include "net/io_context_thread.hpp"
+
+namespace inferno::actors {
+
+namespace asio = boost::asio;
+
+namespace {
+
+struct system_config : caf::actor_system_config {
+  explicit system_config(std::size_t threads) {
+    set("caf.scheduler.max-threads", threads);
+    set("caf.logger.file.verbosity", "quiet");
+    set("caf.logger.console.verbosity", "quiet");
+  }
+};
+
+std::shared_ptr<metrics_source> make_source(const controller_config& config, asio::any_io_executor executor) {
+  net::http_client_config http;
+  http.max_body = 64u << 20;
+  auto client = std::make_shared<net::http_client>(executor, http);
+  if (config.source == metrics_source_kind::scrape) return std::make_shared<scrape_source>(client);
+  return std::make_shared<prometheus_source>(client, config.defaults.prometheus_url, config.defaults.rate_window);
+}
+
+}  // namespace
+
+struct controller::impl {
+  explicit impl(controller_config c) : config(std::move(c)), system_settings(config.threads) {}
+
+  controller_config config;
+  net::io_context_thread io;
+  std::shared_ptr<board_view> view = std::make_shared<board_view>();
+  std::shared_ptr<kube_api_net> api;
+  std::shared_ptr<metrics_source> source;
+  system_config system_settings;
+  std::unique_ptr<caf::actor_system> system;
+  supervisor_actor root;
+  std::shared_ptr<std::atomic<bool>> alive = std::make_shared<std::atomic<bool>>(true);
+  std::unique_ptr<net::http_server> metrics_server;
+  std::unique_ptr<net::http_server> probe_server;
+  bool stopped = false;
+
+  tl::expected<std::unique_ptr<net::http_server>, std::string> serve(const std::string& address, net::http_handler handler) {
+    if (address == "0") return nullptr;
+    const auto bound = net::parse_bind_address(address);
+    if (!bound) return tl::unexpected(bound.error().message);
+    net::http_server_config server;
+    server.address = bound->first;
+    server.port = bound->second;
+    server.max_body = 64u << 10;
+    server.max_connections = 1000;
+    auto started =
+        net::http_server::start(io.executor(), server, std::move(handler), [logger = config.logger](std::string_view what) {
+          logger.error("HTTP handler failed", {{"error", what}});
+        });
+    if (!started) return tl::unexpected(started.error().message);
+    return std::move(*started);
+  }
+
+  std::string open() {
+    auto metrics = serve(config.metrics_address, make_metrics_handler(view));
+    if (!metrics) return metrics.error();
+    metrics_server = std::move(*metrics);
+    auto probes = serve(config.probe_address, make_probe_handler(view, alive));
+    if (!probes) return probes.error();
+    probe_server = std::move(*probes);
+
+    net::http_client_config http;
+    http.tls = config.api.tls;
+    api = std::make_shared<kube_api_net>(
+        std::make_shared<kube::client>(std::make_shared<net::http_client>(io.executor(), http), config.api));
+    source = make_source(config, io.executor());
+    system = std::make_unique<caf::actor_system>(system_settings);
+
+    supervisor_config s;
+    s.api = api;
+    s.source = source;
+    s.view = view;
+    s.now = config.now;
+    s.logger = config.logger;
+    s.controller_namespace = config.ns;
+    s.defaults = config.defaults;
+    s.scrape_interval = config.scrape_interval;
+    s.election = config.election;
+    root = system->spawn(supervisor, std::move(s));
+    root->attach_functor([state = alive] { *state = false; });
+    return {};
+  }
+
+  void stop(std::chrono::milliseconds grace) {
+    if (std::exchange(stopped, true)) return;
+    if (system) {
+      caf::scoped_actor self{*system};
+      self->monitor(root);
+      self->send(root, stop_request{});
+      bool ended = false;
+      self->receive([&](const caf::down_msg&) { ended = true; }, caf::after(grace) >> [] {});
+      if (!ended) self->send_exit(root, caf::exit_reason::kill);
+      root = nullptr;
+      // The lease's release is a write too.
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+      while (ended && api->writes_in_flight() > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      if (!ended || api->writes_in_flight() > 0)
+        config.logger.warn("Stopped before every API call was answered", {{"writes", api->writes_in_flight()}});
+      // Completions need the I/O thread, and every actor ends within a bounded time of its stop_request: first the actors, then
+      // the thread.
+      system->await_all_actors_done();
+    }
+    if (metrics_server) metrics_server->stop();
+    if (probe_server) probe_server->stop();
+    io.stop();
+    metrics_server.reset();
+    probe_server.reset();
+    system.reset();
+    config.logger.info("Stopped");
+  }
+
+  ~impl() {
+    stop(std::chrono::milliseconds(1500));
+    source.reset();
+    api.reset();
+  }
+};
+
+controller::controller(std::unique_ptr<impl> i) : impl_(std::move(i)) {}
+controller::~controller() = default;
+
+tl::expected<std::unique_ptr<controller>, std::string> controller::start(controller_config config) {
+  if (config.election)
+    if (const auto problem = validate(*config.election); !problem.empty()) return tl::unexpected(problem);
+  auto made = std::make_unique<impl>(std::move(config));
+  if (const auto problem = made->open(); !problem.empty()) return tl::unexpected(problem);
+  return std::unique_ptr<controller>(new controller(std::move(made)));
+}
+
+void controller::stop(std::chrono::milliseconds grace) { impl_->stop(grace); }
+std::string controller::metrics_address() const {
+  return impl_->metrics_server ? impl_->metrics_server->address() : std::string();
+}
+std::string controller::probe_address() const { return impl_->probe_server ? impl_->probe_server->address() : std::string(); }
+std::shared_ptr<const board_view> controller::view() const { return impl_->view; }
+
+}  // namespace inferno::actors

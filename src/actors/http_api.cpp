@@ -1,0 +1,61 @@
+#include "actors/http_api.hpp"
+
+namespace inferno::actors {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr const char* text_plain = "text/plain; charset=utf-8";
+constexpr const char* exposition = "text/plain; version=0.0.4; charset=utf-8";
+constexpr const char* app_json = "application/json";
+constexpr std::string_view variants_path = "/api/v1/variants";
+
+struct answer {
+  int status = 200;
+  const char* type = text_plain;
+  std::string body;
+};
+
+asio::awaitable<void> respond(net::http_exchange& x, answer a) {
+  std::string type = a.type;
+  co_await x.respond(a.status, std::move(type), std::move(a.body));
+}
+
+answer metrics_answer(const board_view& view, std::string_view method, std::string_view path) {
+  if (method != "GET" && method != "HEAD") return {405, text_plain, "only GET\n"};
+  if (path == "/metrics") return {200, exposition, view.metrics_text()};
+  if (path == variants_path) return {200, app_json, view.plan_json()};
+  if (path.substr(0, variants_path.size()) == variants_path && path.size() > variants_path.size() &&
+      path[variants_path.size()] == '/') {
+    const auto rest = path.substr(variants_path.size() + 1);
+    const auto slash = rest.find('/');
+    if (slash != std::string_view::npos) {
+      auto found = view.variant_json({std::string(rest.substr(0, slash)), std::string(rest.substr(slash + 1))});
+      if (found) return {200, app_json, std::move(*found)};
+    }
+    return {404, text_plain, "no such variant in the last plan\n"};
+  }
+  return {404, text_plain, "not found; there are /metrics and /api/v1/variants\n"};
+}
+
+answer probe_answer(const board_view& view, bool alive, std::string_view path) {
+  if (path == "/healthz") return alive ? answer{200, text_plain, "ok\n"} : answer{503, text_plain, "the supervisor has ended\n"};
+  if (path != "/readyz") return {404, text_plain, "not found; there are /healthz and /readyz\n"};
+  if (view.synced()) return {200, text_plain, "ok\n"};
+  const auto trouble = view.trouble();
+  return {503, text_plain, trouble.empty() ? "watches are not synced yet\n" : "watches are not synced: " + trouble + "\n"};
+}
+
+}  // namespace
+
+net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view) {
+  return [view = std::move(view)](net::http_exchange& x) { return respond(x, metrics_answer(*view, x.method(), x.path())); };
+}
+
+net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::shared_ptr<const std::atomic<bool>> alive) {
+  return [view = std::move(view), alive = std::move(alive)](net::http_exchange& x) {
+    return respond(x, probe_answer(*view, *alive, x.path()));
+  };
+}
+
+}  // namespace inferno::actors

@@ -1,0 +1,16 @@
+#pragma once
+// What the controller serves: /metrics, /api/v1/variants, /healthz, /readyz. Read-only.
+#include <atomic>
+#include <memory>
+
+#include "actors/board.hpp"
+#include "net/http/server.hpp"
+
+namespace inferno::actors {
+
+/// GET /metrics (Prometheus text), /api/v1/variants and /api/v1/variants/{namespace}/{name} (JSON).
+net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view);
+/// GET /healthz: 200 while the supervisor lives. GET /readyz: 200 once every watch has delivered its first complete state.
+net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::shared_ptr<const std::atomic<bool>> alive);
+
+}  // namespace inferno::actors

@@ -1,0 +1,184 @@
+#include "actors/leader.hpp"
+
+#include <fmt/format.h>
+
+#include <caf/actor_clock.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace inferno::actors {
+namespace {
+
+enum : int { retry_tick = 0, give_up = 1 };
+
+std::string text(const json::object& o, std::string_view field) {
+  const auto* v = o.if_contains(field);
+  return v && v->is_string() ? std::string(v->get_string()) : std::string();
+}
+
+json::object& spec_of(json::object& lease) {
+  auto& spec = lease["spec"];
+  if (!spec.is_object()) spec = json::object{};
+  return spec.get_object();
+}
+
+}  // namespace
+
+std::string validate(const leader_config& c) {
+  if (c.identity.empty()) return "leader election: identity must not be empty";
+  if (c.renew_deadline >= c.lease_duration) return "leader election: the renew deadline must be shorter than the lease duration";
+  if (c.retry_period >= c.renew_deadline) return "leader election: the retry period must be shorter than the renew deadline";
+  if (c.retry_period.count() <= 0) return "leader election: the retry period must be positive";
+  return {};
+}
+
+kube_api::object_done leader_state::completion(call kind) {
+  pending = kind;
+  asked = self->clock().now();
+  return [handle = leader_actor{self}, at = ++epoch](net::result<json::object> r) {
+    caf::anon_send(handle, api_result{0, at, std::make_shared<const net::result<json::object>>(std::move(r))});
+  };
+}
+
+void leader_state::set_leading(bool now) {
+  if (std::exchange(leading, now) == now) return;
+  config.logger.info(now ? "Became leader" : "Lost leadership", {{"lease", config.lease.name}, {"identity", config.identity}});
+  self->send(config.supervisor, leadership{now});
+}
+
+/// A holder that cannot renew stops before others may take over, whatever its API calls are doing.
+void leader_state::check_deadline() {
+  if (leading && self->clock().now() - renewed >= config.renew_deadline) set_leading(false);
+}
+
+void leader_state::attempt() {
+  if (pending != call::none) {
+    // A call that does not come back must not block the election for ever.
+    if (self->clock().now() - asked < config.renew_deadline) return;
+    pending = call::none;
+  }
+  config.api->get(kube::resources::leases, config.lease, completion(call::read));
+}
+
+void leader_state::write(json::object lease, call kind) {
+  if (kind == call::create) {
+    config.api->create(kube::resources::leases, config.lease.ns, std::move(lease), completion(kind));
+  } else {
+    config.api->replace(kube::resources::leases, config.lease, std::move(lease), completion(kind));
+  }
+}
+
+void leader_state::consider(json::object lease) {
+  auto& spec = spec_of(lease);
+  const auto holder = text(spec, "holderIdentity");
+  const auto record = holder + "|" + text(spec, "renewTime");
+  const auto now = self->clock().now();
+  if (record != seen_record) {
+    seen_record = record;
+    observed = now;
+  }
+  const bool ours = holder == config.identity;
+  if (!ours && !holder.empty() && now - observed < config.lease_duration) {
+    set_leading(false);
+    return;
+  }
+  const auto stamp = kube::format_micro_time(config.now());
+  if (!ours) {
+    const auto* transitions = spec.if_contains("leaseTransitions");
+    const auto count = transitions && transitions->is_int64() ? transitions->get_int64() : 0;
+    spec["leaseTransitions"] = holder.empty() && count == 0 ? 0 : count + 1;
+    spec["holderIdentity"] = config.identity;
+    spec["acquireTime"] = stamp;
+  }
+  spec["leaseDurationSeconds"] =
+      std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(config.lease_duration).count());
+  spec["renewTime"] = stamp;
+  write(std::move(lease), call::update);
+}
+
+void leader_state::answered(const net::result<json::object>& r) {
+  const auto kind = std::exchange(pending, call::none);
+  if (stopping) {
+    if (kind == call::release || !leading) return self->quit();
+    return release();
+  }
+  const bool missing = !r && r.error().kind == net::error_kind::status && r.error().status == 404;
+  if (kind == call::read && missing) {
+    const auto stamp = kube::format_micro_time(config.now());
+    json::object spec{
+        {"holderIdentity", config.identity},
+        {"leaseDurationSeconds",
+         std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(config.lease_duration).count())},
+        {"acquireTime", stamp},
+        {"renewTime", stamp},
+        {"leaseTransitions", 0}};
+    json::object lease{{"apiVersion", "coordination.k8s.io/v1"},
+                       {"kind", "Lease"},
+                       {"metadata", json::object{{"name", config.lease.name}, {"namespace", config.lease.ns}}},
+                       {"spec", std::move(spec)}};
+    return write(std::move(lease), call::create);
+  }
+  if (!r) {
+    // 409: somebody was faster; the next attempt reads what there is.
+    if (r.error().status != 409 && told_problem != r.error().message) {
+      told_problem = r.error().message;
+      config.logger.warn("Leader election: API call failed", {{"lease", config.lease.name}, {"error", told_problem}});
+    }
+    return check_deadline();
+  }
+  if (kind == call::read) return consider(*r);
+  told_problem.clear();
+  // The lease counts from before the call: the renewal may have taken effect at any time since.
+  renewed = asked;
+  set_leading(true);
+}
+
+void leader_state::release() {
+  config.api->get(
+      kube::resources::leases, config.lease,
+      [handle = leader_actor{self}, api = config.api, lease = config.lease, identity = config.identity,
+       at = ++epoch](net::result<json::object> r) {
+        const auto finish = [handle, at](net::result<json::object> done) {
+          caf::anon_send(handle, api_result{0, at, std::make_shared<const net::result<json::object>>(std::move(done))});
+        };
+        if (!r) return finish(std::move(r));
+        auto& spec = spec_of(*r);
+        if (text(spec, "holderIdentity") != identity) return finish(std::move(r));
+        spec["holderIdentity"] = "";
+        spec["leaseDurationSeconds"] = 1;
+        api->replace(kube::resources::leases, lease, std::move(*r), finish);
+      });
+  pending = call::release;
+}
+
+leader_actor::behavior_type leader(leader_actor::stateful_pointer<leader_state> self, leader_config config) {
+  auto& s = self->state;
+  s.self = self;
+  s.config = std::move(config);
+  s.attempt();
+  self->delayed_send(self, s.config.retry_period, tick{retry_tick});
+  return {
+      [self](const api_result& r) {
+        auto& state = self->state;
+        if (r.epoch == state.epoch) state.answered(*r.result);
+      },
+      [self](const tick& t) {
+        auto& state = self->state;
+        if (t.what == give_up) return self->quit();
+        if (state.stopping) return;
+        self->delayed_send(self, state.config.retry_period, tick{retry_tick});
+        state.check_deadline();
+        state.attempt();
+      },
+      [self](stop_request) {
+        auto& state = self->state;
+        if (std::exchange(state.stopping, true)) return;
+        if (!state.leading && state.pending == leader_state::call::none) return self->quit();
+        self->delayed_send(self, state.config.stop_patience, tick{give_up});
+        if (state.pending == leader_state::call::none) state.release();
+      },
+  };
+}
+
+}  // namespace inferno::actors

@@ -1,0 +1,187 @@
+// `inferno controller`: flags, where the API server is, signals.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <random>
+
+#include "actors/config_maps.hpp"
+#include "actors/controller.hpp"
+#include "cli/commands.hpp"
+#include "net/kube/kubeconfig.hpp"
+
+namespace inferno::cli {
+namespace {
+
+namespace kube = net::kube;
+
+struct flags {
+  std::string kubeconfig;
+  std::string context;
+  std::string kube_api_url;
+  std::string token_file;
+  std::string ns;
+  std::string metrics_address = ":8080";
+  std::string probe_address = ":8081";
+  std::string prometheus_url;
+  std::string source = "prometheus";
+  std::string scrape_interval = "2s";
+  std::string log_level = "info";
+  std::string log_format = "json";
+  bool leader_elect = false;
+  std::string leader_identity;
+  std::string lease_duration = "15s";
+  std::string renew_deadline = "10s";
+  std::string retry_period = "2s";
+  std::size_t threads = 2;
+};
+
+[[noreturn]] void refuse(const std::string& message) {
+  std::cerr << "inferno controller: " << message << "\n";
+  throw CLI::RuntimeError(2);
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::chrono::milliseconds duration_flag(const char* name, const std::string& text) {
+  const auto d = actors::parse_duration(text);
+  if (!d) refuse(fmt::format("{}: {}", name, d.error()));
+  if (d->count() <= 0) refuse(fmt::format("{}: must be positive, got \"{}\"", name, text));
+  return *d;
+}
+
+/// Where and who: --kube-api-url, --kubeconfig, KUBECONFIG, the pod's service account, ~/.kube/config; the first that is there.
+kube::cluster_access find_access(const flags& f) {
+  if (!f.kube_api_url.empty()) {
+    kube::cluster_access access;
+    access.conn.url = f.kube_api_url;
+    if (!f.token_file.empty())
+      access.conn.bearer_token = [path = f.token_file] {
+        std::ifstream in(path);
+        std::string token;
+        in >> token;
+        return token;
+      };
+    return access;
+  }
+  auto path = f.kubeconfig.empty() ? environment("KUBECONFIG") : f.kubeconfig;
+  if (path.empty() && !environment("KUBERNETES_SERVICE_HOST").empty()) {
+    auto access = kube::in_cluster({{"KUBERNETES_SERVICE_HOST", environment("KUBERNETES_SERVICE_HOST")},
+                                    {"KUBERNETES_SERVICE_PORT", environment("KUBERNETES_SERVICE_PORT")}});
+    if (!access) refuse(access.error().message);
+    return *access;
+  }
+  if (path.empty()) {
+    const auto home = environment("HOME") + "/.kube/config";
+    if (!std::filesystem::exists(home))
+      refuse("no cluster: give --kubeconfig or --kube-api-url, set KUBECONFIG, or run in a pod");
+    path = home;
+  }
+  auto access = kube::load_kubeconfig(path, f.context);
+  if (!access) refuse(access.error().message);
+  return *access;
+}
+
+std::string default_identity() {
+  char host[256] = "inferno";
+  ::gethostname(host, sizeof host - 1);
+  return fmt::format("{}_{:08x}", host, std::random_device{}());
+}
+
+actors::controller_config make_config(const flags& f) {
+  static const std::map<std::string, spdlog::level::level_enum> levels{{"debug", spdlog::level::debug},
+                                                                       {"info", spdlog::level::info},
+                                                                       {"warn", spdlog::level::warn},
+                                                                       {"error", spdlog::level::err}};
+  actors::controller_config config;
+  const auto access = find_access(f);
+  config.api = access.conn;
+  if (!f.ns.empty()) config.ns = f.ns;
+  config.metrics_address = f.metrics_address;
+  config.probe_address = f.probe_address;
+  config.source = f.source == "scrape" ? actors::metrics_source_kind::scrape : actors::metrics_source_kind::prometheus;
+  config.defaults.prometheus_url = f.prometheus_url.empty() ? environment("PROMETHEUS_BASE_URL") : f.prometheus_url;
+  config.scrape_interval = duration_flag("--scrape-interval", f.scrape_interval);
+  config.threads = f.threads;
+  config.logger =
+      actors::make_log(levels.at(f.log_level), f.log_format == "text" ? actors::log_format::text : actors::log_format::json);
+  if (f.leader_elect) {
+    actors::leader_config election;
+    election.lease.ns = config.ns;
+    election.identity = f.leader_identity.empty() ? default_identity() : f.leader_identity;
+    election.lease_duration = duration_flag("--leader-elect-lease-duration", f.lease_duration);
+    election.renew_deadline = duration_flag("--leader-elect-renew-deadline", f.renew_deadline);
+    election.retry_period = duration_flag("--leader-elect-retry-period", f.retry_period);
+    config.election = std::move(election);
+  }
+  return config;
+}
+
+void run(const flags& f) {
+  // Blocked before any thread starts, so that only sigwait sees them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  auto config = make_config(f);
+  const auto logger = config.logger;
+  auto started = actors::controller::start(std::move(config));
+  if (!started) refuse(started.error());
+  logger.info("Controller started", {{"version", INFERNO_VERSION},
+                                     {"metrics", (*started)->metrics_address()},
+                                     {"probes", (*started)->probe_address()},
+                                     {"metrics_source", f.source}});
+  int received = 0;
+  sigwait(&signals, &received);
+  logger.info("Signal received", {{"signal", received}});
+  (*started)->stop();
+}
+
+}  // namespace
+
+void add_controller(CLI::App& app) {
+  auto f = std::make_shared<flags>();
+  auto* command = app.add_subcommand("controller", "Watch VariantAutoscalings and their load, decide, scale");
+  command->add_option("--kubeconfig", f->kubeconfig,
+                      "kubeconfig file (default: KUBECONFIG, the pod's service account, ~/.kube/config)");
+  command->add_option("--context", f->context, "context of the kubeconfig (default: its current-context)");
+  command->add_option("--kube-api-url", f->kube_api_url, "URL of the API server, without a kubeconfig");
+  command->add_option("--kube-token-file", f->token_file, "bearer token for --kube-api-url, read anew for every request")
+      ->check(CLI::ExistingFile);
+  command->add_option("--namespace", f->ns,
+                      "namespace of the controller's ConfigMaps and lease (default: inferno-autoscaler-system)");
+  command->add_option("--metrics-bind-address", f->metrics_address, "/metrics and /api/v1; \"0\" = none")->capture_default_str();
+  command->add_option("--health-probe-bind-address", f->probe_address, "/healthz and /readyz; \"0\" = none")
+      ->capture_default_str();
+  command->add_option("--prometheus-url", f->prometheus_url, "Prometheus, unless the ConfigMap has PROMETHEUS_BASE_URL");
+  command->add_option("--metrics-source", f->source, "where the load comes from: Prometheus, or the pods' /metrics directly")
+      ->check(CLI::IsMember({"prometheus", "scrape"}))
+      ->capture_default_str();
+  command->add_option("--scrape-interval", f->scrape_interval, "time between two looks at the metrics")->capture_default_str();
+  command->add_option("--log-level", f->log_level, "debug, info, warn, error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  command->add_option("--log-format", f->log_format, "json: an object a line; text: for terminals")
+      ->check(CLI::IsMember({"json", "text"}))
+      ->capture_default_str();
+  command->add_flag("--leader-elect", f->leader_elect, "write only while holding the Lease inferno-autoscaler-leader");
+  command->add_option("--leader-elect-identity", f->leader_identity,
+                      "name of this candidate (default: host name and a random number)");
+  command->add_option("--leader-elect-lease-duration", f->lease_duration, "others wait for so long")->capture_default_str();
+  command->add_option("--leader-elect-renew-deadline", f->renew_deadline, "the holder gives up after so long without renewal")
+      ->capture_default_str();
+  command->add_option("--leader-elect-retry-period", f->retry_period, "time between two attempts")->capture_default_str();
+  command->add_option("--threads", f->threads, "threads of the actor scheduler")->check(CLI::Range(1, 64))->capture_default_str();
+  command->callback([f] { run(*f); });
+}
+
+}  // namespace inferno::cli
