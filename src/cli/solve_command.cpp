@@ -1,0 +1,48 @@
+// `inferno solve`: the allocation for a SystemData file.
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "cli/commands.hpp"
+#include "model/system_json.hpp"
+
+namespace inferno::cli {
+namespace {
+
+struct flags {
+  std::string file;
+  std::string output = "table";
+};
+
+void run(const flags& f) {
+  const auto refuse = [&](const std::string& message) {
+    std::cerr << "inferno solve: " << (f.file == "-" ? "standard input" : f.file) << ": " << message << "\n";
+    throw CLI::RuntimeError(2);
+  };
+  std::string text;
+  if (f.file == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    std::ifstream in(f.file, std::ios::binary);
+    if (!in) refuse("cannot be opened");
+    text.assign(std::istreambuf_iterator<char>(in), {});
+    if (in.bad()) refuse("cannot be read");
+  }
+  const auto system = model::parse_system(text);
+  if (!system) refuse(system.error());
+  const auto solution = model::solve_system(*system);
+  std::cout << (f.output == "json" ? model::solution_json(solution) + "\n" : f.output == "yaml" ? model::solution_yaml(solution) : model::solution_table(solution));
+}
+
+}  // namespace
+
+void add_solve(CLI::App& app) {
+  auto f = std::make_shared<flags>();
+  auto* command = app.add_subcommand("solve", "The allocation for a system: accelerator, replicas, batch, cost, predicted latencies");
+  command->add_option("FILE", f->file, "SystemData JSON; - = standard input")->required();
+  command->add_option("-o,--output", f->output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}))->capture_default_str();
+  command->callback([f] { run(*f); });
+}
+
+}  // namespace inferno::cli

@@ -1,0 +1,296 @@
+#include "model/system_json.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json/stream_parser.hpp>
+#include <boost/json/serialize.hpp>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+namespace inferno::model {
+namespace {
+
+namespace json = boost::json;
+
+/// Thrown inside the reader, caught at its door.
+struct bad_field {
+  std::string message;
+};
+
+[[noreturn]] void refuse(const std::string& path, std::string_view expected, const json::value* got) {
+  throw bad_field{fmt::format("{}: expected {}, got {}", path, expected, got ? json::serialize(*got) : std::string("nothing"))};
+}
+
+/// A value and the way to it, so that every error names its field.
+class reader {
+ public:
+  reader(const json::value* value, std::string path) : value_(value), path_(std::move(path)) {}
+
+  bool present() const { return value_ && !value_->is_null(); }
+  const std::string& path() const { return path_; }
+
+  reader operator[](std::string_view name) const {
+    const json::value* found = nullptr;
+    if (present()) {
+      if (!value_->is_object()) refuse(path_, "an object", value_);
+      found = value_->get_object().if_contains(name);
+    }
+    return {found, path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name)};
+  }
+  /// Absent = empty.
+  std::vector<reader> list() const {
+    std::vector<reader> out;
+    if (!present()) return out;
+    if (!value_->is_array()) refuse(path_, "a list", value_);
+    std::size_t i = 0;
+    for (const auto& v : value_->get_array()) out.emplace_back(&v, fmt::format("{}[{}]", path_, i++));
+    return out;
+  }
+  std::string name() const {
+    if (!present() || !value_->is_string() || value_->get_string().empty()) refuse(path_, "a string that is not empty", value_);
+    return std::string(value_->get_string());
+  }
+  std::string text(std::string fallback = {}) const {
+    if (!present()) return fallback;
+    if (!value_->is_string()) refuse(path_, "a string", value_);
+    return std::string(value_->get_string());
+  }
+  bool flag(bool fallback) const {
+    if (!present()) return fallback;
+    if (!value_->is_bool()) refuse(path_, "true or false", value_);
+    return value_->get_bool();
+  }
+  /// Finite, >= 0; also as a string.
+  double number(double fallback) const { return present() ? number() : fallback; }
+  double number() const {
+    double x = 0;
+    bool ok = false;
+    if (present() && value_->is_string()) {
+      const auto& s = value_->get_string();
+      const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
+      ok = ec == std::errc() && end == s.data() + s.size();
+    } else if (present()) {
+      std::error_code ec;
+      x = value_->to_number<double>(ec);
+      ok = !ec;
+    }
+    if (!ok || !std::isfinite(x) || x < 0) refuse(path_, "a number >= 0", value_);
+    return x;
+  }
+  int count(int fallback, int least = 0) const {
+    if (!present()) return fallback;
+    const double x = number();
+    if (x != std::floor(x) || x < least || x > 1e9) refuse(path_, fmt::format("a whole number >= {}", least), value_);
+    return static_cast<int>(x);
+  }
+
+ private:
+  const json::value* value_;
+  std::string path_;
+};
+
+accelerator read_accelerator(const reader& r) {
+  accelerator a;
+  a.name = r["name"].name();
+  a.type = r["type"].text(a.name);
+  a.multiplicity = r["multiplicity"].count(1, 1);
+  a.cost.cents = r["cost"].number();
+  return a;
+}
+
+model_profile read_profile(const reader& r) {
+  model_profile p;
+  p.model = r["name"].name();
+  p.acc = r["acc"].name();
+  p.acc_count = r["accCount"].count(1, 1);
+  p.max_batch = r["maxBatchSize"].count(0, 1);
+  p.at_tokens = r["atTokens"].count(0);
+  const auto decode = r["decodeParms"].present() ? r["decodeParms"] : r;
+  p.params.alpha_ms = decode["alpha"].number();
+  p.params.beta_ms = decode["beta"].number();
+  const auto prefill = r["prefillParms"].present() ? r["prefillParms"] : r;
+  p.params.has_prefill = prefill["gamma"].present() || prefill["delta"].present();
+  if (p.params.has_prefill) {
+    p.params.gamma_ms = prefill["gamma"].number();
+    p.params.delta_ms = prefill["delta"].number();
+  }
+  if (p.max_batch == 0) refuse(r.path() + ".maxBatchSize", "a whole number >= 1", nullptr);
+  if (p.params.alpha_ms + p.params.beta_ms <= 0) throw bad_field{r.path() + ": alpha and beta are both 0"};
+  return p;
+}
+
+service_class read_class(const reader& r) {
+  service_class c;
+  c.name = r["name"].name();
+  c.priority = r["priority"].count(0);
+  for (const auto& t : r["modelTargets"].list()) {
+    class_target target;
+    target.model = t["model"].name();
+    target.slo.itl_ms = t["slo-itl"].present() ? t["slo-itl"].number() : t["slo-tpot"].number(0);
+    target.slo.ttft_ms = t["slo-ttft"].number(0);
+    target.slo.wait_p95_ms = t["slo-ttw"].number(0);
+    target.slo.tps = t["slo-tps"].number(0);
+    c.targets.push_back(std::move(target));
+  }
+  return c;
+}
+
+current_allocation read_allocation(const reader& r) {
+  current_allocation a;
+  a.accelerator = r["accelerator"].text();
+  a.num_replicas = r["numReplicas"].count(0);
+  a.max_batch = r["maxBatch"].count(0);
+  a.cost.cents = r["cost"].number(0);
+  a.itl_ms = r["itlAverage"].number(0);
+  a.wait_ms = r["waitAverage"].number(0);
+  a.ttft_ms = r["ttftAverage"].number(0);
+  const auto load = r["load"];
+  a.load.arrival_rate = req_rate::per_min(load["arrivalRate"].number(0));
+  a.load.avg_in_tokens = load["avgInTokens"].number(0);
+  // The quick start's form has one length: of the output.
+  a.load.avg_out_tokens = load["avgOutTokens"].present() ? load["avgOutTokens"].number() : load["avgLength"].number(0);
+  return a;
+}
+
+server_spec read_server(const reader& r) {
+  server_spec s;
+  s.name = r["name"].name();
+  s.class_name = r["class"].name();
+  s.model = r["model"].name();
+  s.keep_accelerator = r["keepAccelerator"].flag(false);
+  s.min_replicas = r["minNumReplicas"].count(1);
+  s.max_replicas = r["maxNumReplicas"].count(0);
+  s.max_batch = r["maxBatchSize"].count(0);
+  s.current = read_allocation(r["currentAlloc"]);
+  return s;
+}
+
+constexpr std::pair<std::string_view, saturation_policy> policies[] = {{"None", saturation_policy::none},
+                                                                       {"PriorityExhaustive", saturation_policy::priority_exhaustive},
+                                                                       {"PriorityRoundRobin", saturation_policy::priority_round_robin},
+                                                                       {"RoundRobin", saturation_policy::round_robin}};
+
+optimizer_spec read_optimizer(const reader& r) {
+  optimizer_spec o;
+  o.unlimited = r["unlimited"].flag(!r.present());
+  o.delayed_best_effort = r["delayedBestEffort"].flag(false);
+  const auto policy = r["saturationPolicy"].text("None");
+  for (const auto& [name, value] : policies)
+    if (policy == name) {
+      o.saturation = value;
+      return o;
+    }
+  throw bad_field{fmt::format("{}: expected None, PriorityExhaustive, PriorityRoundRobin or RoundRobin, got \"{}\"", r["saturationPolicy"].path(), policy)};
+}
+
+/// Two entries with one name would make one of them silently void.
+template <class List, class Key>
+void require_unique(const List& list, const char* path, Key key) {
+  std::set<decltype(key(list.front()))> seen;
+  for (const auto& entry : list)
+    if (!seen.insert(key(entry)).second) throw bad_field{fmt::format("{}: \"{}\" is there twice", path, key(entry))};
+}
+
+system_data read_system(const reader& root) {
+  system_data s;
+  for (const auto& a : root["acceleratorData"]["accelerators"].list()) s.accelerators.push_back(read_accelerator(a));
+  for (const auto& m : root["modelData"]["models"].list()) s.profiles.push_back(read_profile(m));
+  for (const auto& c : root["serviceClassData"]["serviceClasses"].list()) s.classes.push_back(read_class(c));
+  for (const auto& v : root["serverData"]["servers"].list()) s.servers.push_back(read_server(v));
+  s.optimizer = read_optimizer(root["optimizerData"]["optimizer"]);
+  for (const auto& c : root["capacityData"]["count"].list()) s.capacity.push_back({c["type"].name(), c["count"].count(0)});
+  require_unique(s.accelerators, "acceleratorData.accelerators", [](const auto& a) { return a.name; });
+  require_unique(s.classes, "serviceClassData.serviceClasses", [](const auto& c) { return c.name; });
+  require_unique(s.servers, "serverData.servers", [](const auto& v) { return v.name; });
+  require_unique(s.profiles, "modelData.models", [](const auto& p) { return p.model + " on " + p.acc; });
+  require_unique(s.capacity, "capacityData.count", [](const auto& c) { return c.type; });
+  std::set<std::string> accelerators;
+  for (const auto& a : s.accelerators) accelerators.insert(a.name);
+  for (std::size_t i = 0; i < s.profiles.size(); ++i)
+    if (!accelerators.count(s.profiles[i].acc))
+      throw bad_field{fmt::format("modelData.models[{}].acc: unknown accelerator \"{}\"", i, s.profiles[i].acc)};
+  std::set<std::string> classes;
+  for (const auto& c : s.classes) classes.insert(c.name);
+  for (std::size_t i = 0; i < s.servers.size(); ++i)
+    if (!classes.count(s.servers[i].class_name))
+      throw bad_field{fmt::format("serverData.servers[{}].class: unknown service class \"{}\"", i, s.servers[i].class_name)};
+  return s;
+}
+
+json::object load_json(const server_load& l) {
+  return {{"arrivalRate", l.arrival_rate.per_min()}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+}
+
+}  // namespace
+
+tl::expected<system_data, std::string> parse_system(std::string_view text) {
+  boost::system::error_code ec;
+  json::parse_options options;
+  options.max_depth = 32;
+  json::stream_parser parser({}, options);
+  const auto used = parser.write_some(text.data(), text.size(), ec);
+  if (!ec) parser.finish(ec);
+  if (ec) return tl::unexpected(fmt::format("not JSON: {} at byte {}", ec.message(), used));
+  try {
+    const auto value = parser.release();
+    if (!value.is_object()) return tl::unexpected(std::string("expected a JSON object with acceleratorData, modelData, serviceClassData, serverData"));
+    const auto& object = value.get_object();
+    const auto* inner = object.if_contains("system");
+    const reader root(inner ? inner : &value, inner ? "system" : "");
+    if (!root["serverData"].present()) return tl::unexpected(root["serverData"].path() + ": expected an object, got nothing");
+    return read_system(root);
+  } catch (const bad_field& e) {
+    return tl::unexpected(e.message);
+  }
+}
+
+std::string to_json(const system_data& s) {
+  json::array accelerators, models, classes, servers, counts;
+  for (const auto& a : s.accelerators)
+    accelerators.push_back(json::object{{"name", a.name}, {"type", a.type}, {"multiplicity", a.multiplicity}, {"cost", a.cost.cents}});
+  for (const auto& p : s.profiles) {
+    json::object decode{{"alpha", p.params.alpha_ms}, {"beta", p.params.beta_ms}};
+    json::object m{{"name", p.model},           {"acc", p.acc},           {"accCount", p.acc_count}, {"maxBatchSize", p.max_batch},
+                   {"atTokens", p.at_tokens}, {"decodeParms", std::move(decode)}};
+    if (p.params.has_prefill) m["prefillParms"] = json::object{{"gamma", p.params.gamma_ms}, {"delta", p.params.delta_ms}};
+    models.push_back(std::move(m));
+  }
+  for (const auto& c : s.classes) {
+    json::array targets;
+    for (const auto& t : c.targets)
+      targets.push_back(json::object{{"model", t.model},
+                                     {"slo-itl", t.slo.itl_ms},
+                                     {"slo-ttft", t.slo.ttft_ms},
+                                     {"slo-ttw", t.slo.wait_p95_ms},
+                                     {"slo-tps", t.slo.tps}});
+    classes.push_back(json::object{{"name", c.name}, {"priority", c.priority}, {"modelTargets", std::move(targets)}});
+  }
+  for (const auto& v : s.servers) {
+    const auto& c = v.current;
+    json::object current{{"accelerator", c.accelerator}, {"numReplicas", c.num_replicas}, {"maxBatch", c.max_batch},   {"cost", c.cost.cents},
+                         {"itlAverage", c.itl_ms},       {"waitAverage", c.wait_ms},      {"ttftAverage", c.ttft_ms}, {"load", load_json(c.load)}};
+    servers.push_back(json::object{{"name", v.name},
+                                   {"class", v.class_name},
+                                   {"model", v.model},
+                                   {"keepAccelerator", v.keep_accelerator},
+                                   {"minNumReplicas", v.min_replicas},
+                                   {"maxNumReplicas", v.max_replicas},
+                                   {"maxBatchSize", v.max_batch},
+                                   {"currentAlloc", std::move(current)}});
+  }
+  for (const auto& c : s.capacity) counts.push_back(json::object{{"type", c.type}, {"count", c.count}});
+  std::string_view policy = "None";
+  for (const auto& [name, value] : policies)
+    if (value == s.optimizer.saturation) policy = name;
+  json::object optimizer{{"unlimited", s.optimizer.unlimited}, {"delayedBestEffort", s.optimizer.delayed_best_effort}, {"saturationPolicy", policy}};
+  json::object out{{"acceleratorData", json::object{{"accelerators", std::move(accelerators)}}},
+                   {"modelData", json::object{{"models", std::move(models)}}},
+                   {"serviceClassData", json::object{{"serviceClasses", std::move(classes)}}},
+                   {"serverData", json::object{{"servers", std::move(servers)}}},
+                   {"optimizerData", json::object{{"optimizer", std::move(optimizer)}}},
+                   {"capacityData", json::object{{"count", std::move(counts)}}}};
+  return json::serialize(json::object{{"system", std::move(out)}});
+}
+
+}  // namespace inferno::model

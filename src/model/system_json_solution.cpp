@@ -1,0 +1,125 @@
+// The solution as JSON, YAML and table.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "model/system_json.hpp"
+
+namespace inferno::model {
+namespace {
+
+namespace json = boost::json;
+
+json::object solution_object(const system_solution& s) {
+  json::object allocations;
+  for (const auto& [name, a] : s.allocations) {
+    const auto& l = s.loads.at(name);
+    json::object load{{"arrivalRate", l.arrival_rate.per_min()}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+    allocations[name] = json::object{{"accelerator", a.accelerator},
+                                     {"numReplicas", a.num_replicas},
+                                     {"maxBatch", a.max_batch},
+                                     {"cost", a.cost.cents},
+                                     {"itlAverage", a.itl_ms},
+                                     {"waitAverage", a.wait_ms},
+                                     {"ttftAverage", a.ttft_ms},
+                                     {"utilization", a.busy},
+                                     {"maxRatePerReplica", a.max_rate_per_replica.per_min()},
+                                     {"load", std::move(load)}};
+  }
+  json::array types;
+  for (const auto& t : s.by_type) {
+    json::object usage{{"type", t.type}, {"count", t.count}, {"limit", nullptr}, {"cost", t.cost.cents}};
+    if (t.limit >= 0) usage["limit"] = t.limit;
+    types.push_back(std::move(usage));
+  }
+  json::object out{{"allocations", std::move(allocations)}, {"byType", std::move(types)}, {"totalCost", s.total_cost.cents}};
+  const auto reasons = [](const std::map<std::string, std::string>& of) {
+    json::object list;
+    for (const auto& [name, why] : of) list[name] = why;
+    return list;
+  };
+  out["infeasible"] = reasons(s.infeasible);
+  if (!s.unallocated.empty()) out["unallocated"] = reasons(s.unallocated);
+  return out;
+}
+
+/// JSON strings are YAML strings too.
+void put_yaml(std::string& out, const json::value& v, std::size_t indent) {
+  const std::string pad(indent, ' ');
+  const auto nested = [&](const json::value& inner) {
+    const bool empty = (inner.is_object() && inner.get_object().empty()) || (inner.is_array() && inner.get_array().empty());
+    if (empty || !inner.is_structured()) {
+      out += ' ';
+      out += json::serialize(inner);
+      out += '\n';
+      return;
+    }
+    out += '\n';
+    put_yaml(out, inner, indent + 2);
+  };
+  if (v.is_object()) {
+    for (const auto& [name, inner] : v.get_object()) {
+      out += pad + json::serialize(json::string(name)) + ":";
+      nested(inner);
+    }
+  } else {
+    for (const auto& inner : v.get_array()) {
+      out += pad + "-";
+      nested(inner);
+    }
+  }
+}
+
+using row = std::vector<std::string>;
+
+/// Columns as wide as they need to be; the first is text, the others numbers unless `text_columns` says so.
+std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
+  std::vector<std::size_t> width(rows.front().size());
+  for (const auto& r : rows)
+    for (std::size_t i = 0; i < r.size(); ++i) width[i] = std::max(width[i], r[i].size());
+  std::string out;
+  for (const auto& r : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < r.size(); ++i) line += i < text_columns ? fmt::format("{:<{}}  ", r[i], width[i]) : fmt::format("{:>{}}  ", r[i], width[i]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string solution_json(const system_solution& s) { return json::serialize(solution_object(s)); }
+
+std::string solution_yaml(const system_solution& s) {
+  std::string out;
+  put_yaml(out, solution_object(s), 0);
+  return out;
+}
+
+std::string solution_table(const system_solution& s) {
+  std::string out;
+  std::vector<row> rows{{"VARIANT", "ACCELERATOR", "REPLICAS", "BATCH", "COST", "RATE/MIN", "ITL ms", "WAIT ms", "TTFT ms", "UTIL", "MAX RATE/MIN"}};
+  for (const auto& [name, a] : s.allocations)
+    rows.push_back({name, a.accelerator.empty() ? "-" : a.accelerator, std::to_string(a.num_replicas), std::to_string(a.max_batch),
+                    fmt::format("{:.2f}", a.cost.cents), fmt::format("{:.2f}", s.loads.at(name).arrival_rate.per_min()), fmt::format("{:.4f}", a.itl_ms),
+                    fmt::format("{:.3f}", a.wait_ms), fmt::format("{:.3f}", a.ttft_ms), fmt::format("{:.5f}", a.busy),
+                    fmt::format("{:.2f}", a.max_rate_per_replica.per_min())});
+  if (rows.size() > 1) out += aligned(rows, 2) + "\n";
+  std::vector<row> types{{"TYPE", "COUNT", "LIMIT", "COST"}};
+  for (const auto& t : s.by_type)
+    types.push_back({t.type, std::to_string(t.count), t.limit < 0 ? "-" : std::to_string(t.limit), fmt::format("{:.2f}", t.cost.cents)});
+  int cards = 0;
+  for (const auto& t : s.by_type) cards += t.count;
+  types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
+  out += aligned(types, 1);
+  for (const auto& [name, why] : s.infeasible) out += fmt::format("\ninfeasible: {}: {}", name, why);
+  for (const auto& [name, why] : s.unallocated) out += fmt::format("\nunallocated: {}: {}", name, why);
+  if (!s.infeasible.empty() || !s.unallocated.empty()) out += "\n";
+  return out;
+}
+
+}  // namespace inferno::model
