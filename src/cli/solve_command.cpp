@@ -32,16 +32,21 @@ void run(const flags& f) {
   const auto system = model::parse_system(text);
   if (!system) refuse(system.error());
   const auto solution = model::solve_system(*system);
-  std::cout << (f.output == "json" ? model::solution_json(solution) + "\n" : f.output == "yaml" ? model::solution_yaml(solution) : model::solution_table(solution));
+  std::cout << (f.output == "json"   ? model::solution_json(solution) + "\n"
+                : f.output == "yaml" ? model::solution_yaml(solution)
+                                     : model::solution_table(solution));
 }
 
 }  // namespace
 
 void add_solve(CLI::App& app) {
   auto f = std::make_shared<flags>();
-  auto* command = app.add_subcommand("solve", "The allocation for a system: accelerator, replicas, batch, cost, predicted latencies");
+  auto* command =
+      app.add_subcommand("solve", "The allocation for a system: accelerator, replicas, batch, cost, predicted latencies");
   command->add_option("FILE", f->file, "SystemData JSON; - = standard input")->required();
-  command->add_option("-o,--output", f->output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}))->capture_default_str();
+  command->add_option("-o,--output", f->output, "table, json or yaml")
+      ->check(CLI::IsMember({"table", "json", "yaml"}))
+      ->capture_default_str();
   command->callback([f] { run(*f); });
 }
 

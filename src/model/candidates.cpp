@@ -16,7 +16,8 @@ constexpr long queue_per_batch = 10;
 int batch_of(const server_spec& server, const model_profile& profile) {
   if (server.max_batch > 0) return server.max_batch;
   const auto out = static_cast<long>(server.current.load.avg_out_tokens);
-  if (profile.at_tokens > 0 && out > 0) return static_cast<int>(std::max(static_cast<long>(profile.max_batch) * profile.at_tokens / out, 1L));
+  if (profile.at_tokens > 0 && out > 0)
+    return static_cast<int>(std::max(static_cast<long>(profile.max_batch) * profile.at_tokens / out, 1L));
   return profile.max_batch;
 }
 
@@ -29,11 +30,10 @@ allocation idle_allocation(const variant_view& view, const accelerator& acc, con
   a.num_replicas = view.server->min_replicas;
   if (a.num_replicas == 0) return a;
   a.accelerator = acc.name;
-  a.max_batch = batch_of(*view.server, profile);
+  a.max_batch = view.server->max_batch > 0 ? view.server->max_batch : profile.max_batch;
   a.cost = cost_of(acc, profile, a.num_replicas);
   a.itl_ms = profile.params.alpha_ms + profile.params.beta_ms;
   a.ttft_ms = profile.params.has_prefill ? profile.params.gamma_ms + profile.params.delta_ms : 0;
-  a.max_rate_per_replica = {};
   const auto& load = view.server->current.load;
   if (load.avg_out_tokens > 0) {
     replica_config c{profile.params, {load.avg_in_tokens, load.avg_out_tokens}, a.max_batch, queue_per_batch * a.max_batch};
@@ -43,7 +43,8 @@ allocation idle_allocation(const variant_view& view, const accelerator& acc, con
   return a;
 }
 
-tl::expected<allocation, std::string> loaded_allocation(const variant_view& view, const accelerator& acc, const model_profile& profile) {
+tl::expected<allocation, std::string> loaded_allocation(const variant_view& view, const accelerator& acc,
+                                                        const model_profile& profile) {
   const auto& load = view.server->current.load;
   replica_config c{profile.params, {load.avg_in_tokens, load.avg_out_tokens}, batch_of(*view.server, profile), 0};
   c.max_queue = queue_per_batch * c.max_batch;
@@ -53,7 +54,8 @@ tl::expected<allocation, std::string> loaded_allocation(const variant_view& view
   const double per_replica = sized->at.throughput.per_sec();
   const double demand = std::max(load.arrival_rate.per_sec(), view.slo.tps / load.avg_out_tokens);
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
-  double replicas = std::max(std::ceil(demand / per_replica * (1 - 1e-12)), static_cast<double>(std::max(view.server->min_replicas, 1)));
+  double replicas =
+      std::max(std::ceil(demand / per_replica * (1 - 1e-12)), static_cast<double>(std::max(view.server->min_replicas, 1)));
   if (replicas > 1e6) return tl::unexpected(fmt::format("would need {:.0f} replicas", replicas));
   if (view.server->max_replicas > 0) replicas = std::min(replicas, static_cast<double>(view.server->max_replicas));
   const auto at = analyze(c, req_rate::per_sec(demand / replicas));
@@ -92,7 +94,8 @@ candidate_set make_candidates(const variant_view& view) {
   };
   for (const auto& [acc, profile] : view.options) {
     if (bound && acc->name != server.current.accelerator) continue;
-    auto a = zero_load ? tl::expected<allocation, std::string>(idle_allocation(view, *acc, *profile)) : loaded_allocation(view, *acc, *profile);
+    auto a = zero_load ? tl::expected<allocation, std::string>(idle_allocation(view, *acc, *profile))
+                       : loaded_allocation(view, *acc, *profile);
     if (!a) {
       refuse(acc->name, a.error());
       continue;
@@ -103,7 +106,8 @@ candidate_set make_candidates(const variant_view& view) {
     out.candidates.push_back(std::move(*a));
   }
   if (out.candidates.empty() && out.infeasible.empty())
-    out.infeasible = bound ? fmt::format("no profile for the accelerator in use, {}", server.current.accelerator) : "no accelerator has a profile for the model";
+    out.infeasible = bound ? fmt::format("no profile for the accelerator in use, {}", server.current.accelerator)
+                           : "no accelerator has a profile for the model";
   std::sort(out.candidates.begin(), out.candidates.end(), [](const allocation& a, const allocation& b) {
     return std::tie(a.value, a.cost.cents, a.accelerator) < std::tie(b.value, b.cost.cents, b.accelerator);
   });

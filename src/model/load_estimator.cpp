@@ -24,7 +24,8 @@ void load_estimator::detect_change() {
   }
   if (old_span <= 0 || recent_span < 0.8 * recent_s_) return;
   const double expected = old_count / old_span * recent_span;
-  // the older mean is itself an estimate: its variance, scaled to the recent span, adds to the Poisson variance of the recent count
+  // the older mean is itself an estimate: its variance, scaled to the recent span, adds to the Poisson variance of the recent
+  // count
   const double deviation = std::sqrt(std::max(expected, recent_count) * (1 + recent_span / old_span));
   if (std::abs(recent_count - expected) > std::max(3.5 * deviation, 2.0)) forget(now - recent_s_);
 }
@@ -59,8 +60,9 @@ std::optional<load_estimate> load_estimator::estimate() const {
     sum.wait_count += w.wait_count;
   }
   const auto mean_ms = [](double sum_s, double count) { return count > 0 ? 1000 * sum_s / count : 0.0; };
-  return load_estimate{req_rate::per_sec(std::max(0.0, sum.arrivals) / sum.span_s), last_shape_, mean_ms(sum.itl_sum_s, sum.itl_count),
-                       mean_ms(sum.ttft_sum_s, sum.ttft_count), mean_ms(sum.wait_sum_s, sum.wait_count)};
+  return load_estimate{req_rate::per_sec(std::max(0.0, sum.arrivals) / sum.span_s), last_shape_,
+                       mean_ms(sum.itl_sum_s, sum.itl_count), mean_ms(sum.ttft_sum_s, sum.ttft_count),
+                       mean_ms(sum.wait_sum_s, sum.wait_count)};
 }
 
 double sliding_max::push(double time_s, double value, double hold_s) {

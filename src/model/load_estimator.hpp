@@ -29,8 +29,9 @@ struct load_estimate {
   double wait_ms = 0;
 };
 
-/// Keeps the observations of the last `window_s` seconds. A change of rate is taken as real when the count of the newest `recent_s` seconds lies
-/// more than 3.5 Poisson standard deviations (and 2 requests) from what the older part of the window predicts; the older part is then dropped.
+/// Keeps the observations of the last `window_s` seconds. A change of rate is taken as real when the count of the newest
+/// `recent_s` seconds lies more than 3.5 Poisson standard deviations (and 2 requests) from what the older part of the window
+/// predicts; the older part is then dropped.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60, double recent_s = 10) : window_s_(window_s), recent_s_(recent_s) {}

@@ -47,7 +47,8 @@ double prefill_ms(const replica_config& c, double n) {
 }
 double decode_ms(const replica_config& c, double n) { return c.profile.alpha_ms + c.profile.beta_ms * n; }
 
-/// Sums over the queue's states, relative to p(N): sum r^j, sum j r^j, r^Q for j = 1..Q. `scale` multiplies everything outside them.
+/// Sums over the queue's states, relative to p(N): sum r^j, sum j r^j, r^Q for j = 1..Q. `scale` multiplies everything outside
+/// them.
 struct tail {
   double mass = 0;
   double waiting = 0;
@@ -55,8 +56,8 @@ struct tail {
   double scale = 1;
 };
 
-/// Closed forms of the geometric tail. For r > 1 everything is divided by r^Q, so nothing overflows; close to 1, where the closed forms
-/// lose digits, a Taylor series in 1 - r takes their place.
+/// Closed forms of the geometric tail. For r > 1 everything is divided by r^Q, so nothing overflows; close to 1, where the closed
+/// forms lose digits, a Taylor series in 1 - r takes their place.
 tail geometric_tail(double r, double q) {
   tail t;
   if (q <= 0) return t;
@@ -97,7 +98,8 @@ struct sums {
 
 /// Unnormalized steady state of the birth-death queue: p(n) = p(n-1) lambda/mu(n), mu(n) = n/service(n), mu(n) = mu(N) beyond N.
 sums steady_state(const service_line& line, int batch, double queue, double rate_per_ms) {
-  // Terms rise to the mode and fall again; rescaling on the way up keeps them in range, and what underflows at the start does not matter.
+  // Terms rise to the mode and fall again; rescaling on the way up keeps them in range, and what underflows at the start does not
+  // matter.
   constexpr double big = 1e200;
   double p = 1;
   sums s;
@@ -123,7 +125,8 @@ sums steady_state(const service_line& line, int batch, double queue, double rate
   return s;
 }
 
-/// Chandrupatla's bracketing root finder (Adv. Eng. Software 28, 1997): inverse quadratic steps, bisection when they would not help.
+/// Chandrupatla's bracketing root finder (Adv. Eng. Software 28, 1997): inverse quadratic steps, bisection when they would not
+/// help.
 template <class F>
 double find_root(F f, double a, double fa, double b, double fb) {
   double c = a, fc = fa, t = 0.5;
@@ -196,7 +199,8 @@ replica_metrics analyze(const replica_config& c, req_rate rate) {
   const double service = m.in_service / x;
   m.wait_ms = s.waiting / s.total / x;
   m.response_ms = m.wait_ms + service;
-  m.effective_batch = line.slope_ms > 0 ? std::clamp((service - line.fixed_ms) / line.slope_ms, 0.0, static_cast<double>(batch)) : m.in_service;
+  m.effective_batch =
+      line.slope_ms > 0 ? std::clamp((service - line.fixed_ms) / line.slope_ms, 0.0, static_cast<double>(batch)) : m.in_service;
   m.prefill_ms = prefill_ms(c, m.effective_batch);
   m.itl_ms = decode_ms(c, m.effective_batch);
   m.ttft_ms = m.wait_ms + m.prefill_ms;
@@ -220,9 +224,10 @@ tl::expected<replica_sizing, infeasible> size_replica(const replica_config& c, c
     double replica_metrics::*value;
     double wanted_ms;  ///< as the operator wrote it
   };
-  const std::array<latency, 3> latencies{{{"ttft", targets.ttft_ms, &replica_metrics::ttft_ms, targets.ttft_ms},
-                                          {"itl", targets.itl_ms, &replica_metrics::itl_ms, targets.itl_ms},
-                                          {"ttw", targets.wait_p95_ms * mean_of_p95, &replica_metrics::wait_ms, targets.wait_p95_ms}}};
+  const std::array<latency, 3> latencies{
+      {{"ttft", targets.ttft_ms, &replica_metrics::ttft_ms, targets.ttft_ms},
+       {"itl", targets.itl_ms, &replica_metrics::itl_ms, targets.itl_ms},
+       {"ttw", targets.wait_p95_ms * mean_of_p95, &replica_metrics::wait_ms, targets.wait_p95_ms}}};
   double rates[3];
   double least = high;
   for (std::size_t i = 0; i < latencies.size(); ++i) {

@@ -9,13 +9,15 @@
 
 namespace inferno::model {
 
-/// Linear profile of a model on an accelerator: decode step(n) = alpha + beta*n ms, prefill(n) = gamma + delta*in*n ms for batch n.
+/// Linear profile of a model on an accelerator: decode step(n) = alpha + beta*n ms, prefill(n) = gamma + delta*in*n ms for batch
+/// n.
 struct linear_profile {
   double alpha_ms = 0;
   double beta_ms = 0;
   double gamma_ms = 0;
   double delta_ms = 0;
-  bool has_prefill = false;  ///< false: a profile without prefill parameters; prefill(n) = 0 and every output token is a decode step
+  bool has_prefill =
+      false;  ///< false: a profile without prefill parameters; prefill(n) = 0 and every output token is a decode step
   bool operator==(const linear_profile&) const = default;
 };
 

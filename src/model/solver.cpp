@@ -72,7 +72,8 @@ class system_index {
     const auto* cls = class_of(system_, server.class_name);
     if (!cls) return tl::unexpected(fmt::format("unknown service class \"{}\"", server.class_name));
     const auto target = targets_.find({server.class_name, server.model});
-    if (target == targets_.end()) return tl::unexpected(fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, server.model));
+    if (target == targets_.end())
+      return tl::unexpected(fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, server.model));
     variant_view v;
     v.server = &server;
     v.slo = target->second->slo;

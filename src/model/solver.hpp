@@ -8,7 +8,8 @@
 
 namespace inferno::model {
 
-/// One variant as the solver sees it. `units(candidate)` of a type = replicas * units_per_replica of that candidate's accelerator.
+/// One variant as the solver sees it. `units(candidate)` of a type = replicas * units_per_replica of that candidate's
+/// accelerator.
 struct solver_candidate {
   allocation alloc;
   int type = -1;  ///< index into solver_input::capacity; -1 = not limited

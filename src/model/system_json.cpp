@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <boost/json/stream_parser.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/stream_parser.hpp>
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -166,10 +166,11 @@ server_spec read_server(const reader& r) {
   return s;
 }
 
-constexpr std::pair<std::string_view, saturation_policy> policies[] = {{"None", saturation_policy::none},
-                                                                       {"PriorityExhaustive", saturation_policy::priority_exhaustive},
-                                                                       {"PriorityRoundRobin", saturation_policy::priority_round_robin},
-                                                                       {"RoundRobin", saturation_policy::round_robin}};
+constexpr std::pair<std::string_view, saturation_policy> policies[] = {
+    {"None", saturation_policy::none},
+    {"PriorityExhaustive", saturation_policy::priority_exhaustive},
+    {"PriorityRoundRobin", saturation_policy::priority_round_robin},
+    {"RoundRobin", saturation_policy::round_robin}};
 
 optimizer_spec read_optimizer(const reader& r) {
   optimizer_spec o;
@@ -181,7 +182,8 @@ optimizer_spec read_optimizer(const reader& r) {
       o.saturation = value;
       return o;
     }
-  throw bad_field{fmt::format("{}: expected None, PriorityExhaustive, PriorityRoundRobin or RoundRobin, got \"{}\"", r["saturationPolicy"].path(), policy)};
+  throw bad_field{fmt::format("{}: expected None, PriorityExhaustive, PriorityRoundRobin or RoundRobin, got \"{}\"",
+                              r["saturationPolicy"].path(), policy)};
 }
 
 /// Two entries with one name would make one of them silently void.
@@ -234,7 +236,8 @@ tl::expected<system_data, std::string> parse_system(std::string_view text) {
   if (ec) return tl::unexpected(fmt::format("not JSON: {} at byte {}", ec.message(), used));
   try {
     const auto value = parser.release();
-    if (!value.is_object()) return tl::unexpected(std::string("expected a JSON object with acceleratorData, modelData, serviceClassData, serverData"));
+    if (!value.is_object())
+      return tl::unexpected(std::string("expected a JSON object with acceleratorData, modelData, serviceClassData, serverData"));
     const auto& object = value.get_object();
     const auto* inner = object.if_contains("system");
     const reader root(inner ? inner : &value, inner ? "system" : "");
@@ -248,10 +251,12 @@ tl::expected<system_data, std::string> parse_system(std::string_view text) {
 std::string to_json(const system_data& s) {
   json::array accelerators, models, classes, servers, counts;
   for (const auto& a : s.accelerators)
-    accelerators.push_back(json::object{{"name", a.name}, {"type", a.type}, {"multiplicity", a.multiplicity}, {"cost", a.cost.cents}});
+    accelerators.push_back(
+        json::object{{"name", a.name}, {"type", a.type}, {"multiplicity", a.multiplicity}, {"cost", a.cost.cents}});
   for (const auto& p : s.profiles) {
     json::object decode{{"alpha", p.params.alpha_ms}, {"beta", p.params.beta_ms}};
-    json::object m{{"name", p.model},           {"acc", p.acc},           {"accCount", p.acc_count}, {"maxBatchSize", p.max_batch},
+    json::object m{{"name", p.model},         {"acc", p.acc},
+                   {"accCount", p.acc_count}, {"maxBatchSize", p.max_batch},
                    {"atTokens", p.at_tokens}, {"decodeParms", std::move(decode)}};
     if (p.params.has_prefill) m["prefillParms"] = json::object{{"gamma", p.params.gamma_ms}, {"delta", p.params.delta_ms}};
     models.push_back(std::move(m));
@@ -268,8 +273,9 @@ std::string to_json(const system_data& s) {
   }
   for (const auto& v : s.servers) {
     const auto& c = v.current;
-    json::object current{{"accelerator", c.accelerator}, {"numReplicas", c.num_replicas}, {"maxBatch", c.max_batch},   {"cost", c.cost.cents},
-                         {"itlAverage", c.itl_ms},       {"waitAverage", c.wait_ms},      {"ttftAverage", c.ttft_ms}, {"load", load_json(c.load)}};
+    json::object current{{"accelerator", c.accelerator}, {"numReplicas", c.num_replicas}, {"maxBatch", c.max_batch},
+                         {"cost", c.cost.cents},         {"itlAverage", c.itl_ms},        {"waitAverage", c.wait_ms},
+                         {"ttftAverage", c.ttft_ms},     {"load", load_json(c.load)}};
     servers.push_back(json::object{{"name", v.name},
                                    {"class", v.class_name},
                                    {"model", v.model},
@@ -283,7 +289,8 @@ std::string to_json(const system_data& s) {
   std::string_view policy = "None";
   for (const auto& [name, value] : policies)
     if (value == s.optimizer.saturation) policy = name;
-  json::object optimizer{{"unlimited", s.optimizer.unlimited}, {"delayedBestEffort", s.optimizer.delayed_best_effort}, {"saturationPolicy", policy}};
+  json::object optimizer{
+      {"unlimited", s.optimizer.unlimited}, {"delayedBestEffort", s.optimizer.delayed_best_effort}, {"saturationPolicy", policy}};
   json::object out{{"acceleratorData", json::object{{"accelerators", std::move(accelerators)}}},
                    {"modelData", json::object{{"models", std::move(models)}}},
                    {"serviceClassData", json::object{{"serviceClasses", std::move(classes)}}},

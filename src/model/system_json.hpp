@@ -8,8 +8,9 @@
 
 namespace inferno::model {
 
-/// Accepts `{"system": {...}}` and a bare system, profiles in both published forms, numbers also as strings, slo-ttft/slo-ttw, slo-itl/slo-tpot.
-/// The error names the path of the field and the value, e.g. `serverData.servers[3].currentAlloc.load.arrivalRate: expected a number >= 0, got "x"`.
+/// Accepts `{"system": {...}}` and a bare system, profiles in both published forms, numbers also as strings, slo-ttft/slo-ttw,
+/// slo-itl/slo-tpot. The error names the path of the field and the value, e.g.
+/// `serverData.servers[3].currentAlloc.load.arrivalRate: expected a number >= 0, got "x"`.
 tl::expected<system_data, std::string> parse_system(std::string_view json);
 std::string to_json(const system_data&);
 

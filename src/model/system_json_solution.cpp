@@ -17,17 +17,13 @@ json::object solution_object(const system_solution& s) {
   json::object allocations;
   for (const auto& [name, a] : s.allocations) {
     const auto& l = s.loads.at(name);
-    json::object load{{"arrivalRate", l.arrival_rate.per_min()}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
-    allocations[name] = json::object{{"accelerator", a.accelerator},
-                                     {"numReplicas", a.num_replicas},
-                                     {"maxBatch", a.max_batch},
-                                     {"cost", a.cost.cents},
-                                     {"itlAverage", a.itl_ms},
-                                     {"waitAverage", a.wait_ms},
-                                     {"ttftAverage", a.ttft_ms},
-                                     {"utilization", a.busy},
-                                     {"maxRatePerReplica", a.max_rate_per_replica.per_min()},
-                                     {"load", std::move(load)}};
+    json::object load{
+        {"arrivalRate", l.arrival_rate.per_min()}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+    allocations[name] = json::object{
+        {"accelerator", a.accelerator}, {"numReplicas", a.num_replicas}, {"maxBatch", a.max_batch},
+        {"cost", a.cost.cents},         {"itlAverage", a.itl_ms},        {"waitAverage", a.wait_ms},
+        {"ttftAverage", a.ttft_ms},     {"utilization", a.busy},         {"maxRatePerReplica", a.max_rate_per_replica.per_min()},
+        {"load", std::move(load)}};
   }
   json::array types;
   for (const auto& t : s.by_type) {
@@ -83,7 +79,8 @@ std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
   std::string out;
   for (const auto& r : rows) {
     std::string line;
-    for (std::size_t i = 0; i < r.size(); ++i) line += i < text_columns ? fmt::format("{:<{}}  ", r[i], width[i]) : fmt::format("{:>{}}  ", r[i], width[i]);
+    for (std::size_t i = 0; i < r.size(); ++i)
+      line += i < text_columns ? fmt::format("{:<{}}  ", r[i], width[i]) : fmt::format("{:>{}}  ", r[i], width[i]);
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
   }
@@ -102,16 +99,19 @@ std::string solution_yaml(const system_solution& s) {
 
 std::string solution_table(const system_solution& s) {
   std::string out;
-  std::vector<row> rows{{"VARIANT", "ACCELERATOR", "REPLICAS", "BATCH", "COST", "RATE/MIN", "ITL ms", "WAIT ms", "TTFT ms", "UTIL", "MAX RATE/MIN"}};
+  std::vector<row> rows{{"VARIANT", "ACCELERATOR", "REPLICAS", "BATCH", "COST", "RATE/MIN", "ITL ms", "WAIT ms", "TTFT ms",
+                         "UTIL", "MAX RATE/MIN"}};
   for (const auto& [name, a] : s.allocations)
-    rows.push_back({name, a.accelerator.empty() ? "-" : a.accelerator, std::to_string(a.num_replicas), std::to_string(a.max_batch),
-                    fmt::format("{:.2f}", a.cost.cents), fmt::format("{:.2f}", s.loads.at(name).arrival_rate.per_min()), fmt::format("{:.4f}", a.itl_ms),
+    rows.push_back({name, a.accelerator.empty() ? "-" : a.accelerator, std::to_string(a.num_replicas),
+                    std::to_string(a.max_batch), fmt::format("{:.2f}", a.cost.cents),
+                    fmt::format("{:.2f}", s.loads.at(name).arrival_rate.per_min()), fmt::format("{:.4f}", a.itl_ms),
                     fmt::format("{:.3f}", a.wait_ms), fmt::format("{:.3f}", a.ttft_ms), fmt::format("{:.5f}", a.busy),
                     fmt::format("{:.2f}", a.max_rate_per_replica.per_min())});
   if (rows.size() > 1) out += aligned(rows, 2) + "\n";
   std::vector<row> types{{"TYPE", "COUNT", "LIMIT", "COST"}};
   for (const auto& t : s.by_type)
-    types.push_back({t.type, std::to_string(t.count), t.limit < 0 ? "-" : std::to_string(t.limit), fmt::format("{:.2f}", t.cost.cents)});
+    types.push_back(
+        {t.type, std::to_string(t.count), t.limit < 0 ? "-" : std::to_string(t.limit), fmt::format("{:.2f}", t.cost.cents)});
   int cards = 0;
   for (const auto& t : s.by_type) cards += t.count;
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});

@@ -38,7 +38,8 @@ TEST(Queue, AgreesWithAllGoldenVectors) {
     const auto v = json::parse(line);
     const auto& k = v.at("case");
     replica_config c;
-    c.profile = {number(k.at("alpha")), number(k.at("beta")), number(k.at("gamma")), number(k.at("delta")), k.at("prefill").as_bool()};
+    c.profile = {number(k.at("alpha")), number(k.at("beta")), number(k.at("gamma")), number(k.at("delta")),
+                 k.at("prefill").as_bool()};
     c.shape = {number(k.at("in_tokens")), number(k.at("out_tokens"))};
     c.max_batch = static_cast<int>(k.at("max_batch").as_int64());
     c.max_queue = k.at("max_queue").as_int64();
@@ -98,7 +99,8 @@ TEST(Queue, ReproducesTheQuickStartsLog) {
 replica_metrics brute_force(const replica_config& c, req_rate rate) {
   const long double d = c.profile.has_prefill ? c.shape.out_tokens - 1 : c.shape.out_tokens;
   const auto service = [&](long double n) {
-    const long double prefill = c.profile.has_prefill && c.shape.in_tokens > 0 ? c.profile.gamma_ms + c.profile.delta_ms * c.shape.in_tokens * n : 0;
+    const long double prefill =
+        c.profile.has_prefill && c.shape.in_tokens > 0 ? c.profile.gamma_ms + c.profile.delta_ms * c.shape.in_tokens * n : 0;
     return prefill + d * (c.profile.alpha_ms + c.profile.beta_ms * n);
   };
   const long double lambda = rate.per_ms();
@@ -211,7 +213,8 @@ TEST(Queue, HugeBatchesAndQueuesStayFinite) {
   expect_close(sized->at.itl_ms, 100, 1e-6, "itl");
   for (const double share : {0.5, 1.0, 1.0 / 0.999, 1.5, 100.0}) {
     const auto m = analyze(c, req_rate::per_sec(sized->max_rate.per_sec() * share));
-    for (const double x : {m.throughput.per_sec(), m.response_ms, m.wait_ms, m.in_service, m.itl_ms, m.ttft_ms, m.busy, m.rho, m.blocked})
+    for (const double x :
+         {m.throughput.per_sec(), m.response_ms, m.wait_ms, m.in_service, m.itl_ms, m.ttft_ms, m.busy, m.rho, m.blocked})
       EXPECT_TRUE(std::isfinite(x)) << share;
     EXPECT_LE(m.throughput.per_sec(), sized->max_rate.per_sec() / 0.999 * (1 + 1e-9));
   }
