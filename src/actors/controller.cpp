@@ -25,9 +25,7 @@ namespace {
 
 struct system_config : caf::actor_system_config {
   explicit system_config(std::size_t threads) {
-    set("caf.scheduler.max-threads", threads);
-    set("caf.logger.file.verbosity", "quiet");
-    set("caf.logger.console.verbosity", "quiet");
+    set("scheduler.max-threads", threads);
   }
 };
 

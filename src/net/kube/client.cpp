@@ -1,0 +1,217 @@
+#include "net/kube/client.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <charconv>
+#include <ctime>
+
+namespace inferno::net::kube {
+namespace {
+
+/// RFC 3986 unreserved characters stay, all others are escaped.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    }
+  }
+  return out;
+}
+
+std::string collection_path(const resource& res, const std::string& ns) {
+  std::string path = res.group.empty() ? fmt::format("/api/{}", res.version) : fmt::format("/apis/{}/{}", res.group, res.version);
+  if (res.namespaced && !ns.empty()) path += "/namespaces/" + escaped(ns);
+  return path + "/" + res.plural;
+}
+
+std::string object_path(const resource& res, const object_key& key, const std::string& subresource) {
+  auto path = collection_path(res, key.ns) + "/" + escaped(key.name);
+  if (!subresource.empty()) path += "/" + subresource;
+  return path;
+}
+
+class query {
+ public:
+  void add(std::string_view name, std::string_view value) {
+    if (value.empty()) return;
+    text_ += fmt::format("{}{}={}", text_.empty() ? "?" : "&", name, escaped(value));
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+/// Retry-After: seconds, or an HTTP date.
+std::optional<std::chrono::milliseconds> retry_after(std::string_view value) {
+  if (value.empty()) return std::nullopt;
+  unsigned seconds = 0;
+  const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);
+  if (ec == std::errc() && end == value.data() + value.size()) return std::chrono::seconds(std::min(seconds, 3600u));
+  std::tm when{};
+  if (!::strptime(std::string(value).c_str(), "%a, %d %b %Y %H:%M:%S GMT", &when)) return std::nullopt;
+  const auto left = std::chrono::system_clock::from_time_t(::timegm(&when)) - std::chrono::system_clock::now();
+  return std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(left), std::chrono::milliseconds(0), std::chrono::milliseconds(3600000));
+}
+
+error status_error(int status, std::string_view retry_header, std::string_view body, const std::string& what) {
+  error e;
+  e.kind = error_kind::status;
+  e.status = status;
+  e.retry_after = retry_after(retry_header);
+  boost::system::error_code ec;
+  const auto v = json::parse(json::string_view(body.data(), body.size()), ec);
+  if (!ec && v.is_object()) {
+    const auto* message = v.get_object().if_contains("message");
+    if (message && message->is_string()) e.message = std::string(message->get_string());
+  }
+  if (e.message.empty()) e.message = fmt::format("{}: HTTP status {}", what, status);
+  return e;
+}
+
+result<json::object> parse_object(const std::string& body, const std::string& what) {
+  boost::system::error_code ec;
+  auto v = json::parse(body, ec);
+  if (ec) return fail(error_kind::decode, fmt::format("{}: the answer is not JSON: {}", what, ec.message()));
+  if (!v.is_object()) return fail(error_kind::decode, what + ": the answer is not a JSON object");
+  return std::move(v.get_object());
+}
+
+const char* content_type(patch_type type) {
+  switch (type) {
+    case patch_type::merge:
+      return "application/merge-patch+json";
+    case patch_type::json_patch:
+      return "application/json-patch+json";
+    case patch_type::strategic_merge:
+      break;
+  }
+  return "application/strategic-merge-patch+json";
+}
+
+http_request make_request(const connection& conn, const char* method, const std::string& path) {
+  http_request req;
+  req.method = method;
+  req.url = conn.url;
+  while (!req.url.empty() && req.url.back() == '/') req.url.pop_back();
+  req.url += path;
+  req.headers.push_back({"Accept", "application/json"});
+  if (conn.bearer_token) {
+    const auto token = conn.bearer_token();
+    if (!token.empty()) req.headers.push_back({"Authorization", "Bearer " + token});
+  }
+  return req;
+}
+
+asio::awaitable<result<json::object>> exchange(std::shared_ptr<http_client> http, http_request req, std::string what) {
+  const auto response = co_await http->request(std::move(req));
+  if (!response) co_return tl::unexpected<error>(response.error());
+  if (response->status >= 400) co_return tl::unexpected<error>(status_error(response->status, response->header("Retry-After"), response->body, what));
+  co_return parse_object(response->body, what);
+}
+
+}  // namespace
+
+client::client(std::shared_ptr<http_client> http, connection conn) : http_(std::move(http)), conn_(std::move(conn)) {}
+asio::any_io_executor client::executor() const { return http_->executor(); }
+
+asio::awaitable<result<list_page>> client::list(const resource& res, list_options options, std::string continue_token) {
+  query q;
+  q.add("labelSelector", options.label_selector);
+  q.add("fieldSelector", options.field_selector);
+  if (options.limit > 0) q.add("limit", std::to_string(options.limit));
+  q.add("continue", continue_token);
+  const auto what = "list " + res.plural;
+  auto req = make_request(conn_, "GET", collection_path(res, options.ns) + q.text());
+  auto answer = co_await exchange(http_, std::move(req), what);
+  if (!answer) co_return tl::unexpected<error>(answer.error());
+  list_page page;
+  auto* items = answer->if_contains("items");
+  if (!items || !(items->is_array() || items->is_null())) co_return fail(error_kind::decode, what + ": the answer has no items");
+  if (items->is_array()) {
+    page.items.reserve(items->get_array().size());
+    for (auto& item : items->get_array()) {
+      if (!item.is_object()) co_return fail(error_kind::decode, what + ": an item is not an object");
+      page.items.push_back(std::move(item.get_object()));
+    }
+  }
+  if (const auto* meta = answer->if_contains("metadata"); meta && meta->is_object()) {
+    const auto text = [&](std::string_view name) {
+      const auto* v = meta->get_object().if_contains(name);
+      return v && v->is_string() ? std::string(v->get_string()) : std::string();
+    };
+    page.resource_version = text("resourceVersion");
+    page.next = text("continue");
+  }
+  co_return page;
+}
+
+asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource) {
+  auto req = make_request(conn_, "GET", object_path(res, key, subresource));
+  auto what = fmt::format("get {} {}/{}", res.plural, key.ns, key.name);
+  co_return co_await exchange(http_, std::move(req), std::move(what));
+}
+
+asio::awaitable<result<json::object>> client::create(const resource& res, std::string ns, json::object object) {
+  auto req = make_request(conn_, "POST", collection_path(res, ns));
+  req.body = json::serialize(object);
+  req.content_type = "application/json";
+  auto what = fmt::format("create {} in {}", res.plural, ns);
+  co_return co_await exchange(http_, std::move(req), std::move(what));
+}
+
+asio::awaitable<result<json::object>> client::replace(const resource& res, object_key key, json::object object, std::string subresource) {
+  auto req = make_request(conn_, "PUT", object_path(res, key, subresource));
+  req.body = json::serialize(object);
+  req.content_type = "application/json";
+  auto what = fmt::format("replace {} {}/{}", res.plural, key.ns, key.name);
+  co_return co_await exchange(http_, std::move(req), std::move(what));
+}
+
+asio::awaitable<result<json::object>> client::patch(const resource& res, object_key key, json::value body, patch_type type, std::string subresource) {
+  auto req = make_request(conn_, "PATCH", object_path(res, key, subresource));
+  req.body = json::serialize(body);
+  req.content_type = content_type(type);
+  auto what = fmt::format("patch {} {}/{}", res.plural, key.ns, key.name);
+  co_return co_await exchange(http_, std::move(req), std::move(what));
+}
+
+asio::awaitable<result<void>> client::remove(const resource& res, object_key key) {
+  auto req = make_request(conn_, "DELETE", object_path(res, key, {}));
+  auto what = fmt::format("delete {} {}/{}", res.plural, key.ns, key.name);
+  const auto answer = co_await exchange(http_, std::move(req), std::move(what));
+  if (!answer) co_return tl::unexpected<error>(answer.error());
+  co_return result<void>{};
+}
+
+asio::awaitable<result<std::unique_ptr<http_stream>>> client::open_watch(const resource& res, list_options options, std::string resource_version,
+                                                                         std::chrono::seconds server_timeout) {
+  query q;
+  q.add("watch", "true");
+  q.add("labelSelector", options.label_selector);
+  q.add("fieldSelector", options.field_selector);
+  q.add("allowWatchBookmarks", "true");
+  q.add("resourceVersion", resource_version);
+  q.add("timeoutSeconds", std::to_string(server_timeout.count()));
+  auto req = make_request(conn_, "GET", collection_path(res, options.ns) + q.text());
+  auto stream = co_await http_->open_stream(std::move(req));
+  if (!stream) co_return tl::unexpected<error>(stream.error());
+  const int status = (*stream)->status();
+  if (status < 400) co_return std::move(*stream);
+  std::string body;
+  // A Status object is small; more than this is not needed to tell what went wrong.
+  while (body.size() < 65536) {
+    const auto part = co_await (*stream)->read_some(std::chrono::seconds(5));
+    if (!part || !*part) break;
+    body += **part;
+  }
+  co_return tl::unexpected<error>(status_error(status, (*stream)->header("Retry-After"), body, "watch " + res.plural));
+}
+
+}  // namespace inferno::net::kube

@@ -1,0 +1,140 @@
+#include "net/metrics/exposition.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+namespace inferno::net::metrics {
+namespace {
+
+bool name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':'; }
+bool name_char(char c) { return name_start(c) || (c >= '0' && c <= '9'); }
+bool blank(char c) { return c == ' ' || c == '\t'; }
+
+/// One line of samples, read from left to right.
+class line_reader {
+ public:
+  explicit line_reader(std::string_view line) : rest_(line) {}
+
+  /// nullptr = read; else what is wrong.
+  const char* read(sample& out, std::string_view prefix, bool& wanted) {
+    out.name = name();
+    if (out.name.empty()) return "no metric name";
+    wanted = out.name.substr(0, prefix.size()) == prefix;
+    skip();
+    if (!rest_.empty() && rest_.front() == '{') {
+      rest_.remove_prefix(1);
+      if (const char* problem = labels(out, wanted)) return problem;
+    }
+    return value(out.value);
+  }
+
+ private:
+  void skip() {
+    while (!rest_.empty() && blank(rest_.front())) rest_.remove_prefix(1);
+  }
+  std::string_view name() {
+    std::size_t n = 0;
+    if (!rest_.empty() && name_start(rest_.front()))
+      while (n < rest_.size() && name_char(rest_[n])) ++n;
+    const auto out = rest_.substr(0, n);
+    rest_.remove_prefix(n);
+    return out;
+  }
+  const char* labels(sample& out, bool keep) {
+    for (;;) {
+      skip();
+      if (rest_.empty()) return "labels do not end";
+      if (rest_.front() == '}') {
+        rest_.remove_prefix(1);
+        return nullptr;
+      }
+      label l;
+      l.name = name();
+      skip();
+      if (l.name.empty() || rest_.empty() || rest_.front() != '=') return "a label without name or value";
+      rest_.remove_prefix(1);
+      skip();
+      if (rest_.empty() || rest_.front() != '"') return "a label value without quotes";
+      rest_.remove_prefix(1);
+      if (!quoted(l.value, keep)) return "a label value does not end";
+      if (keep) out.labels.push_back(std::move(l));
+      skip();
+      if (!rest_.empty() && rest_.front() == ',') rest_.remove_prefix(1);
+    }
+  }
+  bool quoted(std::string& out, bool keep) {
+    while (!rest_.empty()) {
+      char c = rest_.front();
+      rest_.remove_prefix(1);
+      if (c == '"') return true;
+      if (c == '\\') {
+        if (rest_.empty()) return false;
+        c = rest_.front() == 'n' ? '\n' : rest_.front();
+        rest_.remove_prefix(1);
+      }
+      if (keep) out += c;
+    }
+    return false;
+  }
+  const char* value(double& out) {
+    skip();
+    auto word = rest_.substr(0, rest_.find_first_of(" \t"));
+    rest_.remove_prefix(word.size());
+    if (word.empty()) return "no value";
+    if (word == "NaN" || word == "nan") {
+      out = std::numeric_limits<double>::quiet_NaN();
+      return nullptr;
+    }
+    bool negative = false;
+    if (word.front() == '+' || word.front() == '-') {
+      negative = word.front() == '-';
+      word.remove_prefix(1);
+    }
+    if (word == "Inf" || word == "inf" || word == "Infinity") {
+      out = std::numeric_limits<double>::infinity();
+    } else {
+      const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), out);
+      if (word.empty() || ec == std::errc::invalid_argument || end != word.data() + word.size()) return "the value is not a number";
+    }
+    if (negative) out = -out;
+    // A timestamp and an exemplar may follow; neither is of interest.
+    return nullptr;
+  }
+
+  std::string_view rest_;
+};
+
+}  // namespace
+
+std::string_view sample::label_value(std::string_view label_name) const {
+  for (const auto& l : labels)
+    if (l.name == label_name) return l.value;
+  return {};
+}
+
+exposition parse_exposition(std::string_view text, std::string_view prefix) {
+  exposition out;
+  std::size_t number = 0;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    auto line = text.substr(0, end);
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+    ++number;
+    while (!line.empty() && (line.back() == '\r' || blank(line.back()))) line.remove_suffix(1);
+    while (!line.empty() && blank(line.front())) line.remove_prefix(1);
+    if (line.empty() || line.front() == '#') continue;
+    sample s;
+    bool wanted = false;
+    if (const char* problem = line_reader(line).read(s, prefix, wanted)) {
+      if (out.bad_lines++ == 0) out.first_bad = fmt::format("line {}: {}", number, problem);
+    } else if (wanted) {
+      out.samples.push_back(std::move(s));
+    }
+  }
+  return out;
+}
+
+}  // namespace inferno::net::metrics
