@@ -4,6 +4,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
+#include <caf/actor_clock.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -102,6 +103,8 @@ bool actuator_state::start_scale() {
     return false;
   }
   if (d.desired.num_replicas == d.curve->current.num_replicas) return false;
+  const bool pending = asked.from == d.curve->current.num_replicas && asked.to == d.desired.num_replicas;
+  if (pending && self->clock().now() - asked.at < config.echo_patience) return false;
   scaled_from = d.curve->current.num_replicas;
   attempt_time = kube::format_time(config.now());
   config.api->merge_patch(kube::resources::deployments, d.curve->target_key,
@@ -192,6 +195,7 @@ void actuator_state::finished(const net::result<json::object>& result) {
   const auto& d = *current;
   if (step == actuation_step::scale) {
     success_time = kube::format_time(config.now());
+    asked = {scaled_from, d.desired.num_replicas, self->clock().now()};
     config.logger.info("Patched Deployment", {{"name", d.curve->target_key.name},
                                               {"namespace", d.curve->target_key.ns},
                                               {"from", scaled_from},

@@ -13,7 +13,8 @@ struct actuator_config {
   log logger;
   std::chrono::milliseconds retry_min{500};
   std::chrono::milliseconds retry_max{30000};
-  std::chrono::milliseconds stop_patience{1000};  ///< an answer that takes longer is not waited for when stopping
+  std::chrono::milliseconds echo_patience{30000};  ///< how long the watch may take to show a scale patch
+  std::chrono::milliseconds stop_patience{1000};   ///< an answer that takes longer is not waited for when stopping
   bool leading = true;
 };
 
@@ -34,7 +35,13 @@ struct actuator_state {
   std::chrono::milliseconds backoff{0};
   bool applied = true;        ///< the last scale patch went through, or none was needed
   std::string apply_problem;  ///< why not
-  std::string attempt_time;   ///< of the last scale patch
+  /// The last scale patch that went through. Until the watch shows its effect the same patch is not sent again.
+  struct {
+    int from = -1;
+    int to = -1;
+    caf::actor_clock::time_point at{};
+  } asked;
+  std::string attempt_time;  ///< of the last scale patch
   std::string success_time;
   int scaled_from = -1;        ///< a scaling of this decision, for its event
   std::string status_written;  ///< last status without its times; equal ones are not written again

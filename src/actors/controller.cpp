@@ -24,9 +24,7 @@ namespace asio = boost::asio;
 namespace {
 
 struct system_config : caf::actor_system_config {
-  explicit system_config(std::size_t threads) {
-    set("scheduler.max-threads", threads);
-  }
+  explicit system_config(std::size_t threads) { set("scheduler.max-threads", threads); }
 };
 
 std::shared_ptr<metrics_source> make_source(const controller_config& config, asio::any_io_executor executor) {

@@ -273,19 +273,20 @@ void fleet_state::member_down(const caf::actor_addr& who) {
   self->delayed_send(self, r.backoff, tick{id});
 }
 
+/// The variants' actors go down with the fleet: a new one makes new ones.
+fleet_state::~fleet_state() {
+  for (const auto& [key, m] : members) {
+    caf::anon_send_exit(m.analyzer, caf::exit_reason::user_shutdown);
+    caf::anon_send(m.actuator, stop_request{});
+  }
+}
+
 fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self, fleet_config config) {
   auto& s = self->state;
   s.self = self;
   s.configs = std::make_unique<config_reader>(config.defaults);
   s.config = std::move(config);
   self->set_down_handler([self](const caf::down_msg& m) { self->state.member_down(m.source); });
-  // The variants' actors go down with the fleet: a new one makes new ones.
-  self->attach_functor([self](const caf::error&) {
-    for (const auto& [key, m] : self->state.members) {
-      caf::anon_send_exit(m.analyzer, caf::exit_reason::user_shutdown);
-      caf::anon_send(m.actuator, stop_request{});
-    }
-  });
   return {
       [self](const objects_replaced& m) { self->state.replaced(m); },
       [self](const object_upserted& m) {

@@ -32,6 +32,11 @@ struct fleet_state {
     bool pending = false;
   };
 
+  fleet_state() = default;
+  fleet_state(const fleet_state&) = delete;
+  fleet_state& operator=(const fleet_state&) = delete;
+  ~fleet_state();
+
   fleet_actor::pointer self = nullptr;
   fleet_config config;
   cluster_state cluster;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "model/allocation.hpp"
 
@@ -13,12 +14,15 @@ constexpr double accelerator_change_penalty = 0.1;
 /// Requests that may queue at a replica, in batches.
 constexpr long queue_per_batch = 10;
 
+/// More replicas than this mean that the model or the load is wrong.
+constexpr double most_replicas = 1e5;
+
 int batch_of(const server_spec& server, const model_profile& profile) {
   if (server.max_batch > 0) return server.max_batch;
-  const auto out = static_cast<long>(server.current.load.avg_out_tokens);
-  if (profile.at_tokens > 0 && out > 0)
-    return static_cast<int>(std::max(static_cast<long>(profile.max_batch) * profile.at_tokens / out, 1L));
-  return profile.max_batch;
+  const double out = std::floor(server.current.load.avg_out_tokens);
+  if (profile.at_tokens <= 0 || out <= 0) return profile.max_batch;
+  const double batch = std::floor(static_cast<double>(profile.max_batch) * profile.at_tokens / out);
+  return static_cast<int>(std::clamp(batch, 1.0, static_cast<double>(max_batch_limit)));
 }
 
 cost_per_hour cost_of(const accelerator& acc, const model_profile& profile, int replicas) {
@@ -56,7 +60,7 @@ tl::expected<allocation, std::string> loaded_allocation(const variant_view& view
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
   double replicas =
       std::max(std::ceil(demand / per_replica * (1 - 1e-12)), static_cast<double>(std::max(view.server->min_replicas, 1)));
-  if (replicas > 1e6) return tl::unexpected(fmt::format("would need {:.0f} replicas", replicas));
+  if (replicas > most_replicas) return tl::unexpected(fmt::format("would need {:.0f} replicas", replicas));
   if (view.server->max_replicas > 0) replicas = std::min(replicas, static_cast<double>(view.server->max_replicas));
   const auto at = analyze(c, req_rate::per_sec(demand / replicas));
   allocation a;
@@ -74,6 +78,17 @@ tl::expected<allocation, std::string> loaded_allocation(const variant_view& view
   return a;
 }
 
+/// A number that is none would pass every comparison below unnoticed.
+std::optional<std::string> bad_input(const variant_view& view) {
+  const auto& load = view.server->current.load;
+  const std::pair<const char*, double> numbers[] = {{"arrival rate", load.arrival_rate.per_sec()},
+                                                    {"input tokens", load.avg_in_tokens},
+                                                    {"output tokens", load.avg_out_tokens}};
+  for (const auto& [name, value] : numbers)
+    if (!std::isfinite(value) || value < 0) return fmt::format("{}: expected a finite number >= 0, got {}", name, value);
+  return validate(view.slo);
+}
+
 }  // namespace
 
 double transition_value(const current_allocation& from, std::string_view to_accelerator, int to_replicas, cost_per_hour to_cost) {
@@ -87,6 +102,10 @@ double transition_value(const current_allocation& from, std::string_view to_acce
 candidate_set make_candidates(const variant_view& view) {
   candidate_set out;
   const auto& server = *view.server;
+  if (auto problem = bad_input(view)) {
+    out.infeasible = std::move(*problem);
+    return out;
+  }
   const bool zero_load = server.current.load.arrival_rate.per_sec() <= 0 || server.current.load.avg_out_tokens <= 0;
   const bool bound = server.keep_accelerator && !server.current.accelerator.empty();
   const auto refuse = [&](std::string_view acc, std::string_view why) {

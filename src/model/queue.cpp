@@ -47,12 +47,12 @@ double prefill_ms(const replica_config& c, double n) {
 }
 double decode_ms(const replica_config& c, double n) { return c.profile.alpha_ms + c.profile.beta_ms * n; }
 
-/// Sums over the queue's states, relative to p(N): sum r^j, sum j r^j, r^Q for j = 1..Q. `scale` multiplies everything outside
-/// them.
+/// Sums over the queue's states j = 1..Q, relative to p(N), and times `scale`, as is everything that goes with them.
 struct tail {
-  double mass = 0;
-  double waiting = 0;
-  double last = 1;
+  double mass = 0;     ///< sum r^j
+  double before = 0;   ///< sum r^(j-1): the states in which an arrival still finds room in the queue
+  double waiting = 0;  ///< sum j r^j
+  double last = 1;     ///< r^Q
   double scale = 1;
 };
 
@@ -68,13 +68,15 @@ tail geometric_tail(double r, double q) {
     const double s3 = s1 * s1;
     t.mass = q - d * s1 + d * d / 2 * (s2 - s1);
     t.waiting = s1 - d * s2 + d * d / 2 * (s3 - s2);
+    t.before = t.mass / r;
     t.last = std::exp(q * std::log(r));
     return t;
   }
   if (r < 1) {
     const double rest = -std::expm1(q * std::log(r));  // 1 - r^Q
     t.last = std::exp(q * std::log(r));
-    t.mass = r * rest / d;
+    t.before = rest / d;
+    t.mass = r * t.before;
     t.waiting = r * (rest - q * d * t.last) / (d * d);
     return t;
   }
@@ -84,16 +86,25 @@ tail geometric_tail(double r, double q) {
   t.scale = std::exp(q * std::log(s));
   t.last = 1;
   t.mass = rest / e;
+  t.before = s * t.mass;
   t.waiting = q / e - s * rest / (e * e);
   return t;
 }
 
+/// What the analysis needs of the steady state; every sum is of positive terms, so no digits are lost by cancellation.
 struct sums {
-  double total = 0;
-  double in_service = 0;
-  double waiting = 0;
-  double empty = 0;
-  double full = 0;
+  double occupied = 0;    ///< sum p(n), n >= 1
+  double empty = 0;       ///< p(0)
+  double in_service = 0;  ///< sum min(n, N) p(n)
+  double waiting = 0;     ///< sum (n - N)+ p(n)
+  double accepting = 0;   ///< sum p(n), n < K
+  double batch_met = 0;   ///< sum min(n, N) p(n - 1): the batch that an accepted request makes
+  double full = 0;        ///< p(K)
+
+  double total() const { return occupied + empty; }
+  void scale(double by) {
+    for (double* x : {&occupied, &empty, &in_service, &accepting, &batch_met}) *x *= by;
+  }
 };
 
 /// Unnormalized steady state of the birth-death queue: p(n) = p(n-1) lambda/mu(n), mu(n) = n/service(n), mu(n) = mu(N) beyond N.
@@ -103,32 +114,34 @@ sums steady_state(const service_line& line, int batch, double queue, double rate
   constexpr double big = 1e200;
   double p = 1;
   sums s;
-  s.total = 1;
   s.empty = 1;
   for (int n = 1; n <= batch; ++n) {
+    s.accepting += p;
+    s.batch_met += n * p;
     p *= rate_per_ms * line.at(n) / n;
-    s.total += p;
+    s.occupied += p;
     s.in_service += n * p;
     if (p > big) {
       p /= big;
-      s.total /= big;
-      s.in_service /= big;
-      s.empty /= big;
+      s.scale(1 / big);
     }
   }
   const auto t = geometric_tail(rate_per_ms * line.at(batch) / batch, queue);
-  s.total = s.total * t.scale + p * t.mass;
-  s.in_service = s.in_service * t.scale + batch * p * t.mass;
+  s.scale(t.scale);
+  s.occupied += p * t.mass;
+  s.in_service += batch * p * t.mass;
+  s.accepting += p * t.before;
+  s.batch_met += batch * p * t.before;
   s.waiting = p * t.waiting;
-  s.empty *= t.scale;
   s.full = p * t.last;
   return s;
 }
 
 /// Chandrupatla's bracketing root finder (Adv. Eng. Software 28, 1997): inverse quadratic steps, bisection when they would not
-/// help.
+/// help. Returns the end of the last bracket where f <= 0; needs f(a) <= 0 < f(b).
 template <class F>
 double find_root(F f, double a, double fa, double b, double fb) {
+  if (fa == 0) return a;
   double c = a, fc = fa, t = 0.5;
   for (int i = 0; i < 200; ++i) {
     const double x = a + t * (b - a);
@@ -142,17 +155,17 @@ double find_root(F f, double a, double fa, double b, double fb) {
     }
     a = x;
     fa = fx;
-    const double best = std::abs(fa) < std::abs(fb) ? a : b;
     const double width = std::abs(b - a);
-    if (fx == 0 || width <= 1e-13 * std::abs(best)) return best;
-    const double tolerance = 2e-14 * std::abs(best) / width;
+    if (fx == 0) return x;
+    if (width <= 1e-13 * std::abs(x)) break;
+    const double tolerance = 2e-14 * std::abs(x) / width;
     const double xi = (a - b) / (c - b);
     const double phi = (fa - fb) / (fc - fb);
     const bool quadratic = 1 - std::sqrt(1 - xi) < phi && phi < std::sqrt(xi);
     t = quadratic ? fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb) : 0.5;
     t = std::clamp(t, tolerance, 1 - tolerance);
   }
-  return a;
+  return fa < 0 ? a : b;
 }
 
 std::optional<std::string> bad_number(const char* name, double value) {
@@ -176,7 +189,8 @@ std::optional<std::string> validate(const replica_config& c) {
                                                                {"out_tokens", c.shape.out_tokens}}};
   for (const auto& [name, value] : numbers)
     if (auto problem = bad_number(name, value)) return problem;
-  if (c.max_batch < 1) return fmt::format("max_batch: expected a number >= 1, got {}", c.max_batch);
+  if (c.max_batch < 1 || c.max_batch > max_batch_limit)
+    return fmt::format("max_batch: expected a number from 1 to {}, got {}", max_batch_limit, c.max_batch);
   if (c.max_queue < 0) return fmt::format("max_queue: expected a number >= 0, got {}", c.max_queue);
   if (p.alpha_ms + p.beta_ms <= 0) return std::string("alpha and beta are both 0: a decode step must take time");
   if (c.shape.out_tokens <= 0) return fmt::format("out_tokens: expected a number > 0, got {}", c.shape.out_tokens);
@@ -186,25 +200,34 @@ std::optional<std::string> validate(const replica_config& c) {
   return std::nullopt;
 }
 
+std::optional<std::string> validate(const slo_targets& t) {
+  const std::array<std::pair<const char*, double>, 4> numbers{
+      {{"slo-itl", t.itl_ms}, {"slo-ttft", t.ttft_ms}, {"slo-ttw", t.wait_p95_ms}, {"slo-tps", t.tps}}};
+  for (const auto& [name, value] : numbers)
+    if (auto problem = bad_number(name, value)) return problem;
+  return std::nullopt;
+}
+
 replica_metrics analyze(const replica_config& c, req_rate rate) {
   const auto line = line_of(c);
   const int batch = c.max_batch;
   const double lambda = rate.per_ms();
   const auto s = steady_state(line, batch, static_cast<double>(c.max_queue), lambda);
   replica_metrics m;
-  m.blocked = s.full / s.total;
-  const double x = lambda * (1 - m.blocked);
+  const double total = s.total();
+  m.blocked = s.full / total;
+  const double x = lambda * (s.accepting / total);
   m.throughput = req_rate::per_ms(x);
-  m.in_service = s.in_service / s.total;
-  const double service = m.in_service / x;
-  m.wait_ms = s.waiting / s.total / x;
-  m.response_ms = m.wait_ms + service;
-  m.effective_batch =
-      line.slope_ms > 0 ? std::clamp((service - line.fixed_ms) / line.slope_ms, 0.0, static_cast<double>(batch)) : m.in_service;
+  m.in_service = s.in_service / total;
+  m.wait_ms = s.waiting / total / x;
+  m.response_ms = m.wait_ms + m.in_service / x;
+  // service(n*) = L_s / X, and L_s = sum service(n) mu(n) p(n) with mu(n) p(n) = lambda p(n-1), so n* is a weighted mean of the
+  // batch: no difference of near numbers, and a meaning for a flat curve too.
+  m.effective_batch = std::min(s.batch_met / s.accepting, static_cast<double>(batch));
   m.prefill_ms = prefill_ms(c, m.effective_batch);
   m.itl_ms = decode_ms(c, m.effective_batch);
   m.ttft_ms = m.wait_ms + m.prefill_ms;
-  m.busy = 1 - s.empty / s.total;
+  m.busy = s.occupied / total;
   m.rho = m.in_service / batch;
   return m;
 }
@@ -241,8 +264,8 @@ tl::expected<replica_sizing, infeasible> size_replica(const replica_config& c, c
       return tl::unexpected(infeasible{l.name, l.wanted_ms, at_low.*l.value * back});
     }
     if (at_high.*l.value <= limit) continue;
-    const auto excess = [&](double lambda) { return analyze(c, req_rate::per_ms(lambda)).*l.value - l.target_ms; };
-    rates[i] = find_root(excess, low, at_low.*l.value - l.target_ms, high, at_high.*l.value - l.target_ms);
+    const auto excess = [&](double lambda) { return analyze(c, req_rate::per_ms(lambda)).*l.value - limit; };
+    rates[i] = find_root(excess, low, at_low.*l.value - limit, high, at_high.*l.value - limit);
     if (rates[i] < least) {
       least = rates[i];
       out.binding = l.name;

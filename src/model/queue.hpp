@@ -28,7 +28,10 @@ struct request_shape {
   bool operator==(const request_shape&) const = default;
 };
 
-/// One replica. max_batch N >= 1; max_queue Q >= 0 requests wait beyond it.
+/// The analysis takes time proportional to N; a batch beyond this is a mistake in the input, not a server.
+inline constexpr int max_batch_limit = 1 << 20;
+
+/// One replica. max_batch N in [1, max_batch_limit]; max_queue Q >= 0 requests wait beyond it.
 struct replica_config {
   linear_profile profile;
   request_shape shape;
@@ -82,6 +85,9 @@ struct infeasible {
 
 /// Refuses NaN, infinity, negative values and a profile of zeros; empty = valid. The message names the parameter and the value.
 std::optional<std::string> validate(const replica_config&);
+
+/// Refuses NaN, infinity and negative targets; 0 = no target.
+std::optional<std::string> validate(const slo_targets&);
 
 /// Steady state at `rate` (> 0). `config` must be valid. Cost: O(N), whatever Q.
 replica_metrics analyze(const replica_config& config, req_rate rate);

@@ -59,7 +59,8 @@ class http_stream {
 };
 
 /// Use from one executor (a strand or a single-threaded context). Statuses >= 400 are responses, not errors, at this level.
-/// A kept-alive connection that turns out closed before the first response byte is retried once on a new one (idempotent methods).
+/// A kept-alive connection that turns out closed before the first response byte is retried once on a new one (idempotent
+/// methods).
 class http_client {
  public:
   http_client(asio::any_io_executor executor, http_client_config config);

@@ -27,7 +27,8 @@ class http_exchange {
   virtual const std::string& body() const = 0;
 
   /// Whole response; exactly one of respond / begin_stream, once. Sends keep the connection alive when the client asked for it.
-  virtual asio::awaitable<void> respond(int status, std::string content_type, std::string body, std::vector<http_header> headers = {}) = 0;
+  virtual asio::awaitable<void> respond(int status, std::string content_type, std::string body,
+                                        std::vector<http_header> headers = {}) = 0;
   /// Chunked response. write() returns false once the client is gone.
   virtual asio::awaitable<bool> begin_stream(int status, std::string content_type, std::vector<http_header> headers = {}) = 0;
   virtual asio::awaitable<bool> write(std::string chunk) = 0;
@@ -51,8 +52,8 @@ struct http_server_config {
 class http_server {
  public:
   /// Error: the address cannot be bound; the message names it.
-  static result<std::unique_ptr<http_server>> start(asio::any_io_executor executor, http_server_config config, http_handler handler,
-                                                    std::function<void(std::string_view)> on_error = {});
+  static result<std::unique_ptr<http_server>> start(asio::any_io_executor executor, http_server_config config,
+                                                    http_handler handler, std::function<void(std::string_view)> on_error = {});
   ~http_server();  ///< stop()
   unsigned short port() const;
   std::string address() const;  ///< "127.0.0.1:8080"

@@ -14,7 +14,8 @@ namespace {
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '~';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                       c == '.' || c == '~';
     if (plain) {
       out += c;
     } else {
@@ -57,7 +58,8 @@ std::optional<std::chrono::milliseconds> retry_after(std::string_view value) {
   std::tm when{};
   if (!::strptime(std::string(value).c_str(), "%a, %d %b %Y %H:%M:%S GMT", &when)) return std::nullopt;
   const auto left = std::chrono::system_clock::from_time_t(::timegm(&when)) - std::chrono::system_clock::now();
-  return std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(left), std::chrono::milliseconds(0), std::chrono::milliseconds(3600000));
+  return std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(left), std::chrono::milliseconds(0),
+                    std::chrono::milliseconds(3600000));
 }
 
 error status_error(int status, std::string_view retry_header, std::string_view body, const std::string& what) {
@@ -112,7 +114,8 @@ http_request make_request(const connection& conn, const char* method, const std:
 asio::awaitable<result<json::object>> exchange(std::shared_ptr<http_client> http, http_request req, std::string what) {
   const auto response = co_await http->request(std::move(req));
   if (!response) co_return tl::unexpected<error>(response.error());
-  if (response->status >= 400) co_return tl::unexpected<error>(status_error(response->status, response->header("Retry-After"), response->body, what));
+  if (response->status >= 400)
+    co_return tl::unexpected<error>(status_error(response->status, response->header("Retry-After"), response->body, what));
   co_return parse_object(response->body, what);
 }
 
@@ -166,7 +169,8 @@ asio::awaitable<result<json::object>> client::create(const resource& res, std::s
   co_return co_await exchange(http_, std::move(req), std::move(what));
 }
 
-asio::awaitable<result<json::object>> client::replace(const resource& res, object_key key, json::object object, std::string subresource) {
+asio::awaitable<result<json::object>> client::replace(const resource& res, object_key key, json::object object,
+                                                      std::string subresource) {
   auto req = make_request(conn_, "PUT", object_path(res, key, subresource));
   req.body = json::serialize(object);
   req.content_type = "application/json";
@@ -174,7 +178,8 @@ asio::awaitable<result<json::object>> client::replace(const resource& res, objec
   co_return co_await exchange(http_, std::move(req), std::move(what));
 }
 
-asio::awaitable<result<json::object>> client::patch(const resource& res, object_key key, json::value body, patch_type type, std::string subresource) {
+asio::awaitable<result<json::object>> client::patch(const resource& res, object_key key, json::value body, patch_type type,
+                                                    std::string subresource) {
   auto req = make_request(conn_, "PATCH", object_path(res, key, subresource));
   req.body = json::serialize(body);
   req.content_type = content_type(type);
@@ -190,7 +195,8 @@ asio::awaitable<result<void>> client::remove(const resource& res, object_key key
   co_return result<void>{};
 }
 
-asio::awaitable<result<std::unique_ptr<http_stream>>> client::open_watch(const resource& res, list_options options, std::string resource_version,
+asio::awaitable<result<std::unique_ptr<http_stream>>> client::open_watch(const resource& res, list_options options,
+                                                                         std::string resource_version,
                                                                          std::chrono::seconds server_timeout) {
   query q;
   q.add("watch", "true");

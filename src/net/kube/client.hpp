@@ -63,7 +63,8 @@ struct connection {
 
 enum class patch_type { merge, json_patch, strategic_merge };
 
-/// Every call fails with error_kind::status for an API error; the message is the Status object's. Use from the http_client's executor.
+/// Every call fails with error_kind::status for an API error; the message is the Status object's. Use from the http_client's
+/// executor.
 class client {
  public:
   client(std::shared_ptr<http_client> http, connection conn);
@@ -72,12 +73,14 @@ class client {
   asio::awaitable<result<json::object>> get(const resource& res, object_key key, std::string subresource = {});
   asio::awaitable<result<json::object>> create(const resource& res, std::string ns, json::object object);
   /// Whole object, with its resourceVersion for optimistic locking: 409 when it is no longer the newest.
-  asio::awaitable<result<json::object>> replace(const resource& res, object_key key, json::object object, std::string subresource = {});
-  asio::awaitable<result<json::object>> patch(const resource& res, object_key key, json::value body, patch_type type = patch_type::merge,
-                                              std::string subresource = {});
+  asio::awaitable<result<json::object>> replace(const resource& res, object_key key, json::object object,
+                                                std::string subresource = {});
+  asio::awaitable<result<json::object>> patch(const resource& res, object_key key, json::value body,
+                                              patch_type type = patch_type::merge, std::string subresource = {});
   asio::awaitable<result<void>> remove(const resource& res, object_key key);
   /// Opens a watch from `resource_version` (bookmarks allowed). Error status 410: list again.
-  asio::awaitable<result<std::unique_ptr<http_stream>>> open_watch(const resource& res, list_options options, std::string resource_version,
+  asio::awaitable<result<std::unique_ptr<http_stream>>> open_watch(const resource& res, list_options options,
+                                                                   std::string resource_version,
                                                                    std::chrono::seconds server_timeout);
   asio::any_io_executor executor() const;
 
@@ -115,7 +118,8 @@ struct reflector_config {
   std::uint64_t jitter_seed = 0;
 };
 
-/// List, then watch, for ever: resumes from the last resourceVersion, lists again after 410, backs off with jitter and honours Retry-After.
+/// List, then watch, for ever: resumes from the last resourceVersion, lists again after 410, backs off with jitter and honours
+/// Retry-After.
 class reflector {
  public:
   reflector(std::shared_ptr<client> api, resource res, list_options options, reflector_sink sink, reflector_config config = {});

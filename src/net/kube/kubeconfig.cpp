@@ -111,10 +111,12 @@ cluster_access read_config(const YAML::Node& root, const fs::path& folder, const
   const auto user = named(root, "users", "user", user_name);
   for (const char* refused : {"exec", "auth-provider", "username"})
     if (user[refused])
-      throw bad_config{fmt::format("users \"{}\": {} is not supported; use a token, a tokenFile or a client certificate", user_name, refused)};
+      throw bad_config{
+          fmt::format("users \"{}\": {} is not supported; use a token, a tokenFile or a client certificate", user_name, refused)};
   tls.cert_pem = pem_of(user, "client-certificate", folder);
   tls.key_pem = pem_of(user, "client-key", folder);
-  if (tls.cert_pem.empty() != tls.key_pem.empty()) throw bad_config{fmt::format("users \"{}\": client-certificate and client-key belong together", user_name)};
+  if (tls.cert_pem.empty() != tls.key_pem.empty())
+    throw bad_config{fmt::format("users \"{}\": client-certificate and client-key belong together", user_name)};
   const auto token = text_of(user["token"]);
   const auto file = text_of(user["tokenFile"]);
   if (!token.empty()) {
@@ -147,14 +149,17 @@ result<cluster_access> in_cluster(const std::map<std::string, std::string>& envi
   };
   const auto host = value("KUBERNETES_SERVICE_HOST");
   const auto port = value("KUBERNETES_SERVICE_PORT");
-  if (host.empty() || port.empty()) return fail(error_kind::address, "not in a cluster: KUBERNETES_SERVICE_HOST or KUBERNETES_SERVICE_PORT is not set");
+  if (host.empty() || port.empty())
+    return fail(error_kind::address, "not in a cluster: KUBERNETES_SERVICE_HOST or KUBERNETES_SERVICE_PORT is not set");
   const fs::path folder(directory);
   cluster_access out;
-  out.conn.url = host.find(':') == std::string::npos ? fmt::format("https://{}:{}", host, port) : fmt::format("https://[{}]:{}", host, port);
+  out.conn.url =
+      host.find(':') == std::string::npos ? fmt::format("https://{}:{}", host, port) : fmt::format("https://[{}]:{}", host, port);
   auto ca = read_file(folder / "ca.crt");
   if (!ca) return fail(error_kind::decode, fmt::format("service account: {} cannot be read", (folder / "ca.crt").string()));
   out.conn.tls.ca_pem = std::move(*ca);
-  if (!read_file(folder / "token")) return fail(error_kind::decode, fmt::format("service account: {} cannot be read", (folder / "token").string()));
+  if (!read_file(folder / "token"))
+    return fail(error_kind::decode, fmt::format("service account: {} cannot be read", (folder / "token").string()));
   out.conn.bearer_token = [reader = std::make_shared<token_file>(folder / "token")] { return (*reader)(); };
   out.ns = trimmed(read_file(folder / "namespace").value_or(""));
   return out;

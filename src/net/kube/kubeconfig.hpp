@@ -12,11 +12,13 @@ struct cluster_access {
   std::string ns;  ///< namespace of the context; "" when it names none
 };
 
-/// Reads a kubeconfig (current-context, or `context`): server, certificate-authority[-data], insecure-skip-tls-verify, tls-server-name,
-/// client-certificate[-data], client-key[-data], token, tokenFile. exec and auth-provider are refused by name. Errors name file and field.
+/// Reads a kubeconfig (current-context, or `context`): server, certificate-authority[-data], insecure-skip-tls-verify,
+/// tls-server-name, client-certificate[-data], client-key[-data], token, tokenFile. exec and auth-provider are refused by name.
+/// Errors name file and field.
 result<cluster_access> load_kubeconfig(const std::string& path, const std::string& context = {});
 
-/// In a pod: KUBERNETES_SERVICE_HOST/PORT from `environment`, token (re-read for each request when the file changes), CA and namespace under `directory`.
+/// In a pod: KUBERNETES_SERVICE_HOST/PORT from `environment`, token (re-read for each request when the file changes), CA and
+/// namespace under `directory`.
 result<cluster_access> in_cluster(const std::map<std::string, std::string>& environment,
                                   const std::string& directory = "/var/run/secrets/kubernetes.io/serviceaccount");
 

@@ -30,7 +30,8 @@ error status_of(const json::object& status) {
   std::error_code ec;
   if (const auto* code = status.if_contains("code")) e.status = code->to_number<int>(ec);
   const auto* message = status.if_contains("message");
-  e.message = message && message->is_string() ? std::string(message->get_string()) : fmt::format("watch: error event {}", e.status);
+  e.message =
+      message && message->is_string() ? std::string(message->get_string()) : fmt::format("watch: error event {}", e.status);
   return e;
 }
 
@@ -40,7 +41,13 @@ bool gone(const error& e) { return e.kind == error_kind::status && e.status == 4
 
 struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
   impl(std::shared_ptr<client> c, resource r, list_options o, reflector_sink s, reflector_config cfg)
-      : api(std::move(c)), res(std::move(r)), options(std::move(o)), sink(std::move(s)), config(cfg), pause(api->executor()), jitter(cfg.jitter_seed) {}
+      : api(std::move(c)),
+        res(std::move(r)),
+        options(std::move(o)),
+        sink(std::move(s)),
+        config(cfg),
+        pause(api->executor()),
+        jitter(cfg.jitter_seed) {}
 
   std::shared_ptr<client> api;
   resource res;
@@ -94,7 +101,9 @@ struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
     if (!opened) co_return opened.error();
     stream = std::move(*opened);
     tell_health(std::nullopt);
-    const auto silence = config.read_timeout.count() > 0 ? config.read_timeout : std::chrono::milliseconds(config.server_timeout + std::chrono::seconds(10));
+    const auto silence = config.read_timeout.count() > 0
+                             ? config.read_timeout
+                             : std::chrono::milliseconds(config.server_timeout + std::chrono::seconds(10));
     watch_decoder decoder;
     std::optional<error> failure;
     while (!stop_done) {
@@ -161,7 +170,8 @@ struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
   }
 };
 
-reflector::reflector(std::shared_ptr<client> api, resource res, list_options options, reflector_sink sink, reflector_config config)
+reflector::reflector(std::shared_ptr<client> api, resource res, list_options options, reflector_sink sink,
+                     reflector_config config)
     : impl_(std::make_shared<impl>(std::move(api), std::move(res), std::move(options), std::move(sink), config)) {}
 reflector::~reflector() { stop(); }
 

@@ -14,7 +14,8 @@ result<watch_event> decode(std::string_view line) {
   auto* object = v.if_object();
   const auto* type = object ? object->if_contains("type") : nullptr;
   auto* inner = object ? object->if_contains("object") : nullptr;
-  if (!type || !type->is_string() || !inner || !inner->is_object()) return fail(error_kind::decode, "watch: a line is not an event with type and object");
+  if (!type || !type->is_string() || !inner || !inner->is_object())
+    return fail(error_kind::decode, "watch: a line is not an event with type and object");
   static constexpr std::pair<std::string_view, watch_type> types[] = {{"ADDED", watch_type::added},
                                                                       {"MODIFIED", watch_type::modified},
                                                                       {"DELETED", watch_type::deleted},
@@ -34,7 +35,8 @@ result<void> watch_decoder::feed(std::string_view bytes, std::vector<watch_event
   while (!bytes.empty()) {
     const auto end = bytes.find('\n');
     const auto part = bytes.substr(0, end);
-    if (buffer_.size() + part.size() > max_line_) return fail(error_kind::too_large, fmt::format("watch: a line is longer than {} bytes", max_line_));
+    if (buffer_.size() + part.size() > max_line_)
+      return fail(error_kind::too_large, fmt::format("watch: a line is longer than {} bytes", max_line_));
     if (end == std::string_view::npos) {
       buffer_ += part;
       return {};

@@ -97,7 +97,8 @@ class line_reader {
       out = std::numeric_limits<double>::infinity();
     } else {
       const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), out);
-      if (word.empty() || ec == std::errc::invalid_argument || end != word.data() + word.size()) return "the value is not a number";
+      if (word.empty() || ec == std::errc::invalid_argument || end != word.data() + word.size())
+        return "the value is not a number";
     }
     if (negative) out = -out;
     // A timestamp and an exemplar may follow; neither is of interest.

@@ -15,7 +15,8 @@ namespace json = boost::json;
 std::string form_escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '~';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                       c == '.' || c == '~';
     if (plain) {
       out += c;
     } else {
@@ -56,8 +57,10 @@ result<std::vector<vector_sample>> decode(const http_response& response) {
   };
   const auto* object = ec ? nullptr : v.if_object();
   if (object && text(*object, "status") == "error")
-    return fail(error_kind::status, fmt::format("Prometheus: {}: {}", text(*object, "errorType"), text(*object, "error")), response.status);
-  if (response.status >= 400) return fail(error_kind::status, fmt::format("Prometheus: HTTP status {}", response.status), response.status);
+    return fail(error_kind::status, fmt::format("Prometheus: {}: {}", text(*object, "errorType"), text(*object, "error")),
+                response.status);
+  if (response.status >= 400)
+    return fail(error_kind::status, fmt::format("Prometheus: HTTP status {}", response.status), response.status);
   if (!object) return bad("the answer is not a JSON object");
   const auto* data = object->if_contains("data");
   if (text(*object, "status") != "success" || !data || !data->is_object()) return bad("the answer has no data");
@@ -93,7 +96,8 @@ std::string_view vector_sample::label(std::string_view name) const {
   return {};
 }
 
-prometheus_client::prometheus_client(std::shared_ptr<http_client> http, std::string base_url, std::function<std::string()> bearer_token)
+prometheus_client::prometheus_client(std::shared_ptr<http_client> http, std::string base_url,
+                                     std::function<std::string()> bearer_token)
     : http_(std::move(http)), base_url_(std::move(base_url)), bearer_token_(std::move(bearer_token)) {
   while (!base_url_.empty() && base_url_.back() == '/') base_url_.pop_back();
 }

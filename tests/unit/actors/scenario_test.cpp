@@ -43,8 +43,6 @@ TEST(Scenario, ScalesUpAtOnceAndDownAfterStabilization) {
   ASSERT_THAT(w.scale_patches(), ElementsAre(2));
   // An overload does not wait for the cycle of 60 s.
   EXPECT_LT(w.api->calls_to("patch", "deployments", "scale").front().at_s - step_at, 20);
-  w.changed("deployments", deployment_json("llm", "vllme", 2));
-  w.changed("pods", pod_json("llm", "vllme-1", "vllme"));
   w.advance(180s);
   EXPECT_THAT(w.scale_patches(), ElementsAre(2)) << "steady load must not flap";
   w.load(2.67);
@@ -92,8 +90,6 @@ std::string trace_of_story(double rate) {
   w.quickstart();
   w.load(rate);
   w.advance(70s);
-  w.changed("deployments", deployment_json("llm", "vllme", 2));
-  w.changed("pods", pod_json("llm", "vllme-1", "vllme"));
   w.load(2.67);
   w.advance(200s);
   std::string out = w.trace();

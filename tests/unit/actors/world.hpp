@@ -11,6 +11,8 @@
 #include <caf/actor_system_config.hpp>
 #include <caf/scheduler/test_coordinator.hpp>
 #include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
 #include <deque>
 #include <sstream>
 
@@ -25,6 +27,7 @@ struct api_call {
   kube::object_key key;
   json::value body;
   double at_s = 0;
+  bool succeeded = true;
 };
 
 /// Answers every write with success unless an answer is queued for it; remembers all.
@@ -43,17 +46,17 @@ class fake_api final : public kube_api {
     return std::make_unique<running_watch>(this, res.plural);
   }
   void get(const kube::resource& res, kube::object_key key, object_done done) override {
-    answer({"get", res.plural, "", key, {}, 0}, std::move(done));
+    answer({"get", res.plural, "", key, {}}, std::move(done));
   }
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override {
-    answer({"create", res.plural, "", {std::move(ns), ""}, std::move(object), 0}, std::move(done));
+    answer({"create", res.plural, "", {std::move(ns), ""}, std::move(object)}, std::move(done));
   }
   void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) override {
-    answer({"replace", res.plural, "", std::move(key), std::move(object), 0}, std::move(done));
+    answer({"replace", res.plural, "", std::move(key), std::move(object)}, std::move(done));
   }
   void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
                    object_done done) override {
-    answer({"patch", res.plural, std::move(subresource), std::move(key), std::move(body), 0}, std::move(done));
+    answer({"patch", res.plural, std::move(subresource), std::move(key), std::move(body)}, std::move(done));
   }
   int writes_in_flight() const override { return static_cast<int>(held.size()); }
 
@@ -87,6 +90,7 @@ class fake_api final : public kube_api {
     call.at_s = now_s();
     const bool lease = call.plural == "leases";
     auto result = outcome(call);
+    call.succeeded = result.has_value();
     if (lease && result && (call.verb == "create" || call.verb == "replace")) stored["leases"] = call.body.as_object();
     calls.push_back(std::move(call));
     auto complete = [done = std::move(done), result = std::move(result)] { done(result); };
@@ -186,12 +190,7 @@ inline std::map<std::string, std::string> default_classes() {
 // --------------------------------------------------------------------------------------------------
 
 struct test_system_config : caf::actor_system_config {
-  test_system_config() {
-    set("caf.scheduler.policy", "testing");
-    set("caf.logger.file.verbosity", "quiet");
-    set("caf.logger.console.verbosity", "quiet");
-    set("scheduler.policy", caf::atom("testing"));
-  }
+  test_system_config() { set("scheduler.policy", caf::atom("testing")); }
 };
 
 class world {
@@ -233,6 +232,7 @@ class world {
     for (auto left = by; left.count() > 0; left -= std::chrono::milliseconds(10)) {
       scheduler_.advance_time(std::min(left, std::chrono::milliseconds(10)));
       scheduler_.run();
+      if (cluster_follows) follow();
     }
   }
   double now_s() { return std::chrono::duration<double>(scheduler_.clock().now().time_since_epoch()).count() - 3600; }
@@ -326,7 +326,23 @@ class world {
   std::shared_ptr<board_view> view = std::make_shared<board_view>();
   supervisor_actor root;
 
+  /// Scale patches take effect, as they would in a cluster: the Deployment changes, pods come and go.
+  bool cluster_follows = true;
+
  private:
+  void follow() {
+    for (; followed_ < api->calls.size(); ++followed_) {
+      const auto call = api->calls[followed_];
+      if (call.verb != "patch" || call.plural != "deployments" || call.subresource != "scale" || !call.succeeded) continue;
+      const auto replicas = static_cast<int>(call.body.at("spec").at("replicas").as_int64());
+      changed("deployments", deployment_json(call.key.ns, call.key.name, replicas));
+      for (int i = 0; i < 20; ++i) {
+        const auto pod = pod_json(call.key.ns, fmt::format("{}-{}", call.key.name, i), call.key.name);
+        changed("pods", pod, i < replicas ? kube::watch_type::modified : kube::watch_type::deleted);
+      }
+    }
+  }
+  std::size_t followed_ = 0;
   std::ostringstream trace_;
   test_system_config config_;
   caf::actor_system system_;
