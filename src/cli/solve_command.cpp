@@ -26,8 +26,12 @@ void run(const flags& f) {
   } else {
     std::ifstream in(f.file, std::ios::binary);
     if (!in) refuse("cannot be opened");
-    text.assign(std::istreambuf_iterator<char>(in), {});
-    if (in.bad()) refuse("cannot be read");
+    // The buffer iterator throws what the stream would only note, e.g. for a directory.
+    try {
+      text.assign(std::istreambuf_iterator<char>(in), {});
+    } catch (const std::ios_base::failure&) {
+      refuse("cannot be read");
+    }
   }
   const auto system = model::parse_system(text);
   if (!system) refuse(system.error());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <set>
+#include <tuple>
 
 namespace inferno::model {
 namespace {
@@ -32,7 +33,7 @@ class greedy {
   }
 
  private:
-  /// A variant at one of its candidates. Ordered by regret, then value (both descending), then name.
+  /// A variant at one of its candidates. Ordered by regret, then value (both descending); ties by cost, accelerator, variant.
   struct entry {
     double regret;
     double value;
@@ -44,7 +45,13 @@ class greedy {
     bool operator()(const entry& a, const entry& b) const {
       if (a.regret != b.regret) return a.regret > b.regret;
       if (a.value != b.value) return a.value > b.value;
-      return input->variants[a.variant].name < input->variants[b.variant].name;
+      const auto& va = input->variants[a.variant];
+      const auto& vb = input->variants[b.variant];
+      const auto& ca = va.candidates[a.at].alloc;
+      const auto& cb = vb.candidates[b.at].alloc;
+      // The index last: two variants of one name must not pass for one.
+      return std::tie(ca.cost.cents, ca.accelerator, va.name, a.variant) <
+             std::tie(cb.cost.cents, cb.accelerator, vb.name, b.variant);
     }
   };
 

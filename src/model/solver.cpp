@@ -3,11 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 
 #include "model/greedy.hpp"
 
 namespace inferno::model {
 namespace {
+
+/// Cards of absurd systems add up beyond int; the sum then stays at its end.
+void add_cards(int& sum, int replicas, int units) {
+  const auto cards = static_cast<std::int64_t>(replicas) * units;
+  sum = static_cast<int>(std::min<std::int64_t>(sum + cards, std::numeric_limits<int>::max()));
+}
 
 solver_result least_value(const solver_input& input) {
   solver_result out;
@@ -18,7 +26,8 @@ solver_result least_value(const solver_input& input) {
       c.candidate = 0;  // they come by value
       const auto& best = v.candidates.front();
       c.num_replicas = best.alloc.num_replicas;
-      if (best.type >= 0) out.used[static_cast<std::size_t>(best.type)] += best.alloc.num_replicas * best.units_per_replica;
+      if (best.type >= 0)
+        add_cards(out.used[static_cast<std::size_t>(best.type)], best.alloc.num_replicas, best.units_per_replica);
     }
     out.choices.push_back(c);
   }
@@ -31,7 +40,8 @@ const service_class* class_of(const system_data& system, const std::string& name
   return nullptr;
 }
 
-/// A partial allocation costs, and is worth, its share; its latencies are those of an overload and not predicted.
+/// A partial allocation costs, and is worth, its share; its latencies stay those of the whole, as in the reference, and
+/// system_solution::degraded says so.
 allocation scaled(allocation a, int replicas) {
   if (a.num_replicas == replicas || a.num_replicas == 0) return a;
   const double share = static_cast<double>(replicas) / a.num_replicas;
@@ -39,6 +49,19 @@ allocation scaled(allocation a, int replicas) {
   a.value *= share;
   a.num_replicas = replicas;
   return a;
+}
+
+/// Why a variant that has candidates got none of them.
+std::string denial(const solver_variant& v, const std::vector<type_capacity>& capacity, const std::vector<int>& used) {
+  std::string out = "not enough GPUs:";
+  for (const auto& c : v.candidates) {
+    const auto type = static_cast<std::size_t>(c.type);
+    out +=
+        fmt::format("{} {} x {} needs {} of type {}, {} of {} left", &c == &v.candidates.front() ? "" : ";", c.alloc.num_replicas,
+                    c.alloc.accelerator, static_cast<std::int64_t>(c.alloc.num_replicas) * c.units_per_replica,
+                    capacity[type].type, capacity[type].count - used[type], capacity[type].count);
+  }
+  return out;
 }
 
 /// Looks up what a system names, once per system.
@@ -120,16 +143,24 @@ system_solution solve_system(const system_data& system) {
     v.name = server.name;
     v.priority = view->priority;
     v.min_replicas = server.min_replicas;
+    std::string unknown;
     for (auto& c : set.candidates) {
       solver_candidate candidate;
       if (const auto* acc = index.find(c.accelerator)) {
         candidate.type = index.type(acc->type);
         // With capacities given, a type that is not among them has none.
-        if (candidate.type < 0 && !system.optimizer.unlimited) continue;
+        if (candidate.type < 0 && !system.optimizer.unlimited) {
+          unknown += fmt::format("{}{}: no capacity given for type {}", unknown.empty() ? "" : "; ", acc->name, acc->type);
+          continue;
+        }
         candidate.units_per_replica = index.profile(server.model, c.accelerator)->acc_count * acc->multiplicity;
       }
       candidate.alloc = std::move(c);
       v.candidates.push_back(std::move(candidate));
+    }
+    if (v.candidates.empty()) {
+      out.unallocated.emplace(server.name, std::move(unknown));
+      continue;
     }
     input.variants.push_back(std::move(v));
     planned.push_back(&server);
@@ -140,16 +171,21 @@ system_solution solve_system(const system_data& system) {
     const auto& choice = result.choices[i];
     const auto& name = planned[i]->name;
     if (choice.candidate < 0) {
-      out.unallocated.emplace(name, "not enough GPUs for any candidate");
+      out.unallocated.emplace(name, denial(input.variants[i], input.capacity, result.used));
       continue;
     }
     const auto& candidate = input.variants[i].candidates[static_cast<std::size_t>(choice.candidate)];
     auto a = scaled(candidate.alloc, choice.num_replicas);
+    const double able = a.num_replicas * a.max_rate_per_replica.per_min();
+    const auto& load = planned[i]->current.load;
+    if (load.arrival_rate.per_min() > able * (1 + 1e-9) && able > 0)
+      out.degraded.emplace(name, fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} arrive", a.num_replicas,
+                                             a.accelerator, able, load.arrival_rate.per_min()));
     out.total_cost.cents += a.cost.cents;
     if (const auto* acc = index.find(a.accelerator)) {
       auto& u = usage[acc->type];
       u.type = acc->type;
-      u.count += a.num_replicas * candidate.units_per_replica;
+      add_cards(u.count, a.num_replicas, candidate.units_per_replica);
       u.cost.cents += a.cost.cents;
       const int type = index.type(acc->type);
       if (type >= 0) u.limit = system.capacity[static_cast<std::size_t>(type)].count;

@@ -53,6 +53,7 @@ struct system_solution {
   std::map<std::string, server_load> loads;
   std::map<std::string, std::string> infeasible;   ///< no candidate meets the targets: why
   std::map<std::string, std::string> unallocated;  ///< had candidates, got none: why
+  std::map<std::string, std::string> degraded;     ///< allocated, but too few replicas to meet the targets: by how much
   std::vector<type_usage> by_type;                 ///< sorted by type
   cost_per_hour total_cost;
 };

@@ -19,7 +19,9 @@ struct bad_field {
 };
 
 [[noreturn]] void refuse(const std::string& path, std::string_view expected, const json::value* got) {
-  throw bad_field{fmt::format("{}: expected {}, got {}", path, expected, got ? json::serialize(*got) : std::string("nothing"))};
+  auto value = got ? json::serialize(*got) : std::string("nothing");
+  if (value.size() > 100) value.replace(100, std::string::npos, "...");  // one line, whatever the file holds
+  throw bad_field{fmt::format("{}: expected {}, got {}", path, expected, value)};
 }
 
 /// A value and the way to it, so that every error names its field.
@@ -78,10 +80,11 @@ class reader {
     if (!ok || !std::isfinite(x) || x < 0) refuse(path_, "a number >= 0", value_);
     return x;
   }
-  int count(int fallback, int least = 0) const {
+  int count(int fallback, int least = 0, int most = 1'000'000) const {
     if (!present()) return fallback;
     const double x = number();
-    if (x != std::floor(x) || x < least || x > 1e9) refuse(path_, fmt::format("a whole number >= {}", least), value_);
+    if (x != std::floor(x) || x < least || x > most)
+      refuse(path_, fmt::format("a whole number from {} to {}", least, most), value_);
     return static_cast<int>(x);
   }
 
@@ -90,11 +93,14 @@ class reader {
   std::string path_;
 };
 
+/// Cards in a unit, units in a replica.
+constexpr int most_units = 1024;
+
 accelerator read_accelerator(const reader& r) {
   accelerator a;
   a.name = r["name"].name();
   a.type = r["type"].text(a.name);
-  a.multiplicity = r["multiplicity"].count(1, 1);
+  a.multiplicity = r["multiplicity"].count(1, 1, most_units);
   a.cost.cents = r["cost"].number();
   return a;
 }
@@ -103,8 +109,8 @@ model_profile read_profile(const reader& r) {
   model_profile p;
   p.model = r["name"].name();
   p.acc = r["acc"].name();
-  p.acc_count = r["accCount"].count(1, 1);
-  p.max_batch = r["maxBatchSize"].count(0, 1);
+  p.acc_count = r["accCount"].count(1, 1, most_units);
+  p.max_batch = r["maxBatchSize"].count(0, 1, max_batch_limit);
   p.at_tokens = r["atTokens"].count(0);
   const auto decode = r["decodeParms"].present() ? r["decodeParms"] : r;
   p.params.alpha_ms = decode["alpha"].number();
@@ -161,7 +167,10 @@ server_spec read_server(const reader& r) {
   s.keep_accelerator = r["keepAccelerator"].flag(false);
   s.min_replicas = r["minNumReplicas"].count(1);
   s.max_replicas = r["maxNumReplicas"].count(0);
-  s.max_batch = r["maxBatchSize"].count(0);
+  s.max_batch = r["maxBatchSize"].count(0, 0, max_batch_limit);
+  if (s.max_replicas > 0 && s.max_replicas < s.min_replicas)
+    throw bad_field{fmt::format("{}.maxNumReplicas: expected 0 or a number >= minNumReplicas, which is {}, got {}", r.path(),
+                                s.min_replicas, s.max_replicas)};
   s.current = read_allocation(r["currentAlloc"]);
   return s;
 }
@@ -231,7 +240,15 @@ tl::expected<system_data, std::string> parse_system(std::string_view text) {
   json::parse_options options;
   options.max_depth = 32;
   json::stream_parser parser({}, options);
-  const auto used = parser.write_some(text.data(), text.size(), ec);
+  auto used = parser.write_some(text.data(), text.size(), ec);
+  if (!ec && used < text.size()) {
+    // write_some stops at the end of the value; only space may follow.
+    const auto rest = text.find_first_not_of(" \t\r\n", used);
+    if (rest != std::string_view::npos) {
+      used = rest;
+      ec = json::error::extra_data;
+    }
+  }
   if (!ec) parser.finish(ec);
   if (ec) return tl::unexpected(fmt::format("not JSON: {} at byte {}", ec.message(), used));
   try {

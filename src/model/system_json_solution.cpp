@@ -5,6 +5,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <cmath>
 
 #include "model/system_json.hpp"
 
@@ -39,7 +40,44 @@ json::object solution_object(const system_solution& s) {
   };
   out["infeasible"] = reasons(s.infeasible);
   if (!s.unallocated.empty()) out["unallocated"] = reasons(s.unallocated);
+  if (!s.degraded.empty()) out["degraded"] = reasons(s.degraded);
   return out;
+}
+
+/// The shortest form that reads back the same, as people write numbers: 40, not 4E1. YAML 1.1 readers take an exponent for a
+/// number only after a dot.
+std::string number_text(double x) {
+  if (!std::isfinite(x)) return "null";
+  auto text = fmt::format("{}", x);
+  const auto e = text.find('e');
+  if (e != std::string::npos && text.find('.') == std::string::npos) text.insert(e, ".0");
+  return text;
+}
+
+std::string scalar_text(const json::value& v) { return v.is_double() ? number_text(v.get_double()) : json::serialize(v); }
+
+void put_json(std::string& out, const json::value& v) {
+  const char* separator = "";
+  if (v.is_object()) {
+    out += '{';
+    for (const auto& [name, inner] : v.get_object()) {
+      out += separator;
+      out += json::serialize(json::string(name)) + ":";
+      put_json(out, inner);
+      separator = ",";
+    }
+    out += '}';
+  } else if (v.is_array()) {
+    out += '[';
+    for (const auto& inner : v.get_array()) {
+      out += separator;
+      put_json(out, inner);
+      separator = ",";
+    }
+    out += ']';
+  } else {
+    out += scalar_text(v);
+  }
 }
 
 /// JSON strings are YAML strings too.
@@ -48,9 +86,7 @@ void put_yaml(std::string& out, const json::value& v, std::size_t indent) {
   const auto nested = [&](const json::value& inner) {
     const bool empty = (inner.is_object() && inner.get_object().empty()) || (inner.is_array() && inner.get_array().empty());
     if (empty || !inner.is_structured()) {
-      out += ' ';
-      out += json::serialize(inner);
-      out += '\n';
+      out += ' ' + scalar_text(inner) + '\n';
       return;
     }
     out += '\n';
@@ -89,7 +125,11 @@ std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
 
 }  // namespace
 
-std::string solution_json(const system_solution& s) { return json::serialize(solution_object(s)); }
+std::string solution_json(const system_solution& s) {
+  std::string out;
+  put_json(out, solution_object(s));
+  return out;
+}
 
 std::string solution_yaml(const system_solution& s) {
   std::string out;
@@ -116,9 +156,12 @@ std::string solution_table(const system_solution& s) {
   for (const auto& t : s.by_type) cards += t.count;
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
   out += aligned(types, 1);
-  for (const auto& [name, why] : s.infeasible) out += fmt::format("\ninfeasible: {}: {}", name, why);
-  for (const auto& [name, why] : s.unallocated) out += fmt::format("\nunallocated: {}: {}", name, why);
-  if (!s.infeasible.empty() || !s.unallocated.empty()) out += "\n";
+  const std::pair<const char*, const std::map<std::string, std::string>&> remarks[] = {
+      {"infeasible", s.infeasible}, {"unallocated", s.unallocated}, {"degraded", s.degraded}};
+  for (const auto& [kind, of] : remarks) {
+    if (!of.empty()) out += "\n";
+    for (const auto& [name, why] : of) out += fmt::format("{}: {}: {}\n", kind, name, why);
+  }
   return out;
 }
 
