@@ -147,6 +147,161 @@ TEST(Queue, AgreesWithEveryStateOneByOne) {
   }
 }
 
+/// A rate so low that 1 - p(0) and the service time's excess over its floor would drown in rounding.
+TEST(Queue, KeepsItsDigitsAtTheLowestRates) {
+  const auto c = quickstart();
+  const double s1 = 178 * 20.99;
+  for (const double load : {1e-6, 1e-12, 1e-18}) {
+    const auto m = analyze(c, req_rate::per_ms(load / s1));
+    expect_close(m.busy, load, 2e-6, "busy");
+    expect_close(m.in_service, load, 2e-6, "in_service");
+    EXPECT_GE(m.effective_batch, 1) << "a request in service is a batch of one at least";
+    expect_close(m.effective_batch, 1, 2e-6, "effective_batch");
+    expect_close(m.itl_ms, 20.99, 1e-6, "itl");
+  }
+}
+
+/// Far beyond saturation nearly every arrival is refused; throughput is that of a full batch.
+TEST(Queue, SaturatesAtTheRateOfAFullBatch) {
+  const auto c = quickstart();
+  const double full = 4 / (178 * (20.58 + 4 * 0.41));
+  for (const double times : {10.0, 1e6, 1e12}) {
+    const auto m = analyze(c, req_rate::per_ms(full * times));
+    expect_close(m.throughput.per_ms(), full, times > 100 ? 1e-12 : 1e-3, "throughput");
+    expect_close(m.blocked, 1 - 1 / times, times > 100 ? 1e-12 : 1e-3, "blocked");
+    expect_close(m.wait_ms, 40 / full, 0.05, "all places of the queue are taken");
+    EXPECT_LE(m.effective_batch, 4);
+    EXPECT_LE(m.rho, 1 + 1e-12);
+  }
+}
+
+/// lambda = mu(N): the tail is flat, and its closed form 0/0.
+TEST(Queue, HasALimitWhereTheTailIsFlat) {
+  auto c = quickstart();
+  c.profile.beta_ms = 0;
+  c.max_batch = 1;
+  c.max_queue = 99;
+  const double mu = 1 / (178 * 20.58);
+  const auto m = analyze(c, req_rate::per_ms(mu));
+  expect_close(m.blocked, 1.0 / 101, 1e-12, "101 states of equal probability");
+  expect_close(m.busy, 100.0 / 101, 1e-12, "busy");
+  expect_close(m.wait_ms * m.throughput.per_ms(), 99 * 100 / 2.0 / 101, 1e-12, "in queue");
+  for (const double off : {-1e-4, -1e-6, -1e-9, 1e-9, 1e-6, 1e-4}) {
+    const auto near = analyze(c, req_rate::per_ms(mu * (1 + off)));
+    const auto want = brute_force(c, req_rate::per_ms(mu * (1 + off)));
+    expect_close(near.wait_ms, want.wait_ms, 1e-9, "wait at " + std::to_string(off));
+    expect_close(near.blocked, want.blocked, 1e-9, "blocked at " + std::to_string(off));
+  }
+}
+
+TEST(Queue, WithoutAQueueNobodyWaits) {
+  auto c = quickstart();
+  c.max_queue = 0;
+  const auto m = analyze(c, req_rate::per_sec(1));
+  EXPECT_EQ(m.wait_ms, 0);
+  const auto want = brute_force(c, req_rate::per_sec(1));
+  expect_close(m.throughput.per_sec(), want.throughput.per_sec(), 1e-12, "throughput");
+  expect_close(m.blocked, want.blocked, 1e-12, "blocked");
+}
+
+/// The formulas of the special shapes, each by hand.
+TEST(Queue, CountsDecodeSteps) {
+  const auto service_of_one = [](bool prefill, double in, double out) {
+    replica_config c;
+    c.profile = {10, 2, 100, 0.5, prefill};
+    c.shape = {in, out};
+    c.max_batch = 1;
+    c.max_queue = 0;
+    EXPECT_FALSE(validate(c)) << *validate(c);
+    const auto m = analyze(c, req_rate::per_sec(0.1));
+    return m.response_ms;
+  };
+  EXPECT_NEAR(service_of_one(true, 40, 11), 100 + 0.5 * 40 + 10 * 12, 1e-9) << "the prefill makes the first token";
+  EXPECT_NEAR(service_of_one(true, 40, 1), 120, 1e-9) << "prefill only";
+  EXPECT_NEAR(service_of_one(true, 0, 11), 10 * 12, 1e-9) << "no input, no prefill";
+  EXPECT_NEAR(service_of_one(true, 0, 1), 12, 1e-9) << "no input, one token: one step";
+  EXPECT_NEAR(service_of_one(false, 40, 11), 11 * 12, 1e-9) << "no prefill parameters: every token is a step";
+}
+
+TEST(Queue, SizingIsTheLargestRateThatMeetsEveryTarget) {
+  std::mt19937 rng(11);
+  std::uniform_real_distribution<double> unit(0, 1);
+  int bound = 0;
+  for (int i = 0; i < 500; ++i) {
+    SCOPED_TRACE(i);
+    replica_config c;
+    c.profile = {1 + 40 * unit(rng), 0.01 + unit(rng), 20 * unit(rng), 0.01 * unit(rng), i % 3 != 0};
+    c.shape = {std::floor(1 + 500 * unit(rng)), std::floor(2 + 300 * unit(rng))};
+    c.max_batch = 1 + static_cast<int>(128 * unit(rng));
+    c.max_queue = 10 * c.max_batch;
+    slo_targets t;
+    if (i % 2 == 0) t.itl_ms = c.profile.alpha_ms + c.profile.beta_ms * (1 + unit(rng) * c.max_batch);
+    if (i % 5 != 0) t.ttft_ms = 50 + 2000 * unit(rng);
+    if (i % 7 == 0) t.wait_p95_ms = 10 + 500 * unit(rng);
+    const auto sized = size_replica(c, t);
+    const auto lowest = analyze(c, size_replica(c, {})->min_rate);
+    const auto meets = [&](const replica_metrics& m) {
+      return (t.itl_ms == 0 || m.itl_ms <= t.itl_ms * (1 + 1e-11)) && (t.ttft_ms == 0 || m.ttft_ms <= t.ttft_ms * (1 + 1e-11)) &&
+             (t.wait_p95_ms == 0 || m.wait_ms * std::log(20.0) <= t.wait_p95_ms * (1 + 1e-11));
+    };
+    if (!sized) {
+      EXPECT_FALSE(meets(lowest)) << sized.error().reason();
+      EXPECT_GT(sized.error().best_ms, sized.error().wanted_ms);
+      continue;
+    }
+    EXPECT_TRUE(meets(sized->at));
+    EXPECT_LE(sized->rate, sized->max_rate);
+    EXPECT_GE(sized->rate, sized->min_rate);
+    if (sized->binding.empty()) {
+      EXPECT_EQ(sized->rate, sized->max_rate);
+      continue;
+    }
+    ++bound;
+    EXPECT_FALSE(meets(analyze(c, req_rate::per_sec(sized->rate.per_sec() * (1 + 1e-6))))) << sized->binding;
+  }
+  EXPECT_GT(bound, 100);
+}
+
+TEST(Queue, TighterTargetsNeverRaiseTheRate) {
+  const auto c = quickstart();
+  req_rate last = size_replica(c, {})->max_rate;
+  for (double itl = 22.4; itl > 21; itl -= 0.01) {
+    const auto sized = size_replica(c, {itl, 0, 0, 0});
+    ASSERT_TRUE(sized) << itl;
+    EXPECT_LE(sized->rate, last) << itl;
+    last = sized->rate;
+  }
+  EXPECT_FALSE(size_replica(c, {20.9, 0, 0, 0}));
+}
+
+TEST(Queue, SaysWhatIsAttainable) {
+  const auto refused = size_replica(quickstart(), {20, 0, 0, 0});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), "itl target 20 ms cannot be met: 20.9904 ms at the lowest rate");
+  auto c = quickstart();
+  c.profile = {20.58, 0.41, 30, 0.1, true};
+  c.shape.in_tokens = 100;
+  const auto slow_start = size_replica(c, {0, 39, 0, 0});
+  ASSERT_FALSE(slow_start);
+  EXPECT_EQ(slow_start.error().target, "ttft");
+  EXPECT_NEAR(slow_start.error().best_ms, 40, 0.1);
+}
+
+/// Targets exactly on the value of a flat curve must not fall to a rounding error.
+TEST(Queue, AFlatCurveMeetsItsOwnValue) {
+  std::mt19937 rng(3);
+  std::uniform_real_distribution<double> unit(0, 1);
+  for (int i = 0; i < 300; ++i) {
+    replica_config c;
+    c.profile = {40 * unit(rng), unit(rng), 0, 0, false};
+    c.shape = {0, std::floor(1 + 300 * unit(rng))};
+    c.max_batch = 1;
+    const auto sized = size_replica(c, {c.profile.alpha_ms + c.profile.beta_ms, 0, 0, 0});
+    ASSERT_TRUE(sized) << c.profile.alpha_ms << " " << c.profile.beta_ms;
+    EXPECT_EQ(sized->rate, sized->max_rate);
+  }
+}
+
 TEST(Queue, IsMM1KWithOneServer) {
   replica_config c;
   c.profile = {10, 0, 0, 0, false};
@@ -236,6 +391,21 @@ TEST(Queue, RefusesWhatIsNoProfile) {
   EXPECT_NE(problem([&](auto& c) { c.max_queue = -1; }).find("max_queue"), std::string::npos);
   EXPECT_NE(problem([&](auto& c) { c.shape.out_tokens = 0; }).find("out_tokens"), std::string::npos);
   EXPECT_NE(problem([&](auto& c) { c.profile.alpha_ms = 1e308; }).find("infinite"), std::string::npos);
+  EXPECT_NE(problem([&](auto& c) { c.profile.delta_ms = nan; }).find("delta"), std::string::npos);
+  EXPECT_NE(problem([&](auto& c) { c.shape.in_tokens = -3; }).find("in_tokens: expected a finite number >= 0, got -3"),
+            std::string::npos);
+  EXPECT_NE(problem([&](auto& c) { c.max_batch = max_batch_limit + 1; }).find("max_batch"), std::string::npos);
+  EXPECT_EQ(problem([&](auto& c) { c.max_batch = max_batch_limit; }), "");
+  EXPECT_NE(problem([&](auto& c) {
+              c.profile = {1, 1, 0, 0, true};
+              c.shape = {5, 1};
+            }).find("service time of 0"),
+            std::string::npos);
+  EXPECT_EQ(validate(slo_targets{24, 500, 0, 10}), std::nullopt);
+  EXPECT_EQ(validate(slo_targets{nan, 0, 0, 0}).value_or(""), "slo-itl: expected a finite number >= 0, got nan");
+  EXPECT_EQ(validate(slo_targets{0, -1, 0, 0}).value_or(""), "slo-ttft: expected a finite number >= 0, got -1");
+  EXPECT_EQ(validate(slo_targets{0, 0, inf, 0}).value_or(""), "slo-ttw: expected a finite number >= 0, got inf");
+  EXPECT_EQ(validate(slo_targets{0, 0, 0, nan}).value_or(""), "slo-tps: expected a finite number >= 0, got nan");
 }
 
 }  // namespace

@@ -101,7 +101,8 @@ TEST(Solver, GivesTheGoldenAnswersOnTheGoldenCandidates) {
           v.candidates.push_back(std::move(candidate));
         }
       std::sort(v.candidates.begin(), v.candidates.end(), [](const auto& a, const auto& b) {
-        return std::tie(a.alloc.value, a.alloc.accelerator) < std::tie(b.alloc.value, b.alloc.accelerator);
+        return std::tie(a.alloc.value, a.alloc.cost.cents, a.alloc.accelerator) <
+               std::tie(b.alloc.value, b.alloc.cost.cents, b.alloc.accelerator);
       });
       input.variants.push_back(std::move(v));
       names.push_back(server.name);
@@ -181,20 +182,16 @@ TEST(Candidates, AgreeWithTheGoldenTables) {
   EXPECT_GT(compared, 100);
 }
 
-/// A candidate with a batch of one that the reference does not find changes what is left for others.
-bool has_flat_candidate(const golden& g) {
-  for (const auto& server : g.system.servers) {
-    const auto out = static_cast<long>(server.current.load.avg_out_tokens);
-    for (const auto& p : g.system.profiles)
-      if (p.model == server.model && server.max_batch == 0 && out > 0 && p.max_batch * p.at_tokens / out <= 1) return true;
-  }
-  return false;
-}
+/// Systems in which the reference misses a feasible candidate with a batch of one, where its search goes astray on the flat
+/// curve; what it then leaves free goes to others. Found by comparing the candidates; named here so that no other may slip
+/// through.
+const std::set<std::string> reference_misses_a_candidate{"069-s30-a3-PriorityRoundRobin.json",
+                                                         "081-s60-a3-RoundRobin-delayed.json"};
 
 TEST(Solver, GivesTheGoldenAnswersEndToEnd) {
   int systems = 0, unlimited = 0;
   for (const auto& g : golden_systems()) {
-    if (has_tps(g.system) || has_flat_candidate(g)) continue;
+    if (has_tps(g.system) || reference_misses_a_candidate.contains(g.name)) continue;
     SCOPED_TRACE(g.name);
     ++systems;
     unlimited += g.system.optimizer.unlimited ? 1 : 0;
@@ -208,11 +205,13 @@ TEST(Solver, GivesTheGoldenAnswersEndToEnd) {
       if (!want || replicas == 0) continue;
       EXPECT_EQ(got->second.accelerator, std::string_view(want->at("accelerator").as_string()));
       expect_near(got->second.cost.cents, number(want->at("cost")), "cost");
+      expect_near(got->second.itl_ms, number(want->at("itl")), "itl");
+      expect_near(got->second.ttft_ms, number(want->at("ttft")), "ttft");
+      EXPECT_EQ(got->second.max_batch, want->at("maxBatch").as_int64());
     }
   }
-  EXPECT_GE(systems, 10);
-  EXPECT_GE(unlimited, 3);
-  RecordProperty("systems", systems);
+  EXPECT_EQ(systems, 27);
+  EXPECT_EQ(unlimited, 4);
 }
 
 }  // namespace
