@@ -14,9 +14,6 @@ constexpr double accelerator_change_penalty = 0.1;
 /// Requests that may queue at a replica, in batches.
 constexpr long queue_per_batch = 10;
 
-/// More replicas than this mean that the model or the load is wrong.
-constexpr double most_replicas = 1e5;
-
 int batch_of(const server_spec& server, const model_profile& profile) {
   if (server.max_batch > 0) return server.max_batch;
   const double out = std::floor(server.current.load.avg_out_tokens);

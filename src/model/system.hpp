@@ -53,6 +53,9 @@ struct current_allocation {
   server_load load;
 };
 
+/// More replicas of one server than this mean that the model, the load or the input is wrong.
+inline constexpr int most_replicas = 100'000;
+
 struct server_spec {
   std::string name;
   std::string class_name;

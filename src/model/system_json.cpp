@@ -2,11 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <boost/json/serialize.hpp>
 #include <boost/json/stream_parser.hpp>
 #include <charconv>
 #include <cmath>
 #include <set>
+
+#include "model/system_json_write.hpp"
 
 namespace inferno::model {
 namespace {
@@ -19,7 +20,7 @@ struct bad_field {
 };
 
 [[noreturn]] void refuse(const std::string& path, std::string_view expected, const json::value* got) {
-  auto value = got ? json::serialize(*got) : std::string("nothing");
+  auto value = got ? write_json(*got) : std::string("nothing");
   if (value.size() > 100) value.replace(100, std::string::npos, "...");  // one line, whatever the file holds
   throw bad_field{fmt::format("{}: expected {}, got {}", path, expected, value)};
 }
@@ -165,8 +166,8 @@ server_spec read_server(const reader& r) {
   s.class_name = r["class"].name();
   s.model = r["model"].name();
   s.keep_accelerator = r["keepAccelerator"].flag(false);
-  s.min_replicas = r["minNumReplicas"].count(1);
-  s.max_replicas = r["maxNumReplicas"].count(0);
+  s.min_replicas = r["minNumReplicas"].count(1, 0, most_replicas);
+  s.max_replicas = r["maxNumReplicas"].count(0, 0, most_replicas);
   s.max_batch = r["maxBatchSize"].count(0, 0, max_batch_limit);
   if (s.max_replicas > 0 && s.max_replicas < s.min_replicas)
     throw bad_field{fmt::format("{}.maxNumReplicas: expected 0 or a number >= minNumReplicas, which is {}, got {}", r.path(),
@@ -197,7 +198,7 @@ optimizer_spec read_optimizer(const reader& r) {
 
 /// Two entries with one name would make one of them silently void.
 template <class List, class Key>
-void require_unique(const List& list, const char* path, Key key) {
+void require_unique(const List& list, const std::string& path, Key key) {
   std::set<decltype(key(list.front()))> seen;
   for (const auto& entry : list)
     if (!seen.insert(key(entry)).second) throw bad_field{fmt::format("{}: \"{}\" is there twice", path, key(entry))};
@@ -210,27 +211,32 @@ system_data read_system(const reader& root) {
   for (const auto& c : root["serviceClassData"]["serviceClasses"].list()) s.classes.push_back(read_class(c));
   for (const auto& v : root["serverData"]["servers"].list()) s.servers.push_back(read_server(v));
   s.optimizer = read_optimizer(root["optimizerData"]["optimizer"]);
-  for (const auto& c : root["capacityData"]["count"].list()) s.capacity.push_back({c["type"].name(), c["count"].count(0)});
-  require_unique(s.accelerators, "acceleratorData.accelerators", [](const auto& a) { return a.name; });
-  require_unique(s.classes, "serviceClassData.serviceClasses", [](const auto& c) { return c.name; });
-  require_unique(s.servers, "serverData.servers", [](const auto& v) { return v.name; });
-  require_unique(s.profiles, "modelData.models", [](const auto& p) { return p.model + " on " + p.acc; });
-  require_unique(s.capacity, "capacityData.count", [](const auto& c) { return c.type; });
+  for (const auto& c : root["capacityData"]["count"].list())
+    s.capacity.push_back({c["type"].name(), c["count"].count(0, 0, 1'000'000'000)});
+  const auto path = [&](std::string_view of) {
+    return root.path().empty() ? std::string(of) : fmt::format("{}.{}", root.path(), of);
+  };
+  require_unique(s.accelerators, path("acceleratorData.accelerators"), [](const auto& a) { return a.name; });
+  require_unique(s.classes, path("serviceClassData.serviceClasses"), [](const auto& c) { return c.name; });
+  require_unique(s.servers, path("serverData.servers"), [](const auto& v) { return v.name; });
+  require_unique(s.profiles, path("modelData.models"), [](const auto& p) { return p.model + " on " + p.acc; });
+  require_unique(s.capacity, path("capacityData.count"), [](const auto& c) { return c.type; });
   std::set<std::string> accelerators;
   for (const auto& a : s.accelerators) accelerators.insert(a.name);
   for (std::size_t i = 0; i < s.profiles.size(); ++i)
     if (!accelerators.count(s.profiles[i].acc))
-      throw bad_field{fmt::format("modelData.models[{}].acc: unknown accelerator \"{}\"", i, s.profiles[i].acc)};
+      throw bad_field{fmt::format("{}[{}].acc: unknown accelerator \"{}\"", path("modelData.models"), i, s.profiles[i].acc)};
   std::set<std::string> classes;
   for (const auto& c : s.classes) classes.insert(c.name);
   for (std::size_t i = 0; i < s.servers.size(); ++i)
     if (!classes.count(s.servers[i].class_name))
-      throw bad_field{fmt::format("serverData.servers[{}].class: unknown service class \"{}\"", i, s.servers[i].class_name)};
+      throw bad_field{
+          fmt::format("{}[{}].class: unknown service class \"{}\"", path("serverData.servers"), i, s.servers[i].class_name)};
   return s;
 }
 
 json::object load_json(const server_load& l) {
-  return {{"arrivalRate", l.arrival_rate.per_min()}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+  return {{"arrivalRate", rounded_per_min(l.arrival_rate)}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
 }
 
 }  // namespace
@@ -314,7 +320,7 @@ std::string to_json(const system_data& s) {
                    {"serverData", json::object{{"servers", std::move(servers)}}},
                    {"optimizerData", json::object{{"optimizer", std::move(optimizer)}}},
                    {"capacityData", json::object{{"count", std::move(counts)}}}};
-  return json::serialize(json::object{{"system", std::move(out)}});
+  return write_json(json::object{{"system", std::move(out)}});
 }
 
 }  // namespace inferno::model

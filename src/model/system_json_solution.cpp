@@ -4,10 +4,9 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
-#include <cmath>
 
 #include "model/system_json.hpp"
+#include "model/system_json_write.hpp"
 
 namespace inferno::model {
 namespace {
@@ -19,7 +18,7 @@ json::object solution_object(const system_solution& s) {
   for (const auto& [name, a] : s.allocations) {
     const auto& l = s.loads.at(name);
     json::object load{
-        {"arrivalRate", l.arrival_rate.per_min()}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+        {"arrivalRate", rounded_per_min(l.arrival_rate)}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
     allocations[name] = json::object{
         {"accelerator", a.accelerator}, {"numReplicas", a.num_replicas}, {"maxBatch", a.max_batch},
         {"cost", a.cost.cents},         {"itlAverage", a.itl_ms},        {"waitAverage", a.wait_ms},
@@ -44,67 +43,6 @@ json::object solution_object(const system_solution& s) {
   return out;
 }
 
-/// The shortest form that reads back the same, as people write numbers: 40, not 4E1. YAML 1.1 readers take an exponent for a
-/// number only after a dot.
-std::string number_text(double x) {
-  if (!std::isfinite(x)) return "null";
-  auto text = fmt::format("{}", x);
-  const auto e = text.find('e');
-  if (e != std::string::npos && text.find('.') == std::string::npos) text.insert(e, ".0");
-  return text;
-}
-
-std::string scalar_text(const json::value& v) { return v.is_double() ? number_text(v.get_double()) : json::serialize(v); }
-
-void put_json(std::string& out, const json::value& v) {
-  const char* separator = "";
-  if (v.is_object()) {
-    out += '{';
-    for (const auto& [name, inner] : v.get_object()) {
-      out += separator;
-      out += json::serialize(json::string(name)) + ":";
-      put_json(out, inner);
-      separator = ",";
-    }
-    out += '}';
-  } else if (v.is_array()) {
-    out += '[';
-    for (const auto& inner : v.get_array()) {
-      out += separator;
-      put_json(out, inner);
-      separator = ",";
-    }
-    out += ']';
-  } else {
-    out += scalar_text(v);
-  }
-}
-
-/// JSON strings are YAML strings too.
-void put_yaml(std::string& out, const json::value& v, std::size_t indent) {
-  const std::string pad(indent, ' ');
-  const auto nested = [&](const json::value& inner) {
-    const bool empty = (inner.is_object() && inner.get_object().empty()) || (inner.is_array() && inner.get_array().empty());
-    if (empty || !inner.is_structured()) {
-      out += ' ' + scalar_text(inner) + '\n';
-      return;
-    }
-    out += '\n';
-    put_yaml(out, inner, indent + 2);
-  };
-  if (v.is_object()) {
-    for (const auto& [name, inner] : v.get_object()) {
-      out += pad + json::serialize(json::string(name)) + ":";
-      nested(inner);
-    }
-  } else {
-    for (const auto& inner : v.get_array()) {
-      out += pad + "-";
-      nested(inner);
-    }
-  }
-}
-
 using row = std::vector<std::string>;
 
 /// Columns as wide as they need to be; the first is text, the others numbers unless `text_columns` says so.
@@ -125,17 +63,9 @@ std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
 
 }  // namespace
 
-std::string solution_json(const system_solution& s) {
-  std::string out;
-  put_json(out, solution_object(s));
-  return out;
-}
+std::string solution_json(const system_solution& s) { return write_json(solution_object(s)); }
 
-std::string solution_yaml(const system_solution& s) {
-  std::string out;
-  put_yaml(out, solution_object(s), 0);
-  return out;
-}
+std::string solution_yaml(const system_solution& s) { return write_yaml(solution_object(s)); }
 
 std::string solution_table(const system_solution& s) {
   std::string out;

@@ -1,0 +1,19 @@
+#pragma once
+// Writing JSON values for people: numbers as they write them.
+#include <boost/json/value.hpp>
+#include <string>
+
+#include "model/quantities.hpp"
+
+namespace inferno::model {
+
+/// Compact JSON; numbers in the shortest form that reads back the same (40, not 4E1), what is no finite number as null.
+std::string write_json(const boost::json::value&);
+
+/// The same as YAML, in blocks. Strings are quoted as in JSON.
+std::string write_yaml(const boost::json::value&);
+
+/// Requests per minute, rounded to 15 digits: rates are kept per second, and 63.2 must not come out as 63.20000000000001.
+double rounded_per_min(req_rate);
+
+}  // namespace inferno::model
