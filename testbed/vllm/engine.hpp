@@ -1,8 +1,9 @@
 #pragma once
 // The discrete-event core of an emulated vLLM server: continuous batching without clock, I/O or randomness of its own.
 //
-// With n requests in the batch a decode step takes alpha + beta*n ms for each of them and a prefill gamma + delta*in*n ms; both change
-// speed at once when n changes. These are the assumptions of the queueing model (model/queue.hpp), so the two can be held against each other.
+// With n requests in the batch a decode step takes alpha + beta*n ms for each of them and a prefill gamma + delta*in*n ms; both
+// change speed at once when n changes. These are the assumptions of the queueing model (model/queue.hpp), so the two can be held
+// against each other.
 #include <cstdint>
 #include <deque>
 #include <list>
@@ -17,9 +18,9 @@ namespace inferno::testbed {
 
 struct engine_config {
   model::linear_profile profile;
-  int max_batch = 8;        ///< requests served at once
-  long max_queue = 1000;    ///< requests waiting beyond those
-  double kv_tokens = 0;     ///< tokens the KV cache holds; 0 = no limit
+  int max_batch = 8;         ///< requests served at once
+  long max_queue = 1000;     ///< requests waiting beyond those
+  double kv_tokens = 0;      ///< tokens the KV cache holds; 0 = no limit
   bool token_events = true;  ///< false: only the last token is told, for simulations that need no others
 };
 
@@ -40,8 +41,8 @@ class engine {
 
   explicit engine(const engine_config& config) : config_(config) {}
 
-  /// A request of `in` prompt and `out` >= 1 output tokens at `now_ms`. false: the queue is full, or the request can never fit the KV cache.
-  /// Events up to now must have been taken with advance() before.
+  /// A request of `in` prompt and `out` >= 1 output tokens at `now_ms`. false: the queue is full, or the request can never fit
+  /// the KV cache. Events up to now must have been taken with advance() before.
   bool submit(request_id id, int in, int out, double now_ms, std::vector<event>& events);
   /// Drops a request in whatever state; unknown ones are ignored.
   void abort(request_id id, double now_ms, std::vector<event>& events);
@@ -59,7 +60,7 @@ class engine {
   struct job {
     int in = 0;
     int out = 0;
-    int made = 0;             ///< tokens so far
+    int made = 0;  ///< tokens so far
     bool decoding = false;
     double joined_steps = 0;  ///< decode clock when decoding began
     double next_steps = 0;    ///< decode clock at its next event

@@ -1,0 +1,22 @@
+#pragma once
+// Runs pods as emulated vLLM servers of this process.
+#include <mutex>
+
+#include "testbed/cluster/pod_runtime.hpp"
+#include "testbed/vllm/emulated_vllm.hpp"
+
+namespace inferno::testbed {
+
+class vllm_runtime final : public pod_runtime {
+ public:
+  explicit vllm_runtime(std::shared_ptr<host> where) : host_(std::move(where)) {}
+  void start(pod_spec spec, std::function<void(bool ok, std::string error)> done) override;
+  void stop(const std::string& ns, const std::string& name) override;
+
+ private:
+  std::shared_ptr<host> host_;
+  std::mutex mutex_;
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<emulated_vllm>> running_;
+};
+
+}  // namespace inferno::testbed
