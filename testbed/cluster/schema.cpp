@@ -1,0 +1,116 @@
+#include "testbed/cluster/schema.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json/serialize.hpp>
+#include <regex>
+
+namespace inferno::testbed {
+namespace {
+
+std::string_view type_of(const json::value& v) {
+  switch (v.kind()) {
+    case json::kind::object:
+      return "object";
+    case json::kind::array:
+      return "array";
+    case json::kind::string:
+      return "string";
+    case json::kind::bool_:
+      return "boolean";
+    case json::kind::int64:
+    case json::kind::uint64:
+      return "integer";
+    case json::kind::double_:
+      return "number";
+    case json::kind::null:
+      break;
+  }
+  return "null";
+}
+
+class checker {
+ public:
+  std::vector<std::string> problems;
+
+  void check(const json::object& schema, json::value& v, const std::string& path) {
+    const auto want = text_at(schema, {"type"});
+    const auto got = type_of(v);
+    const bool fits = want.empty() || want == got || (want == "number" && got == "integer");
+    if (!fits) {
+      add(path, fmt::format("Invalid value: \"{}\": must be of type {}: \"{}\"", got, want, got));
+      return;
+    }
+    if (v.is_object()) members(schema, v.get_object(), path);
+    if (v.is_array()) items(schema, v.get_array(), path);
+    if (v.is_string()) text(schema, std::string(v.get_string()), path);
+    if (v.is_number()) number(schema, v, path);
+    if (const auto* allowed = find(schema, {"enum"}); allowed && allowed->is_array()) {
+      const auto& list = allowed->get_array();
+      if (std::find(list.begin(), list.end(), v) == list.end())
+        add(path, fmt::format("Unsupported value: {}: supported values: {}", json::serialize(v), json::serialize(*allowed)));
+    }
+  }
+
+ private:
+  void add(const std::string& path, const std::string& what) { problems.push_back(fmt::format("{}: {}", path, what)); }
+
+  void members(const json::object& schema, json::object& object, const std::string& path) {
+    if (const auto* required = find(schema, {"required"}); required && required->is_array())
+      for (const auto& name : required->get_array())
+        if (!object.contains(name.get_string())) add(join(path, name.get_string()), "Required value");
+    const auto* properties = find(schema, {"properties"});
+    // An object without properties (metadata) keeps what it has.
+    if (!properties || !properties->is_object()) return;
+    std::vector<std::string> unknown;
+    for (auto& [name, value] : object) {
+      const auto* inner = properties->get_object().if_contains(name);
+      if (!inner) {
+        unknown.emplace_back(name);
+      } else if (!value.is_null()) {
+        check(inner->get_object(), value, join(path, name));
+      }
+    }
+    for (const auto& name : unknown) object.erase(name);
+  }
+  static std::string join(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name); }
+
+  void items(const json::object& schema, json::array& list, const std::string& path) {
+    if (static_cast<long>(list.size()) < integer_at(schema, {"minItems"}, 0))
+      add(path, fmt::format("Invalid value: {}: {} in body should have at least {} items", list.size(), path, integer_at(schema, {"minItems"}, 0)));
+    const auto* inner = find(schema, {"items"});
+    if (!inner || !inner->is_object()) return;
+    for (std::size_t i = 0; i < list.size(); ++i) check(inner->get_object(), list[i], fmt::format("{}[{}]", path, i));
+  }
+
+  void text(const json::object& schema, const std::string& s, const std::string& path) {
+    const auto pattern = text_at(schema, {"pattern"});
+    if (!pattern.empty() && !std::regex_search(s, std::regex(pattern)))
+      add(path, fmt::format("Invalid value: \"{}\": {} in body should match '{}'", s, path, pattern));
+    const auto least = integer_at(schema, {"minLength"}, 0);
+    if (static_cast<long>(s.size()) < least) add(path, fmt::format("Invalid value: \"{}\": {} in body should be at least {} chars long", s, path, least));
+    static const std::regex date_time(R"(^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$)");
+    if (text_at(schema, {"format"}) == "date-time" && !std::regex_match(s, date_time))
+      add(path, fmt::format("Invalid value: \"{}\": {} in body must be of type date-time: \"{}\"", s, path, s));
+  }
+
+  void number(const json::object& schema, const json::value& v, const std::string& path) {
+    const double x = v.to_number<double>();
+    if (const auto* least = find(schema, {"minimum"}); least && x < least->to_number<double>())
+      add(path, fmt::format("Invalid value: {}: {} in body should be greater than or equal to {}", json::serialize(v), path, json::serialize(*least)));
+    if (const auto* most = find(schema, {"maximum"}); most && x > most->to_number<double>())
+      add(path, fmt::format("Invalid value: {}: {} in body should be less than or equal to {}", json::serialize(v), path, json::serialize(*most)));
+  }
+};
+
+}  // namespace
+
+std::vector<std::string> apply_schema(const json::object& schema, json::object& object) {
+  checker c;
+  json::value whole(std::move(object));
+  c.check(schema, whole, "");
+  object = std::move(whole.get_object());
+  return std::move(c.problems);
+}
+
+}  // namespace inferno::testbed

@@ -1,0 +1,11 @@
+#pragma once
+// The structural schema of a custom resource: validation and pruning.
+#include "testbed/cluster/json_tools.hpp"
+
+namespace inferno::testbed {
+
+/// Checks `object` against an openAPIV3Schema (type, required, properties, items, pattern, enum, minimum, maximum, minLength, minItems, format
+/// date-time, nullable) and drops what the schema does not know. Returns the problems as the API server words them: "spec.x: Required value".
+std::vector<std::string> apply_schema(const json::object& schema, json::object& object);
+
+}  // namespace inferno::testbed

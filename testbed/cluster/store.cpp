@@ -1,0 +1,372 @@
+#include "testbed/cluster/store.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "net/kube/client.hpp"
+#include "testbed/cluster/schema.hpp"
+
+namespace inferno::testbed {
+
+object_store::object_store(settings s) : settings_(std::move(s)), random_(settings_.seed), kinds_(built_in_kinds()) {
+  for (const auto& k : kinds_) tables_[k->qualified()];
+}
+
+std::string object_store::timestamp() const { return net::kube::format_time(settings_.now()); }
+
+std::string object_store::new_uid() {
+  const auto a = random_(), b = random_();
+  return fmt::format("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", a & 0xffffffff, (a >> 32) & 0xffff, (a >> 48) & 0xfff, b & 0xfff, b >> 16);
+}
+
+std::string object_store::random_suffix(int length) {
+  // The letters Kubernetes uses: none that make words.
+  static constexpr std::string_view letters = "bcdfghjklmnpqrstvwxz2456789";
+  std::string out;
+  for (int i = 0; i < length; ++i) out += letters[random_() % letters.size()];
+  return out;
+}
+
+kind_ptr object_store::find_kind(const std::string& group, const std::string& version, const std::string& plural) const {
+  for (const auto& k : kinds_)
+    if (k->group == group && k->version == version && k->plural == plural) return k;
+  return nullptr;
+}
+
+kind_ptr object_store::kind_named(const std::string& kind) const {
+  for (const auto& k : kinds_)
+    if (k->kind == kind) return k;
+  return nullptr;
+}
+
+object_store::table* object_store::table_of(const kind_info& kind) {
+  const auto it = tables_.find(kind.qualified());
+  return it == tables_.end() ? nullptr : &it->second;
+}
+const object_store::table* object_store::table_of(const kind_info& kind) const {
+  const auto it = tables_.find(kind.qualified());
+  return it == tables_.end() ? nullptr : &it->second;
+}
+
+api_error object_store::not_found(const kind_info& kind, const std::string& name) const {
+  return {404, "NotFound", fmt::format("{} \"{}\" not found", kind.qualified(), name)};
+}
+
+api_result<object_ptr> object_store::get(const kind_info& kind, const object_name& name) const {
+  const auto* t = table_of(kind);
+  if (t)
+    if (const auto it = t->find(name); it != t->end()) return it->second;
+  return tl::unexpected(not_found(kind, name.name));
+}
+
+object_ptr object_store::peek(const std::string& plural, const object_name& name) const {
+  for (const auto& k : kinds_)
+    if (k->plural == plural) {
+      const auto found = get(*k, name);
+      return found ? *found : nullptr;
+    }
+  return nullptr;
+}
+
+std::vector<object_ptr> object_store::all(const std::string& plural, const std::string& ns) const {
+  std::vector<object_ptr> out;
+  for (const auto& k : kinds_)
+    if (k->plural == plural)
+      for (const auto& [name, object] : *table_of(*k))
+        if (ns.empty() || name.ns == ns) out.push_back(object);
+  return out;
+}
+
+api_result<list_result> object_store::list(const kind_info& kind, const std::string& ns, const selector& labels, const selector& fields, std::size_t limit,
+                                           const std::string& continue_token) const {
+  list_result out;
+  out.revision = revision_;
+  object_name after;
+  if (!continue_token.empty()) {
+    // revision|namespace|name
+    const auto a = continue_token.find('|'), b = continue_token.find('|', a + 1);
+    std::uint64_t revision = 0;
+    if (a == std::string::npos || b == std::string::npos ||
+        std::from_chars(continue_token.data(), continue_token.data() + a, revision).ec != std::errc())
+      return tl::unexpected(api_error{400, "BadRequest", "continue key is not valid"});
+    if (revision < compacted_) return tl::unexpected(api_error{410, "Expired", "The provided continue parameter is too old to display a consistent list result."});
+    out.revision = revision;
+    after = {continue_token.substr(a + 1, b - a - 1), continue_token.substr(b + 1)};
+  }
+  const auto* t = table_of(kind);
+  if (!t) return out;
+  for (auto it = continue_token.empty() ? t->begin() : t->upper_bound(after); it != t->end(); ++it) {
+    if ((!ns.empty() && it->first.ns != ns) || !labels.matches(*it->second) || !fields.matches(*it->second)) continue;
+    if (limit > 0 && out.items.size() == limit) {
+      if (out.remaining++ == 0) {
+        const auto& last = *out.items.back();
+        out.next = fmt::format("{}|{}|{}", out.revision, text_at(last, {"metadata", "namespace"}), text_at(last, {"metadata", "name"}));
+      }
+      continue;
+    }
+    out.items.push_back(it->second);
+  }
+  return out;
+}
+
+api_result<void> object_store::validate(const kind_info& kind, const std::string& name, json::object& object) const {
+  if (!kind.schema) return {};
+  const auto problems = apply_schema(*kind.schema, object);
+  if (problems.empty()) return {};
+  std::string all;
+  for (const auto& p : problems) all += (all.empty() ? "" : ", ") + p;
+  if (problems.size() > 1) all = "[" + all + "]";
+  return tl::unexpected(api_error{422, "Invalid", fmt::format("{}.{} \"{}\" is invalid: {}", kind.kind, kind.group, name, all)});
+}
+
+object_ptr object_store::put(const kind_ptr& kind, const object_name& name, json::object object, const object_ptr& before) {
+  change c;
+  c.revision = ++revision_;
+  object_at(object, {"metadata"})["resourceVersion"] = std::to_string(c.revision);
+  c.kind = kind;
+  c.name = name;
+  c.before = before;
+  c.after = std::make_shared<const json::object>(std::move(object));
+  const auto owners_of = [](const object_ptr& o, auto visit) {
+    const auto* owners = o ? find(*o, {"metadata", "ownerReferences"}) : nullptr;
+    if (owners && owners->is_array())
+      for (const auto& owner : owners->get_array())
+        if (owner.is_object()) visit(text_at(owner.get_object(), {"uid"}));
+  };
+  owners_of(before, [&](const std::string& uid) { dependents_[uid].erase({kind->qualified(), name}); });
+  owners_of(c.after, [&](const std::string& uid) { dependents_[uid].insert({kind->qualified(), name}); });
+  (*table_of(*kind))[name] = c.after;
+  auto stored = c.after;
+  publish(std::move(c));
+  return stored;
+}
+
+void object_store::publish(change c) {
+  history_.push_back(c);
+  if (history_.size() > settings_.history) {
+    compacted_ = history_.front().revision;
+    history_.pop_front();
+  }
+  for (const auto& [id, callback] : watchers_) callback(c);
+}
+
+api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::string& ns, json::object object) {
+  auto& meta = object_at(object, {"metadata"});
+  auto name = text_at(object, {"metadata", "name"});
+  if (const auto prefix = text_at(object, {"metadata", "generateName"}); name.empty() && !prefix.empty()) {
+    name = prefix + random_suffix(5);
+    meta["name"] = name;
+  }
+  if (name.empty()) return tl::unexpected(api_error{422, "Invalid", fmt::format("{} \"\" is invalid: metadata.name: Required value: name or generateName is required", kind->kind)});
+  const object_name key{kind->namespaced ? ns : std::string(), name};
+  if (kind->namespaced) {
+    if (const auto said = text_at(object, {"metadata", "namespace"}); !said.empty() && said != ns)
+      return tl::unexpected(api_error{400, "BadRequest", "the namespace of the provided object does not match the namespace sent on the request"});
+    meta["namespace"] = ns;
+    if (!peek("namespaces", {"", ns})) return tl::unexpected(api_error{404, "NotFound", fmt::format("namespaces \"{}\" not found", ns)});
+  } else {
+    meta.erase("namespace");
+  }
+  if (table_of(*kind)->count(key)) return tl::unexpected(api_error{409, "AlreadyExists", fmt::format("{} \"{}\" already exists", kind->qualified(), name)});
+  object["apiVersion"] = kind->group_version();
+  object["kind"] = kind->kind;
+  if (const auto ok = validate(*kind, name, object); !ok) return tl::unexpected(ok.error());
+  auto& stamped = object_at(object, {"metadata"});
+  stamped["uid"] = new_uid();
+  stamped["creationTimestamp"] = timestamp();
+  stamped["generation"] = 1;
+  stamped.erase("managedFields");
+  // A status comes through /status, except for kinds that are all status (nodes of a manifest) in an emulated cluster.
+  if (kind->has_status && kind->schema) object.erase("status");
+  if (kind->plural == "customresourcedefinitions") {
+    auto added = kind_from_definition(object);
+    if (!added) return tl::unexpected(api_error{422, "Invalid", fmt::format("CustomResourceDefinition.apiextensions.k8s.io \"{}\" is invalid: {}", name, added.error())});
+    if (!find_kind((*added)->group, (*added)->version, (*added)->plural)) kinds_.push_back(*added);
+    tables_[(*added)->qualified()];
+    json::object established{{"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}, {"lastTransitionTime", timestamp()}};
+    object_at(object, {"status"})["conditions"] = json::array{std::move(established)};
+    object_at(object, {"status"})["acceptedNames"] = *find(object, {"spec", "names"});
+  }
+  if (kind->plural == "namespaces") object_at(object, {"status"})["phase"] = "Active";
+  return put(kind, key, std::move(object), nullptr);
+}
+
+api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_name& name, json::object object, const std::string& subresource) {
+  const auto present = get(*kind, name);
+  if (!present) return tl::unexpected(present.error());
+  const auto& before = **present;
+  const auto version = text_at(object, {"metadata", "resourceVersion"});
+  if (!version.empty() && version != text_at(before, {"metadata", "resourceVersion"}))
+    return tl::unexpected(api_error{409, "Conflict",
+                                    fmt::format("Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the "
+                                                "latest version and try again",
+                                                kind->qualified(), name.name)});
+  const auto uid = text_at(object, {"metadata", "uid"});
+  if (!uid.empty() && uid != text_at(before, {"metadata", "uid"}))
+    return tl::unexpected(api_error{409, "Conflict", fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, text_at(before, {"metadata", "uid"}))});
+  json::object next;
+  if (subresource == "status") {
+    next = before;
+    if (const auto* status = object.if_contains("status")) {
+      next["status"] = *status;
+    } else {
+      next.erase("status");
+    }
+  } else {
+    next = std::move(object);
+    // What the server owns stays.
+    auto& meta = object_at(next, {"metadata"});
+    for (const auto* field : {"uid", "creationTimestamp", "generation", "name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"}) {
+      if (const auto* v = find(before, {"metadata", field})) {
+        meta[field] = *v;
+      } else {
+        meta.erase(field);
+      }
+    }
+    meta.erase("managedFields");
+    if (kind->has_status) {
+      next.erase("status");
+      if (const auto* status = before.if_contains("status")) next["status"] = *status;
+    }
+    next["apiVersion"] = kind->group_version();
+    next["kind"] = kind->kind;
+  }
+  if (const auto ok = validate(*kind, name.name, next); !ok) return tl::unexpected(ok.error());
+  object_at(next, {"metadata"})["resourceVersion"] = text_at(before, {"metadata", "resourceVersion"});
+  if (next == before) return *present;
+  const auto changed_outside = [](const json::object& a, const json::object& b) {
+    for (const auto& [field, value] : a) {
+      if (field == "metadata" || field == "status") continue;
+      const auto* other = b.if_contains(field);
+      if (!other || *other != value) return true;
+    }
+    return false;
+  };
+  if (changed_outside(next, before) || changed_outside(before, next))
+    object_at(next, {"metadata"})["generation"] = integer_at(before, {"metadata", "generation"}, 0) + 1;
+  return put(kind, name, std::move(next), *present);
+}
+
+api_result<object_ptr> object_store::patch(const kind_ptr& kind, const object_name& name, const json::value& body, patch_kind how,
+                                           const std::string& subresource) {
+  const auto present = get(*kind, name);
+  if (!present) return tl::unexpected(present.error());
+  json::value next(**present);
+  if (how == patch_kind::json) {
+    const auto done = json_patch(next, body);
+    if (!done) return tl::unexpected(api_error{422, "Invalid", "the server rejected our request: " + done.error()});
+  } else {
+    if (!body.is_object()) return tl::unexpected(api_error{400, "BadRequest", "a merge patch must be a JSON object"});
+    // Without a resourceVersion of its own a patch applies to whatever is there.
+    if (how == patch_kind::merge || kind->schema) {
+      merge_patch(next, body);
+    } else {
+      strategic_merge(next, body);
+    }
+  }
+  if (!next.is_object()) return tl::unexpected(api_error{422, "Invalid", "the patch makes no object"});
+  return update(kind, name, std::move(next.get_object()), subresource);
+}
+
+api_result<object_ptr> object_store::remove(const kind_ptr& kind, const object_name& name, bool at_once) {
+  const auto present = get(*kind, name);
+  if (!present) return tl::unexpected(present.error());
+  const bool on_node = kind->plural == "pods" && !text_at(**present, {"spec", "nodeName"}).empty();
+  if (on_node && !at_once) {
+    if (find(**present, {"metadata", "deletionTimestamp"})) return *present;
+    json::object next = **present;
+    object_at(next, {"metadata"})["deletionTimestamp"] = timestamp();
+    object_at(next, {"metadata"})["deletionGracePeriodSeconds"] = 30;
+    return put(kind, name, std::move(next), *present);
+  }
+  json::object last = **present;
+  change c;
+  c.revision = ++revision_;
+  object_at(last, {"metadata"})["resourceVersion"] = std::to_string(c.revision);
+  c.kind = kind;
+  c.name = name;
+  c.before = *present;
+  c.last = std::make_shared<const json::object>(std::move(last));
+  table_of(*kind)->erase(name);
+  const auto uid = text_at(**present, {"metadata", "uid"});
+  auto gone = c.last;
+  publish(std::move(c));
+  remove_dependents(uid);
+  if (kind->plural == "namespaces") {
+    const auto all_kinds = kinds_;
+    for (const auto& k : all_kinds) {
+      std::vector<object_name> names;
+      for (const auto& [n, o] : *table_of(*k))
+        if (k->namespaced && n.ns == name.name) names.push_back(n);
+      for (const auto& n : names) (void)remove(k, n);
+    }
+  }
+  if (kind->plural == "customresourcedefinitions") std::erase_if(kinds_, [&](const kind_ptr& k) { return k->schema && k->qualified() == name.name; });
+  return gone;
+}
+
+void object_store::remove_dependents(const std::string& uid) {
+  const auto it = dependents_.find(uid);
+  if (it == dependents_.end()) return;
+  const auto list = it->second;
+  dependents_.erase(it);
+  for (const auto& [qualified, name] : list)
+    for (const auto& k : std::vector<kind_ptr>(kinds_))
+      if (k->qualified() == qualified) (void)remove(k, name);
+}
+
+json::object object_store::scale_of(const kind_info&, const json::object& object) {
+  std::string text;
+  if (const auto* labels = find(object, {"spec", "selector", "matchLabels"}); labels && labels->is_object())
+    for (const auto& [name, value] : labels->get_object()) text += fmt::format("{}{}={}", text.empty() ? "" : ",", std::string_view(name), std::string_view(value.as_string()));
+  json::object meta;
+  for (const auto* field : {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"})
+    if (const auto* v = find(object, {"metadata", field})) meta[field] = *v;
+  return {{"apiVersion", "autoscaling/v1"},
+          {"kind", "Scale"},
+          {"metadata", std::move(meta)},
+          {"spec", json::object{{"replicas", integer_at(object, {"spec", "replicas"}, 1)}}},
+          {"status", json::object{{"replicas", integer_at(object, {"status", "replicas"}, 0)}, {"selector", text}}}};
+}
+
+api_result<json::object> object_store::update_scale(const kind_ptr& kind, const object_name& name, const json::value& body, std::optional<patch_kind> how) {
+  const auto present = get(*kind, name);
+  if (!present) return tl::unexpected(present.error());
+  json::value scale(scale_of(*kind, **present));
+  if (!how) {
+    scale = body;
+  } else if (*how == patch_kind::json) {
+    if (const auto done = json_patch(scale, body); !done) return tl::unexpected(api_error{422, "Invalid", done.error()});
+  } else {
+    merge_patch(scale, body);
+  }
+  const auto* replicas = find(scale, {"spec", "replicas"});
+  if (!replicas || !replicas->is_int64() || replicas->get_int64() < 0)
+    return tl::unexpected(api_error{422, "Invalid", fmt::format("Scale.autoscaling \"{}\" is invalid: spec.replicas: must be a whole number >= 0", name.name)});
+  json::object next = **present;
+  const auto version = text_at(scale.get_object(), {"metadata", "resourceVersion"});
+  if (!version.empty()) object_at(next, {"metadata"})["resourceVersion"] = version;
+  object_at(next, {"spec"})["replicas"] = replicas->get_int64();
+  auto stored = update(kind, name, std::move(next));
+  if (!stored) return tl::unexpected(stored.error());
+  return scale_of(*kind, **stored);
+}
+
+api_result<std::uint64_t> object_store::subscribe(std::uint64_t revision, std::function<void(const change&)> callback) {
+  if (revision > 0 && revision < compacted_)
+    return tl::unexpected(api_error{410, "Expired", fmt::format("too old resource version: {} ({})", revision, compacted_)});
+  if (revision > 0)
+    for (const auto& c : history_)
+      if (c.revision > revision) callback(c);
+  watchers_[next_watcher_] = std::move(callback);
+  return next_watcher_++;
+}
+
+void object_store::compact() {
+  history_.clear();
+  compacted_ = ++revision_;
+}
+
+}  // namespace inferno::testbed

@@ -1,0 +1,115 @@
+#pragma once
+// The objects of the emulated API server, their history and their watchers. Single-threaded: it lives in the api_store actor.
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
+
+#include "testbed/cluster/kinds.hpp"
+#include "testbed/cluster/selectors.hpp"
+
+namespace inferno::testbed {
+
+/// What the API server answers instead of an object.
+struct api_error {
+  int code = 500;
+  std::string reason;  ///< "NotFound", ...
+  std::string message;
+};
+template <class T>
+using api_result = tl::expected<T, api_error>;
+
+using object_ptr = std::shared_ptr<const json::object>;
+
+struct object_name {
+  std::string ns;
+  std::string name;
+  auto operator<=>(const object_name&) const = default;
+};
+
+/// A change: both sides, so that a watch with a selector can tell what came into its view and what left it.
+struct change {
+  std::uint64_t revision = 0;
+  kind_ptr kind;
+  object_name name;
+  object_ptr before;  ///< nullptr: created
+  object_ptr after;   ///< nullptr: deleted; `last` holds what was there
+  object_ptr last;    ///< the object with the revision of its deletion
+};
+
+struct list_result {
+  std::vector<object_ptr> items;
+  std::uint64_t revision = 0;
+  std::string next;  ///< continue token
+  std::size_t remaining = 0;
+};
+
+enum class patch_kind { merge, json, strategic };
+
+class object_store {
+ public:
+  struct settings {
+    std::size_t history = 10000;
+    std::uint64_t seed = 1;
+    std::function<std::chrono::system_clock::time_point()> now = [] { return std::chrono::system_clock::now(); };
+  };
+  explicit object_store(settings s);
+
+  kind_ptr find_kind(const std::string& group, const std::string& version, const std::string& plural) const;
+  kind_ptr kind_named(const std::string& kind) const;
+  const std::vector<kind_ptr>& kinds() const { return kinds_; }
+
+  api_result<object_ptr> get(const kind_info& kind, const object_name& name) const;
+  object_ptr peek(const std::string& plural, const object_name& name) const;  ///< nullptr when absent
+  /// In order of namespace and name. `continue_token` as given out before.
+  api_result<list_result> list(const kind_info& kind, const std::string& ns, const selector& labels, const selector& fields, std::size_t limit = 0,
+                               const std::string& continue_token = {}) const;
+  std::vector<object_ptr> all(const std::string& plural, const std::string& ns = {}) const;
+
+  api_result<object_ptr> create(const kind_ptr& kind, const std::string& ns, json::object object);
+  /// subresource "" or "status". The object's resourceVersion, when there, must be the present one.
+  api_result<object_ptr> update(const kind_ptr& kind, const object_name& name, json::object object, const std::string& subresource = {});
+  api_result<object_ptr> patch(const kind_ptr& kind, const object_name& name, const json::value& body, patch_kind how, const std::string& subresource = {});
+  /// Pods on a node get a deletionTimestamp first, unless `at_once`. Dependents go too.
+  api_result<object_ptr> remove(const kind_ptr& kind, const object_name& name, bool at_once = false);
+  /// /scale of a Deployment or ReplicaSet.
+  static json::object scale_of(const kind_info& kind, const json::object& object);
+  api_result<json::object> update_scale(const kind_ptr& kind, const object_name& name, const json::value& body, std::optional<patch_kind> how);
+
+  /// Changes after `revision` (0: from now) as they come. Error 410 when they are not all kept any more. The callback must not change the store.
+  api_result<std::uint64_t> subscribe(std::uint64_t revision, std::function<void(const change&)> callback);
+  void unsubscribe(std::uint64_t id) { watchers_.erase(id); }
+  std::uint64_t revision() const { return revision_; }
+  void compact();
+
+  std::string new_uid();
+  std::string random_suffix(int length);
+  std::string timestamp() const;
+  std::chrono::system_clock::time_point now() const { return settings_.now(); }
+
+ private:
+  using table = std::map<object_name, object_ptr>;
+  api_error not_found(const kind_info& kind, const std::string& name) const;
+  api_result<void> validate(const kind_info& kind, const std::string& name, json::object& object) const;
+  object_ptr put(const kind_ptr& kind, const object_name& name, json::object object, const object_ptr& before);
+  void publish(change c);
+  void remove_dependents(const std::string& uid);
+  table* table_of(const kind_info& kind);
+  const table* table_of(const kind_info& kind) const;
+
+  settings settings_;
+  std::mt19937_64 random_;
+  std::vector<kind_ptr> kinds_;
+  std::map<std::string, table> tables_;  ///< by qualified name
+  std::map<std::string, std::set<std::pair<std::string, object_name>>> dependents_;  ///< owner uid -> (qualified kind, name)
+  std::uint64_t revision_ = 1;
+  std::uint64_t compacted_ = 0;  ///< changes up to here are forgotten
+  std::deque<change> history_;
+  std::map<std::uint64_t, std::function<void(const change&)>> watchers_;
+  std::uint64_t next_watcher_ = 1;
+};
+
+}  // namespace inferno::testbed
