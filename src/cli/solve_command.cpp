@@ -38,7 +38,12 @@ void run(const flags& f) {
   const auto solution = model::solve_system(*system);
   std::cout << (f.output == "json"   ? model::solution_json(solution) + "\n"
                 : f.output == "yaml" ? model::solution_yaml(solution)
-                                     : model::solution_table(solution));
+                                     : model::solution_table(solution))
+            << std::flush;
+  if (!std::cout) {
+    std::cerr << "inferno solve: standard output: cannot be written\n";
+    throw CLI::RuntimeError(1);
+  }
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ struct http_request {
   std::string body{};
   std::string content_type{};
   std::optional<std::chrono::milliseconds> timeout{};  ///< of the whole exchange; absent = the client's
+  bool repeatable = false;  ///< may be sent twice though its method is not idempotent (a query sent by POST)
 };
 
 struct http_response {
@@ -52,15 +53,16 @@ class http_stream {
   virtual ~http_stream() = default;
   virtual int status() const = 0;
   virtual std::string_view header(std::string_view name) const = 0;
-  /// Next bytes of the body, nullopt at its end. `timeout`: error `timeout` when nothing comes for so long.
+  /// Next bytes of the body, nullopt at its end. `timeout`: error `timeout` when nothing comes for so long. After an error the
+  /// stream is of no more use. The stream must live until a pending read has returned.
   virtual asio::awaitable<result<std::optional<std::string>>> read_some(std::chrono::milliseconds timeout) = 0;
   /// Makes a pending read return `cancelled`; call from the client's executor.
   virtual void cancel() = 0;
 };
 
 /// Use from one executor (a strand or a single-threaded context). Statuses >= 400 are responses, not errors, at this level.
-/// A kept-alive connection that turns out closed before the first response byte is retried once on a new one (idempotent
-/// methods).
+/// A request whose kept-alive connection turns out closed before the first response byte is sent once more on a new one, if its
+/// method is idempotent or it is `repeatable`.
 class http_client {
  public:
   http_client(asio::any_io_executor executor, http_client_config config);
@@ -69,6 +71,7 @@ class http_client {
   http_client& operator=(const http_client&) = delete;
 
   asio::awaitable<result<http_response>> request(http_request req);
+  /// The timeout covers the exchange up to the response's header; no bound on the body.
   asio::awaitable<result<std::unique_ptr<http_stream>>> open_stream(http_request req);
   asio::any_io_executor executor() const;
   /// Closes idle connections; running operations go on.

@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
-#include <limits>
+#include "net/metrics/number.hpp"
 
 namespace inferno::net::metrics {
 namespace {
@@ -27,8 +25,12 @@ class line_reader {
     if (!rest_.empty() && rest_.front() == '{') {
       rest_.remove_prefix(1);
       if (const char* problem = labels(out, wanted)) return problem;
+      skip();
+    } else if (!rest_.empty() && rest_.data() == out.name.data() + out.name.size()) {
+      return "a metric name with a character that does not belong there";
     }
-    return value(out.value);
+    if (const char* problem = value(out.value)) return problem;
+    return tail();
   }
 
  private:
@@ -66,43 +68,43 @@ class line_reader {
     }
   }
   bool quoted(std::string& out, bool keep) {
-    while (!rest_.empty()) {
-      char c = rest_.front();
+    for (;;) {
+      const auto stop = rest_.find_first_of("\"\\");
+      if (stop == std::string_view::npos) return false;
+      if (keep) out += rest_.substr(0, stop);
+      const bool ends = rest_[stop] == '"';
+      rest_.remove_prefix(stop + 1);
+      if (ends) return true;
+      if (rest_.empty()) return false;
+      const char c = rest_.front();
       rest_.remove_prefix(1);
-      if (c == '"') return true;
-      if (c == '\\') {
-        if (rest_.empty()) return false;
-        c = rest_.front() == 'n' ? '\n' : rest_.front();
-        rest_.remove_prefix(1);
-      }
-      if (keep) out += c;
+      if (!keep) continue;
+      if (c != 'n' && c != '"' && c != '\\') out += '\\';  // no escape after all
+      out += c == 'n' ? '\n' : c;
     }
-    return false;
+  }
+  std::string_view word() {
+    skip();
+    const auto out = rest_.substr(0, rest_.find_first_of(" \t"));
+    rest_.remove_prefix(out.size());
+    return out;
   }
   const char* value(double& out) {
-    skip();
-    auto word = rest_.substr(0, rest_.find_first_of(" \t"));
-    rest_.remove_prefix(word.size());
-    if (word.empty()) return "no value";
-    if (word == "NaN" || word == "nan") {
-      out = std::numeric_limits<double>::quiet_NaN();
-      return nullptr;
-    }
-    bool negative = false;
-    if (word.front() == '+' || word.front() == '-') {
-      negative = word.front() == '-';
-      word.remove_prefix(1);
-    }
-    if (word == "Inf" || word == "inf" || word == "Infinity") {
-      out = std::numeric_limits<double>::infinity();
-    } else {
-      const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), out);
-      if (word.empty() || ec == std::errc::invalid_argument || end != word.data() + word.size())
-        return "the value is not a number";
-    }
-    if (negative) out = -out;
-    // A timestamp and an exemplar may follow; neither is of interest.
+    const auto text = word();
+    if (text.empty()) return "no value";
+    const auto read = parse_number(text);
+    if (!read) return "the value is not a number";
+    out = *read;
     return nullptr;
+  }
+  /// A timestamp and an exemplar may follow. Neither is of interest, but anything else means that the line is garbled.
+  const char* tail() {
+    auto next = word();
+    if (!next.empty() && next.front() != '#') {
+      if (!parse_number(next)) return "what follows the value is not a timestamp";
+      next = word();
+    }
+    return next.empty() || next.front() == '#' ? nullptr : "something follows the timestamp";
   }
 
   std::string_view rest_;

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <boost/json/parse.hpp>
-#include <charconv>
-#include <cmath>
-#include <limits>
+
+#include "net/http/url.hpp"
+#include "net/metrics/number.hpp"
 
 namespace inferno::net::metrics {
 namespace {
@@ -26,29 +26,18 @@ std::string form_escaped(std::string_view text) {
   return out;
 }
 
-/// "1.5", "NaN", "+Inf", "-Inf"
-std::optional<double> to_number(std::string_view s) {
-  if (s == "NaN") return std::numeric_limits<double>::quiet_NaN();
-  if (s == "+Inf" || s == "Inf") return std::numeric_limits<double>::infinity();
-  if (s == "-Inf") return -std::numeric_limits<double>::infinity();
-  double x = 0;
-  const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
-  if (ec == std::errc::invalid_argument || end != s.data() + s.size() || s.empty()) return std::nullopt;
-  return x;
-}
-
 /// [time, "value"]
 bool read_point(const json::value& v, vector_sample& out) {
   if (!v.is_array() || v.get_array().size() != 2 || !v.get_array()[0].is_number() || !v.get_array()[1].is_string()) return false;
   out.time_s = v.get_array()[0].to_number<double>();
-  const auto number = to_number(v.get_array()[1].get_string());
+  const auto number = parse_number(v.get_array()[1].get_string());
   if (!number) return false;
   out.value = *number;
   return true;
 }
 
-result<std::vector<vector_sample>> decode(const http_response& response) {
-  const auto bad = [](std::string why) { return fail(error_kind::decode, "Prometheus: " + std::move(why)); };
+result<std::vector<vector_sample>> decode(const http_response& response, const std::string& who) {
+  const auto bad = [&](const std::string& why) { return fail(error_kind::decode, who + ": " + why); };
   boost::system::error_code ec;
   const auto v = json::parse(response.body, ec);
   const auto text = [](const json::object& o, std::string_view name) {
@@ -57,10 +46,10 @@ result<std::vector<vector_sample>> decode(const http_response& response) {
   };
   const auto* object = ec ? nullptr : v.if_object();
   if (object && text(*object, "status") == "error")
-    return fail(error_kind::status, fmt::format("Prometheus: {}: {}", text(*object, "errorType"), text(*object, "error")),
+    return fail(error_kind::status, fmt::format("{}: {}: {}", who, text(*object, "errorType"), text(*object, "error")),
                 response.status);
   if (response.status >= 400)
-    return fail(error_kind::status, fmt::format("Prometheus: HTTP status {}", response.status), response.status);
+    return fail(error_kind::status, fmt::format("{}: HTTP status {}", who, response.status), response.status);
   if (!object) return bad("the answer is not a JSON object");
   const auto* data = object->if_contains("data");
   if (text(*object, "status") != "success" || !data || !data->is_object()) return bad("the answer has no data");
@@ -106,6 +95,7 @@ asio::awaitable<result<std::vector<vector_sample>>> prometheus_client::query(std
   http_request req;
   req.method = "POST";
   req.url = base_url_ + "/api/v1/query";
+  req.repeatable = true;
   req.content_type = "application/x-www-form-urlencoded";
   req.body = "query=" + form_escaped(promql);
   if (bearer_token_) {
@@ -114,7 +104,8 @@ asio::awaitable<result<std::vector<vector_sample>>> prometheus_client::query(std
   }
   const auto response = co_await http_->request(std::move(req));
   if (!response) co_return tl::unexpected<error>(response.error());
-  co_return decode(*response);
+  const auto to = parse_url(base_url_);
+  co_return decode(*response, fmt::format("Prometheus at {}", to ? to->where.name() : base_url_));
 }
 
 }  // namespace inferno::net::metrics

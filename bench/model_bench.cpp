@@ -1,0 +1,126 @@
+// Benchmarks of the performance model and the solvers. Every result is checked; a wrong one is an error, not a time.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "bench/make_system.hpp"
+#include "model/system_json.hpp"
+
+namespace inferno {
+namespace {
+
+using namespace model;
+
+/// A large batch: the model works on N states.
+replica_config large_replica(int batch) {
+  replica_config c;
+  c.profile = {7.47, 0.044, 18, 0.0036, true};
+  c.shape = {512, 256};
+  c.max_batch = batch;
+  c.max_queue = 10L * batch;
+  return c;
+}
+
+void analysis(benchmark::State& state) {
+  const auto c = large_replica(static_cast<int>(state.range(0)));
+  const auto rate = req_rate::per_sec(0.9 * size_replica(c, {})->max_rate.per_sec());
+  replica_metrics m;
+  for (auto _ : state) benchmark::DoNotOptimize(m = analyze(c, rate));
+  // Little's law, and at nine tenths of its capacity a replica loses nearly nothing.
+  const double in_service = m.throughput.per_ms() * (m.response_ms - m.wait_ms);
+  if (std::abs(in_service - m.in_service) > 1e-9 * m.in_service) state.SkipWithError("Little's law does not hold");
+  if (std::abs(m.throughput.per_sec() / rate.per_sec() - 1) > 1e-3) state.SkipWithError("throughput is not the arrival rate");
+}
+BENCHMARK(analysis)->Arg(16)->Arg(256)->Arg(4096);
+
+void sizing(benchmark::State& state) {
+  const auto c = large_replica(static_cast<int>(state.range(0)));
+  const slo_targets targets{14, 400, 0, 0};
+  tl::expected<replica_sizing, infeasible> sized;
+  for (auto _ : state) benchmark::DoNotOptimize(sized = size_replica(c, targets));
+  const auto meets = [&](const replica_metrics& m) {
+    return m.itl_ms <= targets.itl_ms * (1 + 1e-9) && m.ttft_ms <= targets.ttft_ms * (1 + 1e-9);
+  };
+  if (!sized) return state.SkipWithError(sized.error().reason().c_str());
+  if (sized->binding.empty()) state.SkipWithError("no target binds: nothing was searched for");
+  if (!meets(sized->at)) state.SkipWithError("the rate does not meet the targets");
+  if (meets(analyze(c, req_rate::per_sec(sized->rate.per_sec() * (1 + 1e-6)))))
+    state.SkipWithError("a higher rate meets the targets too");
+}
+BENCHMARK(sizing)->Arg(256);
+
+/// Empty when the plan keeps to the rules of the system; else what is wrong.
+std::string flaw(const system_data& system, const system_solution& plan) {
+  double cost = 0;
+  std::size_t loaded = 0;
+  for (const auto& server : system.servers) {
+    const auto it = plan.allocations.find(server.name);
+    const bool has = it != plan.allocations.end();
+    if (has + plan.infeasible.count(server.name) + plan.unallocated.count(server.name) != 1)
+      return server.name + " must be allocated, infeasible or unallocated";
+    if (!has) continue;
+    const auto& a = it->second;
+    cost += a.cost.cents;
+    const auto rate = server.current.load.arrival_rate.per_sec();
+    if (rate <= 0) continue;
+    ++loaded;
+    const bool enough = a.num_replicas * a.max_rate_per_replica.per_sec() >= rate * (1 - 1e-9);
+    if (enough == (plan.degraded.count(server.name) > 0)) return server.name + ": replicas do not cover the demand";
+    for (const auto& c : system.classes)
+      for (const auto& t : c.targets)
+        if (c.name == server.class_name && t.model == server.model &&
+            (a.itl_ms > t.slo.itl_ms * (1 + 1e-9) || a.ttft_ms > t.slo.ttft_ms * (1 + 1e-9)))
+          return server.name + ": predicted latency above its target";
+  }
+  if (loaded < system.servers.size() / 2) return "most variants got nothing";
+  if (std::abs(cost - plan.total_cost.cents) > 1e-6 * cost) return "total cost is not the sum of the costs";
+  for (const auto& t : plan.by_type)
+    if (t.limit >= 0 && !system.optimizer.unlimited && t.count > t.limit) return t.type + ": more cards than there are";
+  return {};
+}
+
+void report(benchmark::State& state, const system_data& system, const system_solution& plan) {
+  if (const auto what = flaw(system, plan); !what.empty()) state.SkipWithError(what.c_str());
+  state.counters["variants/s"] =
+      benchmark::Counter(static_cast<double>(system.servers.size()), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["allocated"] = static_cast<double>(plan.allocations.size());
+  state.counters["cost"] = plan.total_cost.cents;
+}
+
+/// Analysis of every variant on every accelerator, and the plan for all. Arguments: variants, accelerators, seed.
+void system_unlimited(benchmark::State& state) {
+  const auto system = bench::make_system(
+      {static_cast<int>(state.range(0)), static_cast<int>(state.range(1)), static_cast<std::uint64_t>(state.range(2))});
+  system_solution plan;
+  for (auto _ : state) plan = solve_system(system);
+  report(state, system, plan);
+}
+BENCHMARK(system_unlimited)->Args({1000, 8, 1})->Args({1000, 8, 2})->Unit(benchmark::kMillisecond);
+
+/// The same within half the cards that would be needed, what is left shared out by the policy.
+void system_limited(benchmark::State& state) {
+  const auto system =
+      bench::make_system({static_cast<int>(state.range(0)), static_cast<int>(state.range(1)),
+                          static_cast<std::uint64_t>(state.range(2)), 0.5, static_cast<saturation_policy>(state.range(3))});
+  system_solution plan;
+  for (auto _ : state) plan = solve_system(system);
+  report(state, system, plan);
+}
+BENCHMARK(system_limited)
+    ->Args({1000, 8, 1, static_cast<int>(saturation_policy::none)})
+    ->Args({1000, 8, 1, static_cast<int>(saturation_policy::priority_round_robin)})
+    ->Unit(benchmark::kMillisecond);
+
+void codec(benchmark::State& state) {
+  const auto text = to_json(bench::make_system({1000, 8, static_cast<std::uint64_t>(state.range(0))}));
+  tl::expected<system_data, std::string> system;
+  for (auto _ : state) benchmark::DoNotOptimize(system = parse_system(text));
+  if (!system) return state.SkipWithError(system.error().c_str());
+  if (to_json(*system) != text) state.SkipWithError("what was written is not what is read");
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(text.size()));
+}
+BENCHMARK(codec)->Arg(1)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace inferno

@@ -1,0 +1,304 @@
+#include "net/http/server_connection.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+
+namespace inferno::net {
+
+namespace beast = boost::beast;
+namespace http = beast::http;
+using tcp = asio::ip::tcp;
+using error_code = boost::system::error_code;
+
+namespace {
+
+constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
+constexpr std::chrono::seconds write_timeout{30};          ///< a client that takes nothing for so long is given up
+constexpr std::chrono::seconds linger_time{1};             ///< for what a refused client is still sending
+constexpr std::size_t linger_bytes = 64u << 20;            ///< likewise
+constexpr std::size_t first_buffer = 2048;                 ///< most requests fit
+constexpr std::size_t body_buffer = std::size_t(1) << 16;  ///< for those with a large body
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+std::string_view view(beast::string_view s) { return {s.data(), s.size()}; }
+
+/// What was read is not HTTP, as opposed to: nothing more comes.
+bool nonsense(const error_code& ec) {
+  return ec && ec.category() == http::make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream &&
+         ec != http::error::partial_message;
+}
+
+/// A value with a line break in it would become headers of its own.
+std::string_view one_line(std::string_view value) { return value.substr(0, value.find_first_of("\r\n")); }
+
+/// Path and query of a request target; a proxy may have sent a whole URL.
+std::string_view origin_form(std::string_view target) {
+  const auto scheme = target.find("://");
+  if (target.empty() || target.front() == '/' || scheme == std::string_view::npos) return target;
+  const auto slash = target.find_first_of("/?", scheme + 3);
+  return slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
+}
+
+bool has_no_body(int status) { return status / 100 == 1 || status == 204 || status == 304; }
+
+}  // namespace
+
+std::string percent_decoded(std::string_view in, bool plus_is_space) {
+  std::string out;
+  out.reserve(in.size());
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (in[i] == '%' && i + 2 < in.size() && hex_digit(in[i + 1]) >= 0 && hex_digit(in[i + 2]) >= 0) {
+      out += static_cast<char>(hex_digit(in[i + 1]) * 16 + hex_digit(in[i + 2]));
+      i += 2;
+    } else {
+      out += plus_is_space && in[i] == '+' ? ' ' : in[i];
+    }
+  }
+  return out;
+}
+
+server_connection::server_connection(tcp::socket socket, const http_server_config& config)
+    : stream_(std::move(socket)), config_(config) {
+  error_code ignored;
+  stream_.socket().set_option(tcp::no_delay(true), ignored);
+}
+
+std::string_view server_connection::method() const { return view(request_.method_string()); }
+
+std::string_view server_connection::header(std::string_view name) const {
+  return view(request_[beast::string_view(name.data(), name.size())]);
+}
+
+std::optional<std::string> server_connection::query(std::string_view name) const {
+  std::string_view rest = query_;
+  while (!rest.empty()) {
+    const auto end = rest.find('&');
+    const auto item = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+    const auto eq = item.find('=');
+    if (percent_decoded(item.substr(0, eq), true) != name) continue;
+    return eq == std::string_view::npos ? std::string() : percent_decoded(item.substr(eq + 1), true);
+  }
+  return std::nullopt;
+}
+
+std::string server_connection::head_text(int status, const std::string& content_type, const std::vector<http_header>& headers,
+                                         std::string_view framing) const {
+  const auto reason = http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)));
+  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", status, view(reason));
+  if (!content_type.empty()) out += fmt::format("Content-Type: {}\r\n", one_line(content_type));
+  for (const auto& h : headers) out += fmt::format("{}: {}\r\n", one_line(h.name), one_line(h.value));
+  out += framing;
+  out += keep_alive_ ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
+  return out;
+}
+
+asio::awaitable<bool> server_connection::send(std::string head, std::string body) {
+  const std::array<asio::const_buffer, 2> parts{asio::buffer(head), asio::buffer(body)};
+  beast::buffers_suffix<std::array<asio::const_buffer, 2>> rest(parts);
+  // A deadline for every write, not for the whole: a large answer to a slow client may take its time.
+  while (!gone_ && asio::buffer_size(rest) > 0) {
+    stream_.expires_after(write_timeout);
+    const auto [ec, n] = co_await stream_.async_write_some(rest, nothrow);
+    if (ec) gone_ = true;
+    rest.consume(n);
+  }
+  if (!gone_) stream_.expires_never();
+  co_return !gone_;
+}
+
+asio::awaitable<void> server_connection::respond(int status, std::string content_type, std::string body,
+                                                 std::vector<http_header> headers) {
+  if (begun_) throw std::logic_error("a response has been begun already");
+  begun_ = true;
+  const bool bare = has_no_body(status);
+  auto head = head_text(status, content_type, headers, bare ? std::string() : fmt::format("Content-Length: {}\r\n", body.size()));
+  if (head_only_ || bare) body.clear();
+  co_await send(std::move(head), std::move(body));
+}
+
+asio::awaitable<bool> server_connection::begin_stream(int status, std::string content_type, std::vector<http_header> headers) {
+  if (begun_) throw std::logic_error("a response has been begun already");
+  begun_ = true;
+  streaming_ = true;
+  chunked_ = request_.version() >= 11;
+  if (!chunked_) keep_alive_ = false;
+  auto head = head_text(status, content_type, headers, chunked_ ? "Transfer-Encoding: chunked\r\n" : "");
+  watch_peer();
+  std::string nothing;
+  co_return co_await send(std::move(head), std::move(nothing));
+}
+
+asio::awaitable<bool> server_connection::write(std::string chunk) {
+  if (!streaming_) throw std::logic_error("write() outside a stream");
+  if (chunk.empty() || head_only_) co_return !gone_;
+  std::string head;
+  if (chunked_) {
+    head = fmt::format("{:x}\r\n", chunk.size());
+    chunk += "\r\n";
+  }
+  co_return co_await send(std::move(head), std::move(chunk));
+}
+
+asio::awaitable<void> server_connection::end_stream() {
+  if (!streaming_) co_return;
+  streaming_ = false;
+  stop_watching();
+  if (!chunked_ || head_only_) co_return;
+  std::string last = "0\r\n\r\n";
+  std::string nothing;
+  co_await send(std::move(last), std::move(nothing));
+}
+
+/// While a response is streamed nobody reads, so a client that went away would be noticed only at the next write but one.
+void server_connection::watch_peer() {
+  stream_.socket().async_wait(
+      tcp::socket::wait_read,
+      asio::bind_cancellation_slot(stop_watching_.slot(), [self = shared_from_this(), number = ++watch_](error_code ec) {
+        if (ec || number != self->watch_) return;
+        // Readable without a byte to read: the end. Bytes would be a pipelined request, which may wait.
+        error_code gone;
+        if (self->stream_.socket().available(gone) > 0) return;
+        self->close();
+      }));
+}
+
+void server_connection::stop_watching() {
+  ++watch_;
+  stop_watching_.emit(asio::cancellation_type::all);
+}
+
+void server_connection::abort() {
+  error_code ignored;
+  // Linger 0 makes close a reset.
+  stream_.socket().set_option(asio::socket_base::linger(true, 0), ignored);
+  close();
+}
+
+void server_connection::close() {
+  gone_ = true;
+  error_code ignored;
+  stream_.socket().close(ignored);
+}
+
+asio::awaitable<void> server_connection::refuse(int status, std::string why) {
+  keep_alive_ = false;
+  auto head = head_text(status, "text/plain", {}, fmt::format("Content-Length: {}\r\n", why.size()));
+  if (!co_await send(std::move(head), std::move(why))) co_return;
+  // What the client is still sending is taken and dropped for a moment: closing over it would reset the connection before the
+  // client has read the answer.
+  error_code ignored;
+  stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+  stream_.expires_after(linger_time);
+  buffer_.clear();
+  for (std::size_t total = 0; total < linger_bytes;) {
+    const auto space = buffer_.prepare(body_buffer);
+    const auto [ec, n] = co_await stream_.async_read_some(space, nothrow);
+    if (ec) break;
+    total += n;
+  }
+}
+
+asio::awaitable<void> server_connection::turn_away() {
+  std::string why = "too many connections\n";
+  co_await refuse(503, std::move(why));
+  close();
+}
+
+asio::awaitable<bool> server_connection::read_request() {
+  http::request_parser<http::string_body> parser;
+  parser.header_limit(static_cast<std::uint32_t>(config_.max_header));
+  parser.body_limit(config_.max_body);
+  buffer_.reserve(first_buffer);
+  stream_.expires_after(config_.idle_timeout);
+  begun_ = streaming_ = head_only_ = false;
+  int refusal = 0;
+  std::string why;
+  const auto judge = [&](const error_code& ec) {
+    if (ec == http::error::header_limit) {
+      refusal = 431;
+      why = "the request's header is too large\n";
+    } else if (ec == http::error::body_limit) {
+      refusal = 413;
+      why = fmt::format("the request's body is larger than {} bytes\n", config_.max_body);
+    } else if (nonsense(ec)) {
+      refusal = 400;
+      why = fmt::format("not an HTTP request: {}\n", ec.message());
+    }
+    return !ec;
+  };
+  const auto [header_error, header_bytes] = co_await http::async_read_header(stream_, buffer_, parser, nothrow);
+  bool good = judge(header_error);
+  if (good) {
+    keep_alive_ = parser.keep_alive();
+    if (parser.get().version() >= 11 && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+      std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+      std::string nothing;
+      good = co_await send(std::move(go_on), std::move(nothing));
+      if (good) stream_.expires_after(config_.idle_timeout);
+    }
+  }
+  if (good && !parser.is_done()) {
+    if (parser.content_length().value_or(body_buffer) > first_buffer) buffer_.reserve(body_buffer);
+    const auto [body_error, body_bytes] = co_await http::async_read(stream_, buffer_, parser, nothrow);
+    good = judge(body_error);
+    // Few requests are large: their room is not kept for the life of the connection.
+    if (buffer_.size() == 0) buffer_.shrink_to_fit();
+  }
+  if (refusal != 0) co_await refuse(refusal, std::move(why));
+  if (!good) co_return false;
+  stream_.expires_never();
+  request_ = parser.release();
+  head_only_ = request_.method() == http::verb::head;
+  const auto target = origin_form(view(request_.target()));
+  const auto question = target.find('?');
+  path_ = percent_decoded(target.substr(0, question), false);
+  query_ = question == std::string_view::npos ? std::string() : std::string(target.substr(question + 1));
+  co_return true;
+}
+
+asio::awaitable<void> server_connection::run(const http_handler& handler, const std::function<void(std::string_view)>& on_error) {
+  while (!gone_ && co_await read_request()) {
+    std::string failure;
+    try {
+      co_await handler(*this);
+    } catch (const std::exception& e) {
+      failure = e.what();
+    } catch (...) {
+      failure = "an exception that is no std::exception";
+    }
+    if (failure.empty() && !begun_ && !gone_) failure = "the handler gave no answer";
+    if (!failure.empty() && on_error) on_error(fmt::format("{} {}: {}", method(), path_, failure));
+    if (gone_) break;
+    if (streaming_ && !failure.empty()) {
+      abort();  // a broken stream must not look like a whole one
+      break;
+    }
+    if (streaming_) co_await end_stream();
+    if (!begun_) {
+      std::string type = "text/plain";
+      std::string text = "internal error\n";
+      std::vector<http_header> none;
+      co_await respond(500, std::move(type), std::move(text), std::move(none));
+    }
+    if (!keep_alive_ || gone_) break;
+  }
+  stop_watching();
+  error_code ignored;
+  stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
+  close();
+}
+
+}  // namespace inferno::net

@@ -1,0 +1,52 @@
+#include "net/http/url.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/url/parse.hpp>
+#include <boost/url/url_view.hpp>
+
+namespace inferno::net {
+
+std::string origin::name() const {
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+}
+
+std::string origin::host_header() const {
+  auto out = name();
+  if (port == (tls ? 443 : 80)) out.resize(out.rfind(':'));
+  return out;
+}
+
+result<http_address> parse_url(const std::string& text) {
+  if (text.find('@') != std::string::npos) {
+    const auto start = text.find("://");
+    const auto end = start == std::string::npos ? start : text.find_first_of("/?#", start + 3);
+    if (start == std::string::npos || text.find('@') < end)
+      return fail(error_kind::address, "a URL with user information is not accepted");
+  }
+  const auto bad = [&](const char* why) { return fail(error_kind::address, fmt::format("\"{}\" {}", text, why)); };
+  const auto parsed = boost::urls::parse_uri(text);
+  if (!parsed) return bad("is not a URL");
+  const auto scheme = parsed->scheme_id();
+  if (scheme != boost::urls::scheme::http && scheme != boost::urls::scheme::https) return bad("is neither http nor https");
+  http_address out;
+  out.where.tls = scheme == boost::urls::scheme::https;
+  out.where.host = parsed->host_address();
+  std::transform(out.where.host.begin(), out.where.host.end(), out.where.host.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  if (out.where.host.empty()) return bad("has no host");
+  if (out.where.host.find_first_of(" \r\n\t") != std::string::npos || out.where.host.find('\0') != std::string::npos)
+    return bad("has no usable host");
+  out.where.port = out.where.tls ? 443 : 80;
+  if (parsed->has_port() && !parsed->port().empty()) {
+    out.where.port = parsed->port_number();
+    if (out.where.port == 0) return bad("has a port outside 1 to 65535");
+  }
+  out.target = std::string(parsed->encoded_path());
+  if (out.target.empty()) out.target = "/";
+  if (parsed->has_query()) out.target += "?" + std::string(parsed->encoded_query());
+  return out;
+}
+
+}  // namespace inferno::net

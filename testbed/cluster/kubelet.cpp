@@ -1,0 +1,203 @@
+// The kubelet of every node: starts what is bound, tells how it is, ends what is deleted.
+#include <fmt/format.h>
+
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "testbed/cluster/actors.hpp"
+#include "testbed/cluster/workloads.hpp"
+
+namespace inferno::testbed {
+namespace {
+
+const json::object* container_with_model(const json::object& pod) {
+  const auto* containers = find(pod, {"spec", "containers"});
+  if (!containers || !containers->is_array()) return nullptr;
+  for (const auto& c : containers->get_array()) {
+    const auto* env = find(c, {"env"});
+    if (!env || !env->is_array()) continue;
+    for (const auto& e : env->get_array())
+      if (e.is_object() && text_at(e.get_object(), {"name"}) == "MODEL_NAME") return &c.get_object();
+  }
+  return nullptr;
+}
+
+std::string field_of(const json::object& pod, const std::string& path, const std::string& ip) {
+  if (path == "metadata.name") return text_at(pod, {"metadata", "name"});
+  if (path == "metadata.namespace") return text_at(pod, {"metadata", "namespace"});
+  if (path == "spec.nodeName") return text_at(pod, {"spec", "nodeName"});
+  if (path == "status.podIP") return ip;
+  return {};
+}
+
+pod_spec spec_of(const json::object& pod, const json::object& container, const std::string& ip) {
+  pod_spec s;
+  s.ns = text_at(pod, {"metadata", "namespace"});
+  s.name = text_at(pod, {"metadata", "name"});
+  s.ip = ip;
+  s.node = text_at(pod, {"spec", "nodeName"});
+  s.image = text_at(container, {"image"});
+  bool named = false, any = false;
+  if (const auto* ports = find(container, {"ports"}); ports && ports->is_array())
+    for (const auto& p : ports->get_array()) {
+      if (!p.is_object() || named) continue;
+      named = text_at(p.get_object(), {"name"}) == "http";
+      if (named || !any) s.port = static_cast<int>(integer_at(p.get_object(), {"containerPort"}, s.port));
+      any = true;
+    }
+  if (const auto* env = find(container, {"env"}); env && env->is_array())
+    for (const auto& e : env->get_array()) {
+      if (!e.is_object()) continue;
+      const auto& o = e.get_object();
+      const auto from = text_at(o, {"valueFrom", "fieldRef", "fieldPath"});
+      s.env[text_at(o, {"name"})] = from.empty() ? text_at(o, {"value"}) : field_of(pod, from, ip);
+    }
+  return s;
+}
+
+/// The status of a pod whose containers all are in one state.
+json::object pod_status(object_store& store, const json::object& pod, const std::string& ip, bool ready, int restarts, const std::string& waiting,
+                        const std::string& message) {
+  json::object status;
+  if (const auto* s = pod.if_contains("status"); s && s->is_object()) status = s->get_object();
+  status["phase"] = ready || restarts > 0 ? "Running" : "Pending";
+  status["podIP"] = ip;
+  status["podIPs"] = json::array{json::object{{"ip", ip}}};
+  status["hostIP"] = "127.0.0.1";
+  if (!status.contains("startTime")) status["startTime"] = store.timestamp();
+  json::array containers;
+  if (const auto* list = find(pod, {"spec", "containers"}); list && list->is_array())
+    for (const auto& c : list->get_array()) {
+      json::object state;
+      if (ready) {
+        state["running"] = json::object{{"startedAt", store.timestamp()}};
+      } else {
+        state["waiting"] = json::object{{"reason", waiting}, {"message", message}};
+      }
+      containers.push_back(json::object{{"name", text_at(c.get_object(), {"name"})},
+                                        {"image", text_at(c.get_object(), {"image"})},
+                                        {"imageID", ""},
+                                        {"ready", ready},
+                                        {"started", ready},
+                                        {"restartCount", restarts},
+                                        {"state", std::move(state)}});
+    }
+  status["containerStatuses"] = std::move(containers);
+  set_condition(store, status, "Initialized", true, "", "");
+  set_condition(store, status, "ContainersReady", ready, ready ? "" : "ContainersNotReady", ready ? "" : message);
+  set_condition(store, status, "Ready", ready, ready ? "" : "ContainersNotReady", ready ? "" : message);
+  return status;
+}
+
+void write_status(object_store& store, const object_name& name, const std::string& uid, const std::function<json::object(const json::object&)>& make) {
+  const auto kind = store.kind_named("Pod");
+  const auto pod = store.get(*kind, name);
+  if (!pod || text_at(**pod, {"metadata", "uid"}) != uid) return;
+  json::object next = **pod;
+  next["status"] = make(**pod);
+  object_at(next, {"metadata"}).erase("resourceVersion");
+  (void)store.update(kind, name, std::move(next), "status");
+}
+
+}  // namespace
+
+std::string kubelet_state::new_address() {
+  for (;;) {
+    const unsigned n = next_address++;
+    auto ip = fmt::format("127.{}.{}.{}", config.second_octet, n / 250 % 250, 1 + n % 250);
+    if (addresses.insert(ip).second) return ip;
+  }
+}
+
+void kubelet_state::changed(const change& c) {
+  const auto& object = c.after ? *c.after : *c.last;
+  const auto uid = text_at(object, {"metadata", "uid"});
+  const bool deleted = !c.after || find(object, {"metadata", "deletionTimestamp"});
+  const auto it = pods.find(uid);
+  if (it == pods.end()) {
+    if (deleted || text_at(object, {"spec", "nodeName"}).empty()) return;
+    running r;
+    r.name = c.name;
+    r.ip = new_address();
+    pods.emplace(uid, r);
+    self->send(store, store_call{[name = c.name, uid, ip = r.ip](object_store& s) {
+                 write_status(s, name, uid, [&](const json::object& pod) { return pod_status(s, pod, ip, false, 0, "ContainerCreating", "starting"); });
+               }});
+    self->delayed_send(self, config.start_delay, start_pod{c.name, uid});
+    return;
+  }
+  if (!deleted || std::exchange(it->second.ending, true)) return;
+  if (config.runtime) config.runtime->stop(c.name.ns, c.name.name);
+  self->delayed_send(self, config.stop_delay, end_pod{c.name, uid});
+}
+
+void kubelet_state::start(const start_pod& m) {
+  const auto it = pods.find(m.uid);
+  if (it == pods.end() || it->second.ending) return;
+  // The newest spec is with the store; what comes back goes to this actor again.
+  self->send(store, store_call{[m, ip = it->second.ip, runtime = config.runtime, me = kubelet_actor{self}](object_store& s) {
+               const auto pod = s.peek("pods", m.name);
+               if (!pod || text_at(*pod, {"metadata", "uid"}) != m.uid) return;
+               const auto* container = runtime ? container_with_model(*pod) : nullptr;
+               const auto done = [m, me](bool ok, std::string error) { caf::anon_send(me, pod_started{m.name, m.uid, ok, std::move(error)}); };
+               if (!container) return done(true, {});
+               auto spec = spec_of(*pod, *container, ip);
+               if (const auto node = s.peek("nodes", {"", spec.node}))
+                 for (const auto* vendor : {"nvidia.com", "amd.com", "intel.com"})
+                   if (const auto product = text_at(*node, {"metadata", "labels", std::string(vendor) + "/gpu.product"}); !product.empty()) spec.accelerator = product;
+               runtime->start(std::move(spec), done);
+             }});
+}
+
+void kubelet_state::started(const pod_started& m) {
+  const auto it = pods.find(m.uid);
+  if (it == pods.end()) return;
+  auto& r = it->second;
+  // Deleted while it was starting: what has been started has to end.
+  if (r.ending) {
+    if (m.ok && config.runtime) config.runtime->stop(m.name.ns, m.name.name);
+    return;
+  }
+  if (!m.ok) ++r.restarts;
+  r.started = m.ok;
+  self->send(store, store_call{[m, ip = r.ip, restarts = r.restarts](object_store& s) {
+               write_status(s, m.name, m.uid, [&](const json::object& pod) { return pod_status(s, pod, ip, m.ok, restarts, "CrashLoopBackOff", m.error); });
+               if (const auto pod = s.peek("pods", m.name))
+                 record_event(s, *pod, "kubelet", m.ok ? "Started" : "BackOff", m.ok ? "Started container" : "Back-off restarting failed container: " + m.error, !m.ok);
+             }});
+  if (!m.ok) self->delayed_send(self, std::chrono::seconds(std::min(300, 1 << std::min(r.restarts, 8))), start_pod{m.name, m.uid});
+}
+
+void kubelet_state::end(const end_pod& m) {
+  const auto it = pods.find(m.uid);
+  if (it == pods.end()) return;
+  addresses.erase(it->second.ip);
+  pods.erase(it);
+  self->send(store, store_call{[m](object_store& s) {
+               const auto pod = s.peek("pods", m.name);
+               if (pod && text_at(*pod, {"metadata", "uid"}) == m.uid) (void)s.remove(s.kind_named("Pod"), m.name, true);
+             }});
+}
+
+kubelet_actor::behavior_type kubelet(kubelet_actor::stateful_pointer<kubelet_state> self, store_actor store, kubelet_config config) {
+  auto& s = self->state;
+  s.self = self;
+  s.store = std::move(store);
+  s.config = std::move(config);
+  return {
+      [self](const object_changed& m) { self->state.changed(*m.what); },
+      [self](const start_pod& m) { self->state.start(m); },
+      [self](const pod_started& m) { self->state.started(m); },
+      [self](const end_pod& m) { self->state.end(m); },
+      [self](stop_cluster) {
+        auto& state = self->state;
+        if (state.config.runtime)
+          for (const auto& [uid, r] : state.pods) state.config.runtime->stop(r.name.ns, r.name.name);
+        state.store = nullptr;
+        self->quit();
+      },
+  };
+}
+
+}  // namespace inferno::testbed

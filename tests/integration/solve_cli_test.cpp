@@ -1,0 +1,269 @@
+// `inferno solve` as its users run it: files, standard input, every output, and what it says to wrong input.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+extern char** environ;
+
+namespace inferno {
+namespace {
+
+namespace json = boost::json;
+
+struct outcome {
+  int exit_code = -1;  ///< -signal when killed
+  std::string out;
+  std::string err;
+};
+
+struct pipe_ends {
+  int read_end = -1;
+  int write_end = -1;
+  pipe_ends() {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
+    read_end = fds[0];
+    write_end = fds[1];
+  }
+  pipe_ends(const pipe_ends&) = delete;
+  pipe_ends& operator=(const pipe_ends&) = delete;
+  ~pipe_ends() {
+    close_read();
+    close_write();
+  }
+  void close_read() { close_one(read_end); }
+  void close_write() { close_one(write_end); }
+
+ private:
+  static void close_one(int& fd) {
+    if (fd >= 0) ::close(fd);
+    fd = -1;
+  }
+};
+
+/// Runs the program, feeds it `input`, reads both its outputs at once so that no full pipe can stop it.
+outcome run(std::vector<std::string> args, const std::string& input = {}) {
+  std::signal(SIGPIPE, SIG_IGN);  // the program may end without having read all
+  args.insert(args.begin(), INFERNO_BIN);
+  std::vector<char*> argv;
+  for (auto& a : args) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  pipe_ends in, out, err;
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, in.read_end, 0);
+  posix_spawn_file_actions_adddup2(&actions, out.write_end, 1);
+  posix_spawn_file_actions_adddup2(&actions, err.write_end, 2);
+  pid_t pid = 0;
+  const int failed = ::posix_spawn(&pid, INFERNO_BIN, &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) throw std::system_error(failed, std::generic_category(), INFERNO_BIN);
+  in.close_read();
+  out.close_write();
+  err.close_write();
+  ::fcntl(in.write_end, F_SETFL, O_NONBLOCK);
+  outcome result;
+  std::size_t sent = 0;
+  if (input.empty()) in.close_write();
+  const auto drain = [](pipe_ends& from, std::string& to) {
+    std::array<char, 65536> buffer;
+    const auto n = ::read(from.read_end, buffer.data(), buffer.size());
+    if (n > 0) to.append(buffer.data(), static_cast<std::size_t>(n));
+    if (n <= 0) from.close_read();
+  };
+  while (out.read_end >= 0 || err.read_end >= 0) {
+    std::array<pollfd, 3> fds{{{out.read_end, POLLIN, 0}, {err.read_end, POLLIN, 0}, {in.write_end, POLLOUT, 0}}};
+    if (::poll(fds.data(), fds.size(), -1) < 0) throw std::system_error(errno, std::generic_category(), "poll");
+    if (fds[0].revents != 0) drain(out, result.out);
+    if (fds[1].revents != 0) drain(err, result.err);
+    if (fds[2].revents != 0) {
+      const auto n = ::write(in.write_end, input.data() + sent, input.size() - sent);
+      if (n > 0) sent += static_cast<std::size_t>(n);
+      if ((n < 0 && errno != EAGAIN) || sent == input.size()) in.close_write();
+    }
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  return result;
+}
+
+const std::string quickstart = TEST_DATA_DIR "/model/quickstart.json";
+
+std::string content(const std::string& path) {
+  std::ifstream in(path);
+  EXPECT_TRUE(in) << path;
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+/// The quick start's system at another arrival rate.
+std::string at_rate(double per_min) {
+  auto v = json::parse(content(quickstart));
+  v.at_pointer("/system/serverData/servers/0/currentAlloc/load").as_object()["arrivalRate"] = per_min;
+  return json::serialize(v);
+}
+
+double number(const json::value& v) { return v.to_number<double>(); }
+
+/// One line that names the program and holds `what`; nothing on standard output; exit code 2.
+void expect_refused(const outcome& r, const std::string& what) {
+  EXPECT_EQ(r.exit_code, 2);
+  EXPECT_EQ(r.out, "");
+  EXPECT_NE(r.err.find(what), std::string::npos) << r.err;
+  EXPECT_EQ(r.err.rfind("inferno solve: ", 0), 0u) << r.err;
+  EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
+  EXPECT_TRUE(r.err.ends_with('\n'));
+}
+
+TEST(SolveCli, GivesTheQuickStartsLoggedFigures) {
+  struct logged {
+    double rate;
+    int replicas;
+    double itl, wait, busy;
+  };
+  for (const auto& want :
+       {logged{22.67, 1, 21.555601, 110.798096, 0.7630596}, logged{44, 2, 21.540192, 99.1626, 0.7524011},
+        logged{37.76, 2, 21.466858, 56.422607, 0.6966711}, logged{2.67, 1, 21.058374, 0.032958984, 0.15340477}}) {
+    SCOPED_TRACE(want.rate);
+    const auto r = run({"solve", "-", "--output", "json"}, at_rate(want.rate));
+    ASSERT_EQ(r.exit_code, 0) << r.err;
+    EXPECT_EQ(r.err, "");
+    const auto v = json::parse(r.out);
+    const auto& a = v.at("allocations").at("vllme-deployment:llm-d-sim");
+    EXPECT_EQ(a.at("accelerator"), "A100");
+    EXPECT_EQ(a.at("numReplicas"), want.replicas);
+    EXPECT_EQ(a.at("maxBatch"), 4);
+    EXPECT_EQ(number(a.at("cost")), 40 * want.replicas);
+    EXPECT_NEAR(number(a.at("itlAverage")), want.itl, 5e-5);
+    EXPECT_NEAR(number(a.at("waitAverage")), want.wait, 5e-3);
+    EXPECT_NEAR(number(a.at("utilization")), want.busy, 5e-6);
+    EXPECT_NEAR(number(a.at("load").at("arrivalRate")), want.rate, 1e-9);
+    EXPECT_EQ(number(v.at("totalCost")), 40 * want.replicas);
+    EXPECT_EQ(v.at("byType").at(0).at("type"), "NVIDIA-A100-PCIE-80GB");
+    EXPECT_EQ(v.at("byType").at(0).at("count"), want.replicas);
+    EXPECT_EQ(v.at("byType").at(0).at("limit"), 2);
+  }
+}
+
+TEST(SolveCli, FileAndStandardInputGiveTheSame) {
+  const auto from_file = run({"solve", quickstart});
+  const auto from_input = run({"solve", "-"}, content(quickstart));
+  EXPECT_EQ(from_file.exit_code, 0) << from_file.err;
+  EXPECT_EQ(from_file.out, from_input.out);
+  EXPECT_EQ(from_file.out, run({"solve", quickstart, "--output", "table"}).out) << "the table is the default";
+}
+
+TEST(SolveCli, TableIsForPeople) {
+  const auto r = run({"solve", quickstart});
+  EXPECT_NE(r.out.find("VARIANT                     ACCELERATOR  REPLICAS  BATCH   COST"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("vllme-deployment:llm-d-sim  A100                1      4  40.00"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("TOTAL                      1         40.00\n"), std::string::npos) << r.out;
+}
+
+TEST(SolveCli, YamlHoldsTheSame) {
+  const auto r = run({"solve", quickstart, "-o", "yaml"});
+  EXPECT_EQ(r.exit_code, 0);
+  EXPECT_NE(r.out.find("\n    \"numReplicas\": 1\n"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("\n\"totalCost\": 40\n"), std::string::npos) << r.out;
+}
+
+/// Unlimited systems without throughput targets, which the reference lets replace the load.
+TEST(SolveCli, GivesTheGoldenAnswersOfUnlimitedSystems) {
+  int compared = 0;
+  for (const char* name : {"001-s1-a3", "019-s4-a3", "037-s8-a3", "055-s15-a3"}) {
+    SCOPED_TRACE(name);
+    const std::string path = std::string(TEST_DATA_DIR "/model/solve/") + name + "-unlimited.json";
+    const auto r = run({"solve", path, "-o", "json"});
+    ASSERT_EQ(r.exit_code, 0) << r.err;
+    const auto got = json::parse(r.out);
+    const auto want = json::parse(content(path));
+    for (const auto& [variant, w] : want.at("allocations").as_object()) {
+      SCOPED_TRACE(std::string(variant));
+      const auto& a = got.at("allocations").at(variant);
+      EXPECT_EQ(a.at("accelerator"), w.at("accelerator"));
+      EXPECT_EQ(a.at("numReplicas"), w.at("numReplicas"));
+      EXPECT_EQ(a.at("maxBatch"), w.at("maxBatch"));
+      EXPECT_NEAR(number(a.at("cost")), number(w.at("cost")), 1e-3 * number(w.at("cost")));
+      EXPECT_NEAR(number(a.at("itlAverage")), number(w.at("itl")), 1e-3 * number(w.at("itl")));
+      EXPECT_NEAR(number(a.at("ttftAverage")), number(w.at("ttft")), 1e-3 * number(w.at("ttft")));
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, 28);
+}
+
+TEST(SolveCli, AVariantThatCannotBeServedIsAnAnswerNotAnError) {
+  auto v = json::parse(content(quickstart));
+  v.at_pointer("/system/serviceClassData/serviceClasses/1/modelTargets/0").as_object()["slo-itl"] = 5;
+  const auto text = json::serialize(v);
+  const auto r = run({"solve", "-", "-o", "json"}, text);
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  const auto got = json::parse(r.out);
+  EXPECT_TRUE(got.at("allocations").as_object().empty());
+  EXPECT_EQ(got.at("infeasible").at("vllme-deployment:llm-d-sim"),
+            "A100: itl target 5 ms cannot be met: 20.9904 ms at the lowest rate");
+  EXPECT_EQ(got.at("totalCost"), 0);
+  const auto table = run({"solve", "-"}, text);
+  EXPECT_NE(table.out.find("infeasible: vllme-deployment:llm-d-sim: A100: itl target 5 ms cannot be met"), std::string::npos)
+      << table.out;
+}
+
+TEST(SolveCli, RefusesWrongInputInOneLine) {
+  auto v = json::parse(content(quickstart));
+  v.at_pointer("/system/serverData/servers/0/currentAlloc/load").as_object()["arrivalRate"] = "x";
+  expect_refused(run({"solve", "-"}, json::serialize(v)),
+                 "standard input: system.serverData.servers[0].currentAlloc.load.arrivalRate: expected a number >= 0, got \"x\"");
+  expect_refused(run({"solve", "-"}, ""), "standard input: not JSON: incomplete JSON at byte 0");
+  expect_refused(run({"solve", "-"}, "{\"serverData\":{}}\n\n{"), "not JSON: extra data at byte 19");
+  expect_refused(run({"solve", "-"}, "[1,2]"), "expected a JSON object");
+  expect_refused(run({"solve", "-"}, std::string(200'000, '[')), "not JSON: too deep");
+  expect_refused(run({"solve", "-"}, std::string("{\0}", 3)), "not JSON");
+}
+
+TEST(SolveCli, RefusesWhatItCannotRead) {
+  expect_refused(run({"solve", "/nonexistent/system.json"}), "/nonexistent/system.json: cannot be opened");
+  expect_refused(run({"solve", TEST_DATA_DIR}), "cannot be read");
+}
+
+TEST(SolveCli, LostOutputIsAFailure) {
+  const auto command = "'" INFERNO_BIN "' solve '" + quickstart + "' > /dev/full 2> /dev/null";
+  const int status = std::system(command.c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+}
+
+TEST(SolveCli, RefusesWrongFlags) {
+  for (const auto& args : std::vector<std::vector<std::string>>{{"solve"},
+                                                                {"solve", quickstart, "--output", "xml"},
+                                                                {"solve", quickstart, "--colour"},
+                                                                {"solve", quickstart, quickstart}}) {
+    const auto r = run(args);
+    EXPECT_EQ(r.exit_code, 2);
+    EXPECT_EQ(r.out, "");
+    EXPECT_NE(r.err, "");
+  }
+  EXPECT_NE(run({"solve", quickstart, "--output", "xml"}).err.find("xml"), std::string::npos);
+}
+
+TEST(SolveCli, ExplainsItself) {
+  const auto r = run({"solve", "--help"});
+  EXPECT_EQ(r.exit_code, 0);
+  for (const char* word : {"FILE", "--output", "table", "json", "yaml", "standard input"})
+    EXPECT_NE(r.out.find(word), std::string::npos) << word;
+}
+
+}  // namespace
+}  // namespace inferno
