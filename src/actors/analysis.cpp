@@ -175,7 +175,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   const auto server = make_server();
   curve->current = server.current;
   if (estimate_) curve->measured = *estimate_;
-  curve->urgent = std::exchange(inputs_changed_, false);
+  // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
+  curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);
+  published_with_metrics_ = metrics_.status;
   published_demand_ = demand_rate_;
   published_estimate_ = curve->measured;
   published_at_s_ = last_sample_s_;

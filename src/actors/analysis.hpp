@@ -37,6 +37,7 @@ class variant_analysis {
   model::req_rate published_demand_;  ///< of the last curve
   model::load_estimate published_estimate_;
   double published_at_s_ = 0;
+  bool published_with_metrics_ = false;
   double last_sample_s_ = 0;
   condition metrics_{"MetricsAvailable", false, "MetricsPending", "no sample of the variant's pods yet"};
   bool inputs_changed_ = false;

@@ -8,9 +8,10 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+
+#include "model/system_json_write.hpp"
 
 namespace inferno::actors {
 
@@ -105,7 +106,7 @@ std::string board_view::plan_json() const {
     for (const auto& [key, d] : current->decisions) list.push_back(to_json(*d));
   }
   out["variants"] = std::move(list);
-  return json::serialize(out);
+  return model::write_json(out);
 }
 
 std::optional<std::string> board_view::variant_json(const variant_key& key) const {
@@ -113,7 +114,7 @@ std::optional<std::string> board_view::variant_json(const variant_key& key) cons
   if (!current) return std::nullopt;
   const auto it = current->decisions.find(key);
   if (it == current->decisions.end()) return std::nullopt;
-  return json::serialize(to_json(*it->second));
+  return model::write_json(to_json(*it->second));
 }
 
 void board_state::setup() {

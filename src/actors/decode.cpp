@@ -87,7 +87,8 @@ class profile_reader {
     if (out.acc.empty()) return fmt::format("{}.acc: must not be empty", path_);
     out.acc_count = count({"accCount"}, 1, 1);
     out.max_batch = count({"maxBatchSize"}, 0, 1);
-    out.at_tokens = count({"atTokens"}, 0, 0);
+    // Checked, then left alone: a server is started with maxBatchSize whatever the outputs' length, and the quick start decides so.
+    count({"atTokens"}, 0, 0);
     const bool newer = entry_.contains("perfParms");
     if (newer) {
       out.params.alpha_ms = parameter({"perfParms", "decodeParms", "alpha"}, true);

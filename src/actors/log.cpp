@@ -8,6 +8,8 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "model/system_json_write.hpp"
+
 namespace inferno::actors {
 
 void log::write(spdlog::level::level_enum level, std::string_view message, std::initializer_list<field> fields) const {
@@ -17,11 +19,11 @@ void log::write(spdlog::level::level_enum level, std::string_view message, std::
     // level and ts come from the pattern of make_log
     line = "\"msg\":" + boost::json::serialize(boost::json::value(boost::json::string(message)));
     for (const auto& [name, value] : fields)
-      line += "," + boost::json::serialize(boost::json::value(boost::json::string(name))) + ":" + boost::json::serialize(value);
+      line += "," + boost::json::serialize(boost::json::value(boost::json::string(name))) + ":" + model::write_json(value);
   } else {
     line = message;
     for (const auto& [name, value] : fields) {
-      const auto shown = value.is_string() ? std::string(value.get_string()) : boost::json::serialize(value);
+      const auto shown = value.is_string() ? std::string(value.get_string()) : model::write_json(value);
       line += fmt::format(fmt::runtime(shown.find(' ') == std::string::npos ? " {}={}" : " {}=\"{}\""), name, shown);
     }
   }

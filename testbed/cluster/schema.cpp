@@ -31,7 +31,7 @@ std::string_view type_of(const json::value& v) {
 
 class checker {
  public:
-  std::vector<std::string> problems;
+  schema_findings found;
 
   void check(const json::object& schema, json::value& v, const std::string& path) {
     const auto want = text_at(schema, {"type"});
@@ -53,7 +53,7 @@ class checker {
   }
 
  private:
-  void add(const std::string& path, const std::string& what) { problems.push_back(fmt::format("{}: {}", path, what)); }
+  void add(const std::string& path, const std::string& what) { found.problems.push_back(fmt::format("{}: {}", path, what)); }
 
   void members(const json::object& schema, json::object& object, const std::string& path) {
     if (const auto* required = find(schema, {"required"}); required && required->is_array())
@@ -71,7 +71,10 @@ class checker {
         check(inner->get_object(), value, join(path, name));
       }
     }
-    for (const auto& name : unknown) object.erase(name);
+    for (const auto& name : unknown) {
+      found.unknown.push_back(join(path, name));
+      object.erase(name);
+    }
   }
   static std::string join(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name); }
 
@@ -105,12 +108,12 @@ class checker {
 
 }  // namespace
 
-std::vector<std::string> apply_schema(const json::object& schema, json::object& object) {
+schema_findings apply_schema(const json::object& schema, json::object& object) {
   checker c;
   json::value whole(std::move(object));
   c.check(schema, whole, "");
   object = std::move(whole.get_object());
-  return std::move(c.problems);
+  return std::move(c.found);
 }
 
 }  // namespace inferno::testbed

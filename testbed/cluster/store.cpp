@@ -113,7 +113,7 @@ api_result<list_result> object_store::list(const kind_info& kind, const std::str
 
 api_result<void> object_store::validate(const kind_info& kind, const std::string& name, json::object& object) const {
   if (!kind.schema) return {};
-  const auto problems = apply_schema(*kind.schema, object);
+  const auto problems = apply_schema(*kind.schema, object).problems;
   if (problems.empty()) return {};
   std::string all;
   for (const auto& p : problems) all += (all.empty() ? "" : ", ") + p;
@@ -362,6 +362,12 @@ api_result<std::uint64_t> object_store::subscribe(std::uint64_t revision, std::f
       if (c.revision > revision) callback(c);
   watchers_[next_watcher_] = std::move(callback);
   return next_watcher_++;
+}
+
+object_store object_store::fork() const {
+  auto out = *this;
+  out.watchers_.clear();
+  return out;
 }
 
 void object_store::compact() {

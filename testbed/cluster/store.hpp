@@ -84,6 +84,8 @@ class object_store {
   void unsubscribe(std::uint64_t id) { watchers_.erase(id); }
   std::uint64_t revision() const { return revision_; }
   void compact();
+  /// The same objects without the watchers: to try what a request would do.
+  object_store fork() const;
 
   std::string new_uid();
   std::string random_suffix(int length);

@@ -197,7 +197,7 @@ std::string human_duration(std::chrono::seconds age) {
   return fmt::format("{}d", d);
 }
 
-json::object make_table(const kind_info& kind, const std::vector<object_ptr>& objects, time_point now, bool with_columns) {
+json::object make_table(const kind_info& kind, const std::vector<object_ptr>& objects, time_point now, row_object include, bool with_columns) {
   json::array definitions, rows;
   const bool custom = !kind.columns.empty();
   const auto& columns = columns_of(kind.plural);
@@ -221,9 +221,14 @@ json::object make_table(const kind_info& kind, const std::vector<object_ptr>& ob
     } else {
       for (const auto& c : columns) cells.push_back(c.cell(*o, now));
     }
-    json::object partial{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}};
-    if (const auto* meta = o->if_contains("metadata")) partial["metadata"] = *meta;
-    rows.push_back(json::object{{"cells", std::move(cells)}, {"object", std::move(partial)}});
+    json::object row{{"cells", std::move(cells)}};
+    if (include == row_object::full) row["object"] = *o;
+    if (include == row_object::metadata) {
+      json::object partial{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}};
+      if (const auto* meta = o->if_contains("metadata")) partial["metadata"] = *meta;
+      row["object"] = std::move(partial);
+    }
+    rows.push_back(std::move(row));
   }
   json::object out{{"kind", "Table"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", json::object{}}};
   if (with_columns) {

@@ -122,6 +122,12 @@ std::string http_server::address() const {
             : fmt::format("{}:{}", impl_->config.address, impl_->port);
 }
 
+void http_server::drop_connections() {
+  asio::dispatch(impl_->executor, [state = impl_] {
+    for (const auto& c : state->connections) c->abort();
+  });
+}
+
 void http_server::stop() {
   if (impl_->stopped.exchange(true)) return;
   asio::dispatch(impl_->executor, [state = impl_] { state->close_all(); });

@@ -57,6 +57,8 @@ class http_server {
   ~http_server();  ///< stop()
   unsigned short port() const;
   std::string address() const;  ///< "127.0.0.1:8080"
+  /// Resets every connection and goes on listening (fault injection). Thread-safe.
+  void drop_connections();
   /// Stops listening and closes every connection; handlers see their writes fail. Thread-safe, idempotent.
   void stop();
 
