@@ -153,8 +153,11 @@ void variant_analysis::evaluate(capacity_curve& curve, const model::server_spec&
       (object.keep_accelerator && !curve.current.accelerator.empty() && !find(curve.current.accelerator))) {
     const auto what = unknown.empty() ? fmt::format("no profile for the accelerator in use, \"{}\"", curve.current.accelerator)
                                       : fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
+    // An entry that could not be read may be the one that is missing.
+    if (!object.problem.empty()) return hold(curve, "InvalidSpec", fmt::format("{}; {}", object.problem, what));
     return hold(curve, "UnknownAccelerator", what);
   }
+  if (!unknown.empty()) curve.hold_message = fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
   const auto set = model::make_candidates(view);
   if (set.candidates.empty()) return hold(curve, "Infeasible", set.infeasible);
   for (const auto& c : set.candidates) {
@@ -212,7 +215,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   if (curve->hold) return curve;
   const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs;
   if (pending) hold(*curve, metrics_.reason, metrics_.message);
-  if (!curve->hold && !object.problem.empty()) curve->hold_message = object.problem;  // said, but the good entries are used
+  // Said, but the good entries are used.
+  if (!curve->hold && !object.problem.empty())
+    curve->hold_message = object.problem + (curve->hold_message.empty() ? "" : "; ") + curve->hold_message;
   return curve;
 }
 

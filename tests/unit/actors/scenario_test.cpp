@@ -77,7 +77,7 @@ TEST(Scenario, TellsTheQuickStartsStoryInTheLog) {
   w.load(44);
   w.advance(70s);
   EXPECT_TRUE(w.logged({"Found inventory", "NVIDIA-A100-PCIE-80GB"}));
-  EXPECT_TRUE(w.logged({"Found SLO", "Premium", "\"slo-itl\":2.4E1"})) << w.trace();
+  EXPECT_TRUE(w.logged({"Found SLO", "Premium", "\"slo-itl\":24,"})) << w.trace();
   EXPECT_TRUE(w.logged({"Optimization solution", "llm/vllme", "\"accelerator\":\"A100\"", "\"numReplicas\":2"}));
   EXPECT_TRUE(w.logged({"Allocation by type", "NVIDIA-A100-PCIE-80GB"}));
   EXPECT_TRUE(w.logged({"Patched Deployment", "vllme"}));
