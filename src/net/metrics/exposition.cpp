@@ -64,7 +64,9 @@ class line_reader {
       if (!quoted(l.value, keep)) return "a label value does not end";
       if (keep) out.labels.push_back(std::move(l));
       skip();
-      if (!rest_.empty() && rest_.front() == ',') rest_.remove_prefix(1);
+      if (rest_.empty() || rest_.front() == '}') continue;
+      if (rest_.front() != ',') return "labels without a comma between them";
+      rest_.remove_prefix(1);
     }
   }
   bool quoted(std::string& out, bool keep) {
