@@ -68,8 +68,8 @@ class fake_api final : public kube_api {
     return out;
   }
   /// The next matching calls fail with this status.
-  void fail(std::string verb, std::string plural, int status, int times = 1) {
-    for (int i = 0; i < times; ++i) failures.push_back({std::move(verb), std::move(plural), status});
+  void fail(const std::string& verb, const std::string& plural, int status, int times = 1) {
+    for (int i = 0; i < times; ++i) failures.push_back({verb, plural, status});
   }
 
   std::map<std::string, kube::reflector_sink> sinks;
