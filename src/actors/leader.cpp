@@ -10,7 +10,7 @@
 namespace inferno::actors {
 namespace {
 
-enum : int { retry_tick = 0, give_up = 1 };
+enum : int { retry_tick = 0, give_up = 1, deadline_tick = 2 };
 
 std::string text(const json::object& o, std::string_view field) {
   const auto* v = o.if_contains(field);
@@ -87,7 +87,8 @@ void leader_state::consider(json::object lease) {
   if (!ours) {
     const auto* transitions = spec.if_contains("leaseTransitions");
     const auto count = transitions && transitions->is_int64() ? transitions->get_int64() : 0;
-    spec["leaseTransitions"] = holder.empty() && count == 0 ? 0 : count + 1;
+    const bool held_before = !holder.empty() || spec.contains("acquireTime");
+    spec["leaseTransitions"] = held_before ? count + 1 : count;
     spec["holderIdentity"] = config.identity;
     spec["acquireTime"] = stamp;
   }
@@ -100,7 +101,9 @@ void leader_state::consider(json::object lease) {
 void leader_state::answered(const net::result<json::object>& r) {
   const auto kind = std::exchange(pending, call::none);
   if (stopping) {
-    if (kind == call::release || !leading) return self->quit();
+    // The lease may just have become ours: that too is to be given back.
+    const bool acquired = r && (kind == call::create || kind == call::update);
+    if (kind == call::release || (!leading && !acquired)) return self->quit();
     return release();
   }
   const bool missing = !r && r.error().kind == net::error_kind::status && r.error().status == 404;
@@ -131,6 +134,8 @@ void leader_state::answered(const net::result<json::object>& r) {
   told_problem.clear();
   // The lease counts from before the call: the renewal may have taken effect at any time since.
   renewed = asked;
+  // The retry ticks alone may fall after the deadline, when others already take over.
+  self->delayed_send(self, asked + config.renew_deadline - self->clock().now(), tick{deadline_tick});
   set_leading(true);
 }
 
@@ -167,6 +172,7 @@ leader_actor::behavior_type leader(leader_actor::stateful_pointer<leader_state> 
         auto& state = self->state;
         if (t.what == give_up) return self->quit();
         if (state.stopping) return;
+        if (t.what == deadline_tick) return state.check_deadline();
         self->delayed_send(self, state.config.retry_period, tick{retry_tick});
         state.check_deadline();
         state.attempt();

@@ -91,7 +91,10 @@ class fake_api final : public kube_api {
     const bool lease = call.plural == "leases";
     auto result = outcome(call);
     call.succeeded = result.has_value();
-    if (lease && result && (call.verb == "create" || call.verb == "replace")) stored["leases"] = call.body.as_object();
+    if (lease && result && (call.verb == "create" || call.verb == "replace")) {
+      auto& kept = stored["leases"] = call.body.as_object();
+      kept["metadata"].as_object()["resourceVersion"] = std::to_string(++lease_version_);
+    }
     calls.push_back(std::move(call));
     auto complete = [done = std::move(done), result = std::move(result)] { done(result); };
     if (hold_answers) {
@@ -112,9 +115,20 @@ class fake_api final : public kube_api {
       if (it == stored.end()) return net::fail(net::error_kind::status, call.plural + " not found", 404);
       return it->second;
     }
+    if (call.plural == "leases" && lease_conflicts(call))
+      return net::fail(net::error_kind::status, "the lease was written meanwhile", 409);
     return call.body.is_object() ? call.body.get_object() : json::object{};
   }
+  /// Leases are written as in a real cluster: a create of what exists, and a replace of another version, are refused.
+  bool lease_conflicts(const api_call& call) const {
+    const auto it = stored.find("leases");
+    if (call.verb == "create") return it != stored.end();
+    if (call.verb != "replace" || it == stored.end()) return false;
+    const auto* version = call.body.at("metadata").as_object().if_contains("resourceVersion");
+    return version && *version != it->second.at("metadata").at("resourceVersion");
+  }
   std::deque<failure> failures;
+  int lease_version_ = 0;
 };
 
 /// Answers when the test says so.

@@ -1,0 +1,370 @@
+// Leader election: one holder at a time, nothing written without the lease, and the lease given back at the end.
+#include "actors/leader.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+/// A candidate's own way to the API server, which may fail or hang while the others' works.
+class own_line final : public kube_api {
+ public:
+  explicit own_line(std::shared_ptr<fake_api> to) : to_(std::move(to)) {}
+  std::unique_ptr<subscription> watch(const kube::resource&, kube::list_options, kube::reflector_sink) override {
+    return nullptr;
+  }
+  void get(const kube::resource& res, kube::object_key key, object_done done) override {
+    if (passes(done)) to_->get(res, std::move(key), std::move(done));
+  }
+  void create(const kube::resource& res, std::string ns, json::object object, object_done done) override {
+    if (passes(done)) to_->create(res, std::move(ns), std::move(object), std::move(done));
+  }
+  void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) override {
+    if (passes(done)) to_->replace(res, std::move(key), std::move(object), std::move(done));
+  }
+  void merge_patch(const kube::resource&, kube::object_key, json::value, std::string, object_done) override {}
+  int writes_in_flight() const override { return 0; }
+
+  bool hangs = false;
+  int status = 0;  ///< not 0: every call fails with it
+
+ private:
+  bool passes(object_done& done) {
+    if (hangs) return false;
+    if (status == 0) return true;
+    done(net::fail(net::error_kind::status, "line is down", status));
+    return false;
+  }
+  std::shared_ptr<fake_api> to_;
+};
+
+struct change {
+  double at_s;
+  bool leading;
+};
+
+/// Remembers what the leader tells it.
+supervisor_actor::behavior_type listener(supervisor_actor::pointer, std::shared_ptr<std::vector<change>> into,
+                                         std::function<double()> now_s) {
+  return {[=](const leadership& m) { into->push_back({now_s(), m.leading}); }, [](const tick&) {}, [](stop_request) {}};
+}
+
+class LeaderTest : public ::testing::Test {
+ protected:
+  struct candidate {
+    std::shared_ptr<own_line> line;
+    std::shared_ptr<std::vector<change>> heard = std::make_shared<std::vector<change>>();
+    supervisor_actor ear;
+    leader_actor actor;
+    bool leading() const { return !heard->empty() && heard->back().leading; }
+  };
+
+  candidate& join(const std::string& identity, std::function<void(leader_config&)> adjust = {}) {
+    auto& c = candidates.emplace_back();
+    c.line = std::make_shared<own_line>(w.api);
+    c.ear = w.system().spawn(listener, c.heard, [this] { return w.now_s(); });
+    leader_config config;
+    config.api = c.line;
+    config.supervisor = c.ear;
+    config.now = supervisor_of(w).config.now;
+    config.logger = supervisor_of(w).config.logger;
+    config.identity = identity;
+    if (adjust) adjust(config);
+    c.actor = w.system().spawn(leader, std::move(config));
+    w.run();
+    return c;
+  }
+  ~LeaderTest() override {
+    w.api->hold_answers = false;
+    while (!w.api->held.empty()) w.release_one();
+    for (auto& c : candidates) {
+      caf::anon_send_exit(c.actor, caf::exit_reason::kill);
+      caf::anon_send_exit(c.ear, caf::exit_reason::kill);
+    }
+    w.run();
+  }
+  const json::object& lease() const { return w.api->stored.at("leases").at("spec").as_object(); }
+  std::string holder() const { return std::string(lease().at("holderIdentity").as_string()); }
+  /// Advances, and sees to it that never two lead.
+  void advance(std::chrono::milliseconds by) {
+    for (; by.count() > 0; by -= 100ms) {
+      w.advance(100ms);
+      EXPECT_LE(std::count_if(candidates.begin(), candidates.end(), [](const auto& c) { return c.leading(); }), 1)
+          << "two leaders at " << w.now_s();
+    }
+  }
+
+  world w;
+  std::deque<candidate> candidates;
+};
+
+TEST_F(LeaderTest, AcquiresALeaseNobodyHasMade) {
+  auto& a = join("a");
+  EXPECT_TRUE(a.leading());
+  EXPECT_EQ(holder(), "a");
+  EXPECT_EQ(lease().at("leaseDurationSeconds").as_int64(), 15);
+  EXPECT_EQ(lease().at("leaseTransitions").as_int64(), 0);
+  EXPECT_EQ(lease().at("acquireTime"), lease().at("renewTime"));
+  const auto made = w.api->calls_to("create", "leases");
+  ASSERT_THAT(made, SizeIs(1));
+  EXPECT_EQ(made[0].key.ns, "inferno-autoscaler-system");
+  EXPECT_EQ(made[0].body.at("kind").as_string(), "Lease");
+}
+
+TEST_F(LeaderTest, RenewsAndKeepsWhatTheLeaseSays) {
+  auto& a = join("a");
+  const auto acquired = lease().at("acquireTime");
+  auto renewed = lease().at("renewTime");
+  for (int i = 0; i < 5; ++i) {
+    advance(2s);
+    EXPECT_NE(lease().at("renewTime"), renewed);
+    renewed = lease().at("renewTime");
+  }
+  EXPECT_EQ(lease().at("acquireTime"), acquired);
+  EXPECT_EQ(lease().at("leaseTransitions").as_int64(), 0);
+  EXPECT_THAT(*a.heard, SizeIs(1)) << "leadership is told once";
+}
+
+TEST_F(LeaderTest, OfTwoCandidatesOneLeads) {
+  auto& a = join("a");
+  auto& b = join("b");
+  advance(120s);
+  EXPECT_TRUE(a.leading());
+  EXPECT_THAT(*b.heard, IsEmpty());
+  EXPECT_EQ(holder(), "a");
+}
+
+TEST_F(LeaderTest, OfTwoThatFindNoLeaseTheSlowerOneLosesTheRace) {
+  w.api->hold_answers = true;
+  auto& a = join("a");
+  auto& b = join("b");
+  // Both have read that there is none; both create; the second create is refused.
+  while (!w.api->held.empty()) w.release_one();
+  EXPECT_THAT(w.api->calls_to("create", "leases"), SizeIs(2));
+  EXPECT_TRUE(a.leading());
+  EXPECT_FALSE(b.leading());
+  EXPECT_FALSE(w.logged({"API call failed"})) << "a lost race is nothing to complain about";
+}
+
+TEST_F(LeaderTest, ReleasesOnShutdownAndTheOtherTakesOverAtOnce) {
+  auto& a = join("a");
+  auto& b = join("b");
+  advance(5s);
+  caf::anon_send(a.actor, stop_request{});
+  w.run();
+  EXPECT_EQ(holder(), "");
+  a.heard->clear();
+  advance(2s);
+  EXPECT_TRUE(b.leading());
+  EXPECT_EQ(holder(), "b");
+  EXPECT_EQ(lease().at("leaseTransitions").as_int64(), 1);
+}
+
+TEST_F(LeaderTest, ReleasesALeaseItWasJustAboutToGet) {
+  w.api->hold_answers = true;
+  auto& a = join("a");
+  w.release_one();  // there is none: it creates one
+  caf::anon_send(a.actor, stop_request{});
+  w.run();
+  while (!w.api->held.empty()) w.release_one();
+  EXPECT_EQ(holder(), "");
+}
+
+TEST_F(LeaderTest, DoesNotReleaseWhatAnotherHolds) {
+  join("a");
+  auto& b = join("b");
+  caf::anon_send(b.actor, stop_request{});
+  advance(2s);
+  EXPECT_EQ(holder(), "a");
+}
+
+TEST_F(LeaderTest, ACrashedHolderIsSucceededWhenItsLeaseHasRunOut) {
+  auto& a = join("a");
+  auto& b = join("b");
+  advance(6s);
+  const double crashed_at = w.now_s();
+  caf::anon_send_exit(a.actor, caf::exit_reason::kill);
+  a.heard->clear();
+  advance(14s);
+  EXPECT_FALSE(b.leading());
+  advance(6s);
+  ASSERT_TRUE(b.leading());
+  EXPECT_GE(b.heard->front().at_s - crashed_at, 13);
+  EXPECT_EQ(lease().at("leaseTransitions").as_int64(), 1);
+}
+
+TEST_F(LeaderTest, AHolderThatCannotRenewGivesUpBeforeAnotherTakesOver) {
+  for (const bool hangs : {false, true}) {
+    SCOPED_TRACE(hangs ? "calls hang" : "calls fail");
+    w.api->stored.clear();
+    auto& a = join("a" + std::to_string(hangs));
+    auto& b = join("b" + std::to_string(hangs));
+    ASSERT_TRUE(a.leading());
+    advance(6s);
+    const double broken_at = w.now_s();
+    a.line->hangs = hangs;
+    a.line->status = 500;
+    advance(30s);
+    EXPECT_FALSE(a.leading());
+    ASSERT_TRUE(b.leading());
+    EXPECT_LE(a.heard->back().at_s - broken_at, 10.2);
+    EXPECT_GT(b.heard->back().at_s, a.heard->back().at_s);
+    for (auto* c : {&a, &b}) {
+      caf::anon_send_exit(c->actor, caf::exit_reason::kill);
+      c->heard->clear();
+    }
+    w.run();
+  }
+}
+
+TEST_F(LeaderTest, GivesUpInTimeHoweverLongTheRetryPeriodIs) {
+  const auto tight = [](leader_config& c) {
+    c.lease_duration = 3000ms;
+    c.renew_deadline = 2500ms;
+    c.retry_period = 2000ms;
+  };
+  auto& a = join("a", tight);
+  join("b", tight);
+  a.line->hangs = true;
+  advance(6s);
+  ASSERT_FALSE(a.leading());
+  EXPECT_LE(a.heard->back().at_s, 2.6);
+}
+
+TEST_F(LeaderTest, TakesTheLeaseBackWhenTheLineIsWholeAgain) {
+  auto& a = join("a");
+  a.line->status = 503;
+  advance(20s);
+  EXPECT_FALSE(a.leading());
+  EXPECT_EQ(lines_with(w, "Leader election: API call failed"), 1) << "said once";
+  a.line->status = 0;
+  advance(20s);
+  EXPECT_TRUE(a.leading());
+}
+
+TEST_F(LeaderTest, ALeaseTakenByForceIsGivenUpAtTheNextLook) {
+  auto& a = join("a");
+  w.api->stored["leases"]["spec"].as_object()["holderIdentity"] = "intruder";
+  advance(3s);
+  EXPECT_FALSE(a.leading());
+}
+
+TEST_F(LeaderTest, ExpiryIsToldByTheOwnClockNotByTheHoldersStamp) {
+  // The record claims to be from 1970, as a holder with a wrong clock would write.
+  w.api->stored["leases"] = parse_object(
+      R"({"metadata":{"resourceVersion":"0"},"spec":{"holderIdentity":"old","renewTime":"1970-01-01T00:00:00.000000Z","leaseTransitions":4}})");
+  auto& b = join("b");
+  advance(14s);
+  EXPECT_FALSE(b.leading());
+  advance(4s);
+  EXPECT_TRUE(b.leading());
+  EXPECT_EQ(lease().at("leaseTransitions").as_int64(), 5);
+}
+
+TEST(LeaderSettings, AreChecked) {
+  leader_config c;
+  EXPECT_THAT(validate(c), HasSubstr("identity"));
+  c.identity = "a";
+  EXPECT_EQ(validate(c), "");
+  c.renew_deadline = c.lease_duration;
+  EXPECT_THAT(validate(c), HasSubstr("renew deadline"));
+  c.renew_deadline = c.retry_period;
+  EXPECT_THAT(validate(c), HasSubstr("retry period"));
+  c = {};
+  c.identity = "a";
+  c.retry_period = 0ms;
+  EXPECT_THAT(validate(c), HasSubstr("retry period"));
+}
+
+// ---- the controller as a candidate
+// ----------------------------------------------------------------------------------------------
+
+void with_election(supervisor_config& s) {
+  s.election.emplace();
+  s.election->identity = "me";
+}
+void hold_lease(world& w, const std::string& identity, int stamp) {
+  w.api->stored["leases"] = parse_object(
+      fmt::format(R"({{"metadata":{{"resourceVersion":"x{1}"}},"spec":{{"holderIdentity":"{0}","renewTime":"stamp {1}"}}}})",
+                  identity, stamp));
+}
+std::size_t writes(const world& w) {
+  return static_cast<std::size_t>(std::count_if(w.api->calls.begin(), w.api->calls.end(),
+                                                [](const auto& c) { return c.verb != "get" && c.plural != "leases"; }));
+}
+
+TEST(Election, ALostLeaseStopsWritesAndARegainedOneResumesThem) {
+  world w(with_election);
+  populate(w, {"chat"}, {va_json("llm", "chat")});
+  load_each(w, {{"chat", 44}});
+  w.advance(70s);
+  ASSERT_THAT(w.scale_patches(), ElementsAre(2));
+  // Another candidate has it now, and renews it.
+  int stamp = 0;
+  hold_lease(w, "other", ++stamp);
+  w.advance(3s);
+  EXPECT_TRUE(w.logged({"Lost leadership"}));
+  const auto before = writes(w);
+  load_each(w, {{"chat", 90}});
+  for (int i = 0; i < 30; ++i) {
+    hold_lease(w, "other", ++stamp);
+    w.advance(4s);
+  }
+  EXPECT_EQ(writes(w), before) << "without the lease nothing is written";
+  ASSERT_TRUE(w.view->plan());
+  EXPECT_GT(w.view->plan()->decisions.at({"llm", "chat"})->desired.num_replicas, 2) << "it goes on thinking";
+  hold_lease(w, "", ++stamp);
+  w.advance(10s);
+  EXPECT_GT(w.scale_patches().back(), 2);
+}
+
+TEST(Election, AControllerWithoutTheLeaseWritesNothingFromTheStart) {
+  world w([](supervisor_config& s) {
+    with_election(s);
+    auto api = std::dynamic_pointer_cast<fake_api>(s.api);
+    api->stored["leases"] =
+        parse_object(R"({"metadata":{"resourceVersion":"1"},"spec":{"holderIdentity":"other","renewTime":"now"}})");
+  });
+  populate(w, {"chat"}, {va_json("llm", "chat")});
+  load_each(w, {{"chat", 44}});
+  w.advance(14s);
+  w.changed("configmaps", settings_json({{"GLOBAL_OPT_TRIGGER", "true"}}));
+  EXPECT_EQ(writes(w), 0u);
+  w.advance(10s);  // the other one is dead
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+}
+
+TEST(Election, ShutdownGivesTheLeaseBackAfterTheWritesUnderWay) {
+  world w(with_election);
+  populate(w, {"chat"}, {va_json("llm", "chat")});
+  load_each(w, {{"chat", 10}});
+  w.advance(70s);
+  w.api->hold_answers = true;
+  load_each(w, {{"chat", 44}});
+  while (w.scale_patches().empty()) {
+    w.advance(100ms);
+    // The lease's own calls are answered.
+    while (w.api->held.size() > 1 || (!w.api->held.empty() && w.api->calls.back().plural == "leases")) w.release_one();
+  }
+  ASSERT_FALSE(w.api->held.empty());
+  caf::anon_send(w.root, stop_request{});
+  w.advance(200ms);
+  EXPECT_EQ(w.api->stored.at("leases").at("spec").at("holderIdentity").as_string(), "me") << "a write is still under way";
+  while (!w.api->held.empty()) w.release_one();
+  w.api->hold_answers = false;
+  w.advance(200ms);
+  EXPECT_EQ(w.api->stored.at("leases").at("spec").at("holderIdentity").as_string(), "");
+  EXPECT_EQ(w.api->calls.back().plural, "leases") << "giving it back is the last thing done";
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing
