@@ -116,6 +116,8 @@ optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optim
         self->state.plans.remove(m.key);
       },
       [self](const curve_changed& m) {
+        // A variant's last curve may come after the word that the variant is gone.
+        if (!self->state.actuators.count(m.curve->key)) return;
         self->state.stale.erase(m.curve->key);
         self->state.plans.set_curve(m.curve);
         if (m.curve->urgent) self->state.urgent(fmt::format("variant {}/{}", m.curve->key.ns, m.curve->key.name));
