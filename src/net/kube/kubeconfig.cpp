@@ -80,8 +80,9 @@ std::string pem_of(const YAML::Node& node, const std::string& field, const fs::p
       if (!std::isspace(static_cast<unsigned char>(c))) clean += c;
     std::string out(base64::decoded_size(clean.size()), '\0');
     const auto [written, read] = base64::decode(out.data(), clean.data(), clean.size());
-    const auto padding = clean.size() - std::min(clean.find('='), clean.size());
-    if (read + padding < clean.size()) throw bad_config{fmt::format("{}-data is not base64", field)};
+    const auto padding = std::string_view(clean).substr(std::min(clean.find('='), clean.size()));
+    const bool whole = clean.size() % 4 == 0 && (padding.empty() || padding == "=" || padding == "==");
+    if (!whole || read + padding.size() != clean.size()) throw bad_config{fmt::format("{}-data is not base64", field)};
     out.resize(written);
     return out;
   }

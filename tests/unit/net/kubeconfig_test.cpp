@@ -1,0 +1,234 @@
+#include "net/kube/kubeconfig.hpp"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace inferno::net::kube {
+namespace {
+
+namespace fs = std::filesystem;
+
+class kubeconfig_test : public ::testing::Test {
+ protected:
+  kubeconfig_test() {
+    std::string name = testing::TempDir() + "kubeconfig-XXXXXX";
+    if (!::mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
+    folder = name;
+  }
+  ~kubeconfig_test() override {
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
+  }
+  void put(const std::string& name, const std::string& text) { std::ofstream(folder / name, std::ios::binary) << text; }
+  /// Replaces the file as Kubernetes does, so that it is another one even within the clock's resolution.
+  void swap(const std::string& name, const std::string& text) {
+    put(name + ".new", text);
+    fs::rename(folder / (name + ".new"), folder / name);
+  }
+  result<cluster_access> load(const std::string& text, const std::string& context = {}) {
+    put("config", text);
+    return load_kubeconfig((folder / "config").string(), context);
+  }
+  /// The message for this file, without what every message begins with.
+  std::string problem(const std::string& text, const std::string& context = {}) {
+    const auto loaded = load(text, context);
+    if (loaded) return "no problem";
+    EXPECT_EQ(loaded.error().kind, error_kind::decode);
+    const auto start = "kubeconfig " + (folder / "config").string() + ": ";
+    EXPECT_EQ(loaded.error().message.substr(0, start.size()), start) << loaded.error().message;
+    return loaded.error().message.substr(std::min(start.size(), loaded.error().message.size()));
+  }
+  /// A config with these fields of the cluster and the user, in YAML's flow style.
+  static std::string config(const std::string& cluster, const std::string& user) {
+    return "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u, namespace: n}}]\n"
+           "clusters: [{name: k, cluster: {" +
+           cluster + "}}]\nusers: [{name: u, user: {" + user + "}}]\n";
+  }
+
+  fs::path folder;
+};
+
+const std::string server = "server: \"https://1.2.3.4:6443\"";
+
+TEST_F(kubeconfig_test, reads_the_current_context_or_the_one_asked_for) {
+  const std::string text = R"(
+apiVersion: v1
+kind: Config
+current-context: prod
+preferences: {}
+contexts:
+- name: dev
+  context: {cluster: dev-cluster, user: dev-user}
+- name: prod
+  context:
+    cluster: prod-cluster
+    user: prod-user
+    namespace: serving
+clusters:
+- name: dev-cluster
+  cluster: {server: "http://127.0.0.1:8001", insecure-skip-tls-verify: true}
+- name: prod-cluster
+  cluster:
+    server: https://prod.example:6443
+    tls-server-name: kubernetes
+    certificate-authority-data: Q0EgT0Yg
+      UFJPRA==
+users:
+- name: dev-user
+  user: {}
+- name: prod-user
+  user:
+    token: secret-token
+    client-certificate-data: Q0VSVA==
+    client-key-data: S0VZ
+)";
+  const auto prod = load(text);
+  ASSERT_TRUE(prod) << prod.error().message;
+  EXPECT_EQ(prod->conn.url, "https://prod.example:6443");
+  EXPECT_EQ(prod->ns, "serving");
+  EXPECT_EQ(prod->conn.tls.ca_pem, "CA OF PROD");
+  EXPECT_EQ(prod->conn.tls.cert_pem, "CERT");
+  EXPECT_EQ(prod->conn.tls.key_pem, "KEY");
+  EXPECT_EQ(prod->conn.tls.server_name, "kubernetes");
+  EXPECT_FALSE(prod->conn.tls.insecure_skip_verify);
+  EXPECT_EQ(prod->conn.bearer_token(), "secret-token");
+  const auto dev = load(text, "dev");
+  ASSERT_TRUE(dev) << dev.error().message;
+  EXPECT_EQ(dev->conn.url, "http://127.0.0.1:8001");
+  EXPECT_EQ(dev->ns, "");
+  EXPECT_TRUE(dev->conn.tls.insecure_skip_verify);
+  EXPECT_EQ(dev->conn.tls.ca_pem, "");
+  EXPECT_FALSE(dev->conn.bearer_token);
+  EXPECT_EQ(problem(text, "test"), "contexts has no entry \"test\"");
+}
+
+TEST_F(kubeconfig_test, paths_are_relative_to_the_file) {
+  fs::create_directory(folder / "pki");
+  put("pki/ca.crt", "CA");
+  put("pki/c.crt", "CERT");
+  put("pki/c.key", "KEY");
+  const auto loaded = load(config(server + ", certificate-authority: pki/ca.crt",
+                                  "client-certificate: pki/c.crt, client-key: " + (folder / "pki/c.key").string()));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->conn.tls.ca_pem, "CA");
+  EXPECT_EQ(loaded->conn.tls.cert_pem, "CERT");
+  EXPECT_EQ(loaded->conn.tls.key_pem, "KEY");
+}
+
+TEST_F(kubeconfig_test, data_goes_before_the_file) {
+  const auto loaded = load(config(server + ", certificate-authority: absent.crt, certificate-authority-data: Q0E=", ""));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->conn.tls.ca_pem, "CA");
+}
+
+TEST_F(kubeconfig_test, reads_a_token_file_again_when_it_changes) {
+  put("token", "first\n");
+  const auto loaded = load(config(server, "tokenFile: token"));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->conn.bearer_token(), "first");
+  swap("token", "second");
+  EXPECT_EQ(loaded->conn.bearer_token(), "second");
+  fs::remove(folder / "token");
+  EXPECT_EQ(loaded->conn.bearer_token(), "second") << "a moment without the file must not log us out";
+  put("token", "third");
+  EXPECT_EQ(loaded->conn.bearer_token(), "third");
+}
+
+TEST_F(kubeconfig_test, a_token_goes_before_its_file) {
+  put("token", "from file");
+  EXPECT_EQ(load(config(server, "token: inline, tokenFile: token")).value().conn.bearer_token(), "inline");
+}
+
+TEST_F(kubeconfig_test, a_context_needs_no_user) {
+  const auto loaded = load("current-context: c\ncontexts: [{name: c, context: {cluster: k}}]\nclusters: [{name: k, cluster: {" +
+                           server + "}}]\n");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_FALSE(loaded->conn.bearer_token);
+}
+
+TEST_F(kubeconfig_test, names_the_field_that_is_wrong) {
+  EXPECT_EQ(problem(""), "is not a YAML mapping");
+  EXPECT_EQ(problem("just text"), "is not a YAML mapping");
+  EXPECT_EQ(problem("[1, 2]"), "is not a YAML mapping");
+  EXPECT_NE(problem("a: [1\nb: }"), "no problem");
+  EXPECT_EQ(problem("kind: Config"), "current-context is not set");
+  EXPECT_EQ(problem("current-context: \"\""), "current-context is not set");
+  EXPECT_EQ(problem("current-context: c"), "contexts has no entry \"c\"");
+  EXPECT_EQ(problem("current-context: c\ncontexts: {c: 1}"), "contexts has no entry \"c\"");
+  EXPECT_EQ(problem("current-context: c\ncontexts: [c, {name: d}]"), "contexts has no entry \"c\"");
+  EXPECT_EQ(problem("current-context: c\ncontexts: [{name: c}]"), "contexts \"c\" has no context");
+  EXPECT_EQ(problem("current-context: c\ncontexts: [{name: c, context: {cluster: k}}]"), "clusters has no entry \"k\"");
+  EXPECT_EQ(problem(config("", "")), "clusters \"k\" has no server");
+  EXPECT_EQ(problem(config("server: [a]", "")), "clusters \"k\" has no server");
+  EXPECT_EQ(problem(config(server + ", certificate-authority: absent.crt", "")),
+            "certificate-authority: absent.crt cannot be read");
+  EXPECT_EQ(problem(config(server, "client-certificate-data: Q0VSVA==")),
+            "users \"u\": client-certificate and client-key belong together");
+  EXPECT_EQ(problem(config(server, "client-key-data: S0VZ")), "users \"u\": client-certificate and client-key belong together");
+  for (const char* bad : {"\"!!!!\"", "Q0V*Vlc=", "\"Q0VS VA== and more\"", "Q0E", "Q===", "Q0E=Q0E="})
+    EXPECT_EQ(problem(config(server + ", certificate-authority-data: " + bad, "")), "certificate-authority-data is not base64")
+        << bad;
+  auto no_user = config(server, "");
+  no_user.replace(no_user.find("name: u"), 7, "name: v");
+  EXPECT_EQ(problem(no_user), "users has no entry \"u\"");
+}
+
+TEST_F(kubeconfig_test, refuses_by_name_the_logins_it_does_not_do) {
+  EXPECT_EQ(problem(config(server, "exec: {command: aws}")),
+            "users \"u\": exec is not supported; use a token, a tokenFile or a client certificate");
+  EXPECT_EQ(problem(config(server, "auth-provider: {name: gcp}")).substr(0, 24), "users \"u\": auth-provider");
+  const auto password = problem(config(server, "username: admin, password: hunter2"));
+  EXPECT_EQ(password.substr(0, 19), "users \"u\": username");
+  EXPECT_EQ(password.find("hunter2"), std::string::npos);
+}
+
+TEST_F(kubeconfig_test, names_a_file_that_is_not_there) {
+  const auto loaded = load_kubeconfig((folder / "absent").string());
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().message, "kubeconfig " + (folder / "absent").string() + ": cannot be read");
+}
+
+TEST_F(kubeconfig_test, in_a_cluster_takes_the_service_account) {
+  put("ca.crt", "CA");
+  put("token", "one\n");
+  put("namespace", "inferno-system\n");
+  const std::map<std::string, std::string> environment{{"KUBERNETES_SERVICE_HOST", "10.0.0.1"},
+                                                       {"KUBERNETES_SERVICE_PORT", "443"}};
+  const auto access = in_cluster(environment, folder.string());
+  ASSERT_TRUE(access) << access.error().message;
+  EXPECT_EQ(access->conn.url, "https://10.0.0.1:443");
+  EXPECT_EQ(access->conn.tls.ca_pem, "CA");
+  EXPECT_FALSE(access->conn.tls.insecure_skip_verify);
+  EXPECT_EQ(access->ns, "inferno-system");
+  EXPECT_EQ(access->conn.bearer_token(), "one");
+  swap("token", "two\n");
+  EXPECT_EQ(access->conn.bearer_token(), "two");
+  auto v6 = environment;
+  v6["KUBERNETES_SERVICE_HOST"] = "fd00::1";
+  EXPECT_EQ(in_cluster(v6, folder.string()).value().conn.url, "https://[fd00::1]:443");
+  fs::remove(folder / "namespace");
+  EXPECT_EQ(in_cluster(environment, folder.string()).value().ns, "");
+}
+
+TEST_F(kubeconfig_test, says_what_of_the_service_account_is_missing) {
+  const std::map<std::string, std::string> environment{{"KUBERNETES_SERVICE_HOST", "10.0.0.1"},
+                                                       {"KUBERNETES_SERVICE_PORT", "443"}};
+  const auto message = [&](const auto& env) {
+    const auto access = in_cluster(env, folder.string());
+    return access ? std::string("no problem") : access.error().message;
+  };
+  EXPECT_EQ(message(environment), "service account: " + (folder / "ca.crt").string() + " cannot be read");
+  put("ca.crt", "CA");
+  EXPECT_EQ(message(environment), "service account: " + (folder / "token").string() + " cannot be read");
+  for (const char* name : {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}) {
+    auto without = environment;
+    without.erase(name);
+    EXPECT_NE(message(without).find(name), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace inferno::net::kube
