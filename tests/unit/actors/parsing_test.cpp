@@ -1,0 +1,331 @@
+// Kubernetes objects and ConfigMaps as text, and what the controller makes of them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "actors/config_maps.hpp"
+#include "actors/decode.hpp"
+#include "world.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+using ::testing::SizeIs;
+
+// ---- VariantAutoscaling
+// ---------------------------------------------------------------------------------------------------------
+
+TEST(DecodeVariant, ReadsTheQuickStartsObject) {
+  const auto v = decode_variant(va_json("llm", "vllme"));
+  EXPECT_EQ(v.problem, "");
+  EXPECT_EQ(v.key, (variant_key{"llm", "vllme"}));
+  EXPECT_EQ(v.uid, "va-llm-vllme");
+  EXPECT_EQ(v.generation, 1);
+  EXPECT_EQ(v.model_id, "default");
+  EXPECT_EQ(v.class_name, "premium-slo");
+  EXPECT_EQ(v.class_key, "default");
+  EXPECT_EQ(v.accelerator_label, "A100");
+  EXPECT_EQ(v.target_kind, "Deployment");
+  EXPECT_EQ(v.target_name, "vllme") << "its own name when scaleTargetRef is absent";
+  EXPECT_TRUE(v.keep_accelerator);
+  EXPECT_FALSE(v.min_replicas);
+  EXPECT_FALSE(v.max_replicas);
+  ASSERT_THAT(v.profiles, SizeIs(3));
+  EXPECT_EQ(v.profiles[1].acc, "MI300X");
+  EXPECT_EQ(v.profiles[0].model, "default");
+  EXPECT_DOUBLE_EQ(v.profiles[0].params.alpha_ms, 20.58);
+  EXPECT_DOUBLE_EQ(v.profiles[0].params.beta_ms, 0.41);
+  EXPECT_EQ(v.profiles[0].max_batch, 4);
+  EXPECT_FALSE(v.profiles[0].params.has_prefill);
+}
+
+TEST(DecodeVariant, ReadsTheOptionalFields) {
+  auto o =
+      va_json("llm", "a",
+              R"(,"minReplicas":0,"maxReplicas":7,"keepAccelerator":false,"scaleTargetRef":{"kind":"Deployment","name":"b"})");
+  o["metadata"].as_object()["ownerReferences"] =
+      json::parse(R"([{"kind":"ReplicaSet","uid":"1"},{"kind":"Deployment","uid":"2"},"nonsense"])");
+  const auto v = decode_variant(o);
+  EXPECT_EQ(v.problem, "");
+  EXPECT_EQ(v.min_replicas, 0);
+  EXPECT_EQ(v.max_replicas, 7);
+  EXPECT_FALSE(v.keep_accelerator);
+  EXPECT_EQ(v.target_name, "b");
+  EXPECT_EQ(v.owner_uid, "2");
+}
+
+variant_object with_profile(const std::string& entry) {
+  auto o = va_json("llm", "a");
+  o["spec"].as_object()["modelProfile"] = json::parse(R"({"accelerators":[)" + entry + "]}");
+  return decode_variant(o);
+}
+
+TEST(DecodeVariant, ReadsPerformanceParametersOfTheNewerForm) {
+  const auto v = with_profile(
+      R"({"acc":"H100","perfParms":{"decodeParms":{"alpha":"6.9","beta":0.027},"prefillParms":{"gamma":"5.2","delta":"0.1"}},"maxBatchSize":"64"})");
+  EXPECT_EQ(v.problem, "");
+  ASSERT_THAT(v.profiles, SizeIs(1));
+  const auto& p = v.profiles[0].params;
+  EXPECT_DOUBLE_EQ(p.alpha_ms, 6.9);
+  EXPECT_DOUBLE_EQ(p.beta_ms, 0.027) << "numbers are as good as text";
+  EXPECT_TRUE(p.has_prefill);
+  EXPECT_DOUBLE_EQ(p.gamma_ms, 5.2);
+  EXPECT_DOUBLE_EQ(p.delta_ms, 0.1);
+  EXPECT_EQ(v.profiles[0].max_batch, 64);
+  EXPECT_EQ(v.profiles[0].acc_count, 1);
+}
+
+TEST(DecodeVariant, NamesTheFieldAndTheValueThatIsWrong) {
+  const std::string at = "spec.modelProfile.accelerators[0]";
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {R"({"acc":"A100","beta":"1"})", at + ".alpha: required"},
+      {R"({"acc":"A100","alpha":"1e999","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "1e999")"},
+      {R"({"acc":"A100","alpha":"nan","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "nan")"},
+      {R"({"acc":"A100","alpha":"inf","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "inf")"},
+      {R"({"acc":"A100","alpha":"","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "")"},
+      {R"({"acc":"A100","alpha":"20.58ms","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "20.58ms")"},
+      {R"({"acc":"A100","alpha":-1,"beta":"1"})", at + ".alpha: expected a number >= 0, got -1"},
+      {R"({"acc":"A100","alpha":null,"beta":"1"})", at + ".alpha: expected a number >= 0, got null"},
+      {R"({"acc":"A100","alpha":[1],"beta":"1"})", at + ".alpha: expected a number >= 0, got [1]"},
+      {R"({"acc":"A100","alpha":"1","beta":"x"})", at + R"(.beta: expected a number >= 0, got "x")"},
+      {R"({"acc":"A100","alpha":0,"beta":0})", at + ": alpha and beta are both 0"},
+      {R"({"acc":"","alpha":1,"beta":1})", at + ".acc: must not be empty"},
+      {R"({"acc":3,"alpha":1,"beta":1})", at + ".acc: must not be empty"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"accCount":0})", at + ".accCount: expected a whole number from 1 to 1000000, got 0"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"maxBatchSize":2.5})", at + ".maxBatchSize: expected a whole number from 1"},
+      {R"({"acc":"A100","perfParms":{"decodeParms":{"beta":"1"}}})", at + ".perfParms.decodeParms.alpha: required"},
+      {R"({"acc":"A100","perfParms":"fast"})", at + ".perfParms.decodeParms.alpha: required"},
+      {R"({"acc":"A100","perfParms":{"decodeParms":{"alpha":1,"beta":1},"prefillParms":{"gamma":"?"}}})",
+       at + R"(.perfParms.prefillParms.gamma: expected a number >= 0, got "?")"},
+      {"17", at + ": expected an object"},
+  };
+  for (const auto& [entry, problem] : cases) {
+    const auto v = with_profile(entry);
+    EXPECT_THAT(v.problem, HasSubstr(problem)) << entry;
+    EXPECT_THAT(v.profiles, IsEmpty()) << entry;
+  }
+}
+
+TEST(DecodeVariant, SurvivesAnything) {
+  for (const char* text : {"{}", R"({"metadata":3})", R"({"metadata":{"name":["x"]},"spec":null})",
+                           R"({"spec":{"modelID":{},"sloClassRef":"x","modelProfile":[]}})"})
+    EXPECT_THAT(decode_variant(parse_object(text)).problem, HasSubstr("spec.modelID")) << text;
+}
+
+// ---- Deployments, pods, nodes
+// ---------------------------------------------------------------------------------------------------
+
+TEST(DecodeDeployment, ReadsReplicasAndSelector) {
+  const auto d = decode_deployment(deployment_json("llm", "vllme", 3));
+  EXPECT_EQ(d.replicas, 3);
+  EXPECT_EQ(d.ready_replicas, 3);
+  EXPECT_THAT(d.selector, ElementsAre(Pair("app", "vllme")));
+  const auto bare = decode_deployment(parse_object(R"({"metadata":{"namespace":"a","name":"b"},"spec":{"replicas":"many"}})"));
+  EXPECT_EQ(bare.replicas, 1) << "Kubernetes' default";
+  EXPECT_EQ(bare.ready_replicas, 0);
+}
+
+TEST(DecodePod, ReadsWhereAndWhetherItServes) {
+  const auto p = decode_pod(pod_json("llm", "vllme-0", "vllme", true, "n7", 2));
+  EXPECT_EQ(p.ip, "127.0.0.2");
+  EXPECT_EQ(p.port, 8000);
+  EXPECT_EQ(p.node, "n7");
+  EXPECT_EQ(p.gpus, 2);
+  EXPECT_TRUE(p.ready);
+  EXPECT_FALSE(p.terminal);
+  EXPECT_FALSE(decode_pod(pod_json("llm", "vllme-0", "vllme", false)).ready);
+}
+
+TEST(DecodePod, APodThatIsBeingDeletedIsNotReady) {
+  auto o = pod_json("llm", "vllme-0", "vllme");
+  o["metadata"].as_object()["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+  EXPECT_FALSE(decode_pod(o).ready);
+}
+
+TEST(DecodePod, FinishedPodsHoldNothing) {
+  for (const char* phase : {"Succeeded", "Failed"}) {
+    auto o = pod_json("llm", "vllme-0", "vllme");
+    o["status"].as_object()["phase"] = phase;
+    EXPECT_TRUE(decode_pod(o).terminal) << phase;
+  }
+}
+
+pod_object with_containers(const std::string& containers) {
+  auto o = pod_json("llm", "p", "a");
+  o["spec"].as_object()["containers"] = json::parse(containers);
+  return decode_pod(o);
+}
+
+TEST(DecodePod, PrefersThePortNamedHttp) {
+  EXPECT_EQ(
+      with_containers(R"([{"ports":[{"name":"admin","containerPort":9}]},{"ports":[{"name":"http","containerPort":81}]}])").port,
+      81);
+  EXPECT_EQ(with_containers(R"([{"ports":[{"containerPort":9},{"containerPort":10}]}])").port, 9) << "else the first";
+  EXPECT_EQ(with_containers("[{}]").port, 8000) << "else vLLM's own";
+}
+
+TEST(DecodePod, AddsUpCardsOverContainersAndVendors) {
+  EXPECT_EQ(with_containers(R"([{"resources":{"limits":{"nvidia.com/gpu":"2"},"requests":{"nvidia.com/gpu":"2"}}},
+                                {"resources":{"requests":{"amd.com/gpu":1}}},{"resources":{"limits":{"cpu":"4"}}}])")
+                .gpus,
+            3);
+  EXPECT_EQ(with_containers(R"([{"resources":{"limits":{"nvidia.com/gpu":"two"}}}, 5])").gpus, 0);
+}
+
+TEST(DecodeNode, ReadsEachVendorsCards) {
+  const auto n = decode_node(node_json("n1", "amd", "AMD-MI300X-192G", 8));
+  ASSERT_THAT(n.gpus, SizeIs(1));
+  EXPECT_EQ(n.gpus[0].product, "AMD-MI300X-192G");
+  EXPECT_EQ(n.gpus[0].count, 8);
+  EXPECT_EQ(n.gpus[0].memory_mib, 81920);
+}
+
+TEST(DecodeNode, ACordonedNodeHasNoCards) {
+  auto o = node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8);
+  o["spec"] = json::object{{"unschedulable", true}};
+  EXPECT_THAT(decode_node(o).gpus, IsEmpty());
+}
+
+// ---- ConfigMaps
+// -----------------------------------------------------------------------------------------------------------------
+
+TEST(Durations, AreReadAsGoWritesThem) {
+  const std::vector<std::pair<std::string, std::chrono::milliseconds>> good{
+      {"60s", 60s}, {"1m30s", 90s},       {"500ms", 500ms},         {"1h", 1h},     {"1.5h", 90min}, {"0s", 0ms},
+      {"2m", 2min}, {"1m500ms", 60500ms}, {"1h2m3s4ms", 3723004ms}, {"0.5s", 500ms}};
+  for (const auto& [text, expected] : good) {
+    const auto d = parse_duration(text);
+    ASSERT_TRUE(d) << text;
+    EXPECT_EQ(*d, expected) << text;
+  }
+  for (const char* text :
+       {"", "60", "s", "-5s", "60 s", " 60s", "60s ", "1d", "infs", "nans", "1e99h", "9999h", "1m30", "soon"}) {
+    const auto d = parse_duration(text);
+    ASSERT_FALSE(d) << text;
+    EXPECT_THAT(d.error(), HasSubstr(fmt::format("\"{}\"", text)));
+  }
+}
+
+TEST(Settings, AreReadAndFallBackToTheDefaults) {
+  runtime_settings defaults;
+  defaults.prometheus_url = "http://default";
+  config_reader r(defaults);
+  EXPECT_THAT(r.read_settings({{"GLOBAL_OPT_INTERVAL", "30s"},
+                               {"SCALE_DOWN_STABILIZATION", "2m"},
+                               {"RATE_WINDOW", "45s"},
+                               {"PROMETHEUS_BASE_URL", "http://p:9090"},
+                               {"GLOBAL_OPT_TRIGGER", "true"},
+                               {"SATURATION_POLICY", "RoundRobin"},
+                               {"SOMETHING_ELSE", "ignored"}}),
+              IsEmpty());
+  EXPECT_EQ(r.settings().opt_interval, 30s);
+  EXPECT_EQ(r.settings().scale_down_stabilization, 2min);
+  EXPECT_EQ(r.settings().rate_window, 45s);
+  EXPECT_EQ(r.settings().prometheus_url, "http://p:9090");
+  EXPECT_TRUE(r.settings().trigger);
+  EXPECT_EQ(r.settings().saturation, model::saturation_policy::round_robin);
+  EXPECT_THAT(r.read_settings({}), IsEmpty());
+  EXPECT_EQ(r.settings(), defaults);
+}
+
+TEST(Settings, ABadEntryIsNamedAndKeepsItsLastValue) {
+  config_reader r{runtime_settings{}};
+  r.read_settings({{"GLOBAL_OPT_INTERVAL", "30s"}, {"SATURATION_POLICY", "None"}});
+  const auto problems = r.read_settings({{"GLOBAL_OPT_INTERVAL", "1ms"}, {"SATURATION_POLICY", "Fair"}, {"RATE_WINDOW", "30s"}});
+  ASSERT_THAT(problems, SizeIs(2));
+  EXPECT_EQ(problems[0].entry, std::string(settings_map) + "/GLOBAL_OPT_INTERVAL");
+  EXPECT_THAT(problems[0].message, AllOf(HasSubstr("1ms"), HasSubstr("the last valid value stays")));
+  EXPECT_THAT(problems[1].message, HasSubstr("\"Fair\""));
+  EXPECT_EQ(r.settings().opt_interval, 30s);
+  EXPECT_EQ(r.settings().saturation, model::saturation_policy::none);
+  EXPECT_EQ(r.settings().rate_window, 30s) << "good entries beside it are used";
+}
+
+TEST(AcceleratorsMap, IsReadEntryByEntry) {
+  config_reader r{runtime_settings{}};
+  r.read_classes({});
+  const auto problems = r.read_accelerators({{"A100", R"({"device":"NVIDIA-A100","cost":"40.00","multiplicity":"2"})"},
+                                             {"G2", R"({"device":"Gaudi","cost":23})"},
+                                             {"bad1", "not json"},
+                                             {"bad2", R"({"cost":"1"})"},
+                                             {"bad3", R"({"device":"d","cost":"-1"})"},
+                                             {"bad4", R"({"device":"d","cost":"1","multiplicity":0})"},
+                                             {"bad5", R"({"device":"d"})"}});
+  ASSERT_THAT(problems, SizeIs(5));
+  const char* named[] = {"not json", "device", "-1", "multiplicity", "cost"};
+  for (std::size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(problems[i].entry, fmt::format("accelerator-unit-costs/bad{}", i + 1));
+    EXPECT_THAT(problems[i].message, HasSubstr(named[i]));
+  }
+  const auto c = r.current();
+  ASSERT_TRUE(c);
+  ASSERT_THAT(c->accelerators, SizeIs(2));
+  EXPECT_DOUBLE_EQ(c->accelerators.at("A100").cost.cents, 40);
+  EXPECT_EQ(c->accelerators.at("A100").multiplicity, 2);
+  EXPECT_EQ(c->accelerators.at("G2").type, "Gaudi");
+}
+
+TEST(ClassesMap, IsReadEntryByEntry) {
+  config_reader r{runtime_settings{}};
+  r.read_accelerators({});
+  auto problems = r.read_classes(default_classes());
+  EXPECT_THAT(problems, IsEmpty());
+  const auto c = r.current();
+  ASSERT_TRUE(c);
+  ASSERT_THAT(c->classes, SizeIs(2));
+  EXPECT_EQ(c->classes[1].entry, "premium.yaml");
+  EXPECT_EQ(c->classes[1].spec.name, "Premium");
+  EXPECT_EQ(c->classes[1].spec.priority, 1);
+  EXPECT_DOUBLE_EQ(c->classes[1].spec.targets.at(0).slo.itl_ms, 24);
+  EXPECT_DOUBLE_EQ(c->classes[1].spec.targets.at(0).slo.wait_p95_ms, 500);
+  problems = r.read_classes({{"a", "name: [unclosed"},
+                             {"b", "just text"},
+                             {"c", "name: C\npriority: 1.5\n"},
+                             {"d", "name: D\npriority: 1\ndata:\n  - slo-itl: 3\n"},
+                             {"e", "name: E\npriority: 1\ndata:\n  - model: m\n    slo-itl: fast\n"},
+                             {"f", "name: F\npriority: 1\ndata: {model: m}\n"},
+                             {"g", "priority: 1\n"},
+                             {"ok", "name: OK\npriority: 2\ndata:\n  - model: m\n    slo-tpot: 30\n    slo-ttft: 400\n"}});
+  const char* named[] = {"line", "mapping", "priority", "data[0].model", "data[0].slo-itl: expected a number >= 0, got fast",
+                         "data", "name"};
+  ASSERT_THAT(problems, SizeIs(7));
+  for (std::size_t i = 0; i < 7; ++i) EXPECT_THAT(problems[i].message, HasSubstr(named[i])) << problems[i].entry;
+  const auto next = r.current();
+  ASSERT_THAT(next->classes, SizeIs(1)) << "entries that are gone are dropped";
+  EXPECT_DOUBLE_EQ(next->classes[0].spec.targets.at(0).slo.itl_ms, 30) << "slo-tpot is the older name";
+}
+
+TEST(Catalog, IsThereWhenBothMapsAre) {
+  config_reader r{runtime_settings{}};
+  EXPECT_FALSE(r.current());
+  r.read_accelerators(default_accelerators());
+  EXPECT_FALSE(r.current());
+  r.read_classes(default_classes());
+  EXPECT_TRUE(r.current());
+}
+
+TEST(Catalog, FindsTheClassByEntryThenNameThenModel) {
+  catalog c;
+  c.classes = {{"low.yaml", {"Low", 9, {{"m", {}}}}}, {"high.yaml", {"High", 1, {{"m", {}}}}}};
+  variant_object v;
+  v.model_id = "m";
+  const auto found = [&](const std::string& name, const std::string& key) {
+    v.class_name = name;
+    v.class_key = key;
+    const auto* cls = c.find_class(v);
+    return cls ? cls->name : "none";
+  };
+  EXPECT_EQ(found("x", "low.yaml"), "Low");
+  EXPECT_EQ(found("Low", ""), "Low");
+  EXPECT_EQ(found("x", "High"), "High");
+  EXPECT_EQ(found("premium-slo", "m"), "High") << "the most important class that has the model";
+  EXPECT_EQ(found("x", "y"), "none");
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing
