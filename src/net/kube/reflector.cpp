@@ -152,12 +152,19 @@ struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
         const auto began = std::chrono::steady_clock::now();
         const auto failure = co_await self->watch(version);
         if (self->stop_done) break;
-        if (failure && gone(*failure)) break;  // too old: list again
+        if (failure && gone(*failure)) {
+          // Too old: list again. When that is said of a list just made, listing again at once would be a busy loop.
+          if (version == *listed && std::chrono::steady_clock::now() - began < self->config.backoff_min)
+            co_await self->back_off(*failure);
+          break;
+        }
         if (failure) {
           co_await self->back_off(*failure);
         } else if (std::chrono::steady_clock::now() - began < self->config.backoff_min) {
           // A server that ends every watch at once must not be asked in a busy loop.
-          co_await self->back_off({error_kind::closed, 0, "watch " + self->res.plural + ": ended at once", std::nullopt});
+          // Named: GCC 12 destroys twice an aggregate made inside a co_await.
+          const error e{error_kind::closed, 0, "watch " + self->res.plural + ": ended at once", std::nullopt};
+          co_await self->back_off(e);
         }
       }
     }
