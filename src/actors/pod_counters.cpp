@@ -30,7 +30,13 @@ constexpr std::array fields{
     field{"vllm:num_requests_waiting", &pod_counters::waiting},
 };
 
-double grown(double before, double now) { return now >= before ? now - before : now; }
+/// Counters, unlike gauges, never go back while a server lives.
+bool went_back(const pod_counters& before, const pod_counters& now) {
+  return std::any_of(fields.begin(), fields.end(), [&](const field& f) {
+    const bool gauge = f.into == &pod_counters::running || f.into == &pod_counters::waiting;
+    return !gauge && now.*f.into < before.*f.into;
+  });
+}
 
 }  // namespace
 
@@ -65,27 +71,34 @@ tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposi
   return out;
 }
 
-load_sample difference(const pod_counters& before, const pod_counters& now) {
+load_sample difference(const pod_counters& last, const pod_counters& now) {
+  pod_counters before = last;
+  if (went_back(last, now)) {
+    // All counters began anew, those too that are already above what they were.
+    before = {};
+    before.time_s = last.time_s;
+    before.has_arrivals = last.has_arrivals;
+  }
   load_sample d;
   d.time_s = now.time_s;
   d.span_s = now.time_s - before.time_s;
   d.running = now.running;
   d.waiting = now.waiting;
-  d.completions = grown(before.success, now.success);
+  d.completions = now.success - before.success;
   const double in_system = now.running + now.waiting - before.running - before.waiting;
   d.arrivals =
-      now.has_arrivals && before.has_arrivals ? grown(before.arrivals, now.arrivals) : std::max(0.0, d.completions + in_system);
+      now.has_arrivals && before.has_arrivals ? now.arrivals - before.arrivals : std::max(0.0, d.completions + in_system);
   // Token sums are taken per counted request: the mean is what is asked for, whichever requests the histograms have seen.
-  const double prompts = grown(before.prompt_count, now.prompt_count);
-  const double generations = grown(before.generation_count, now.generation_count);
-  if (prompts > 0) d.in_tokens = grown(before.prompt_sum, now.prompt_sum) / prompts * d.completions;
-  if (generations > 0) d.out_tokens = grown(before.generation_sum, now.generation_sum) / generations * d.completions;
-  d.itl_sum_s = grown(before.itl_sum, now.itl_sum);
-  d.itl_count = grown(before.itl_count, now.itl_count);
-  d.ttft_sum_s = grown(before.ttft_sum, now.ttft_sum);
-  d.ttft_count = grown(before.ttft_count, now.ttft_count);
-  d.wait_sum_s = grown(before.wait_sum, now.wait_sum);
-  d.wait_count = grown(before.wait_count, now.wait_count);
+  const double prompts = now.prompt_count - before.prompt_count;
+  const double generations = now.generation_count - before.generation_count;
+  if (prompts > 0) d.in_tokens = (now.prompt_sum - before.prompt_sum) / prompts * d.completions;
+  if (generations > 0) d.out_tokens = (now.generation_sum - before.generation_sum) / generations * d.completions;
+  d.itl_sum_s = now.itl_sum - before.itl_sum;
+  d.itl_count = now.itl_count - before.itl_count;
+  d.ttft_sum_s = now.ttft_sum - before.ttft_sum;
+  d.ttft_count = now.ttft_count - before.ttft_count;
+  d.wait_sum_s = now.wait_sum - before.wait_sum;
+  d.wait_count = now.wait_count - before.wait_count;
   return d;
 }
 

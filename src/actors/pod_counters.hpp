@@ -27,8 +27,8 @@ struct pod_counters {
 tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model,
                                                       double time_s);
 
-/// What happened between two readings. A counter that went back means a restart: its new value counts from zero.
+/// What happened between two readings. A counter that went back means a restart: all of them count from zero.
 /// Without an arrival counter, arrivals = completions + growth of running and waiting, at least 0.
-load_sample difference(const pod_counters& before, const pod_counters& now);
+load_sample difference(const pod_counters& last, const pod_counters& now);
 
 }  // namespace inferno::actors

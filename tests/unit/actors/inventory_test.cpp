@@ -1,0 +1,249 @@
+// The join of Deployments, pods and variants, and the GPUs that are left for the variants.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "actors/cluster_state.hpp"
+#include "actors/decode.hpp"
+#include "cluster.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+using ::testing::SizeIs;
+
+const std::string a100 = "NVIDIA-A100-PCIE-80GB";
+const variant_key chat{"llm", "chat"};
+
+/// A cluster_state fed with Kubernetes JSON; `last` holds what the newest event changed.
+struct cluster {
+  template <class Object>
+  void put(const Object& o) {
+    last = {};
+    state.upsert(o, last);
+  }
+  void variant(const std::string& name, const std::string& extra = "", int generation = 1) {
+    put(decode_variant(va_json("llm", name, extra, "default", "20.58", generation)));
+  }
+  void deployment(const std::string& name, int replicas = 1) { put(decode_deployment(deployment_json("llm", name, replicas))); }
+  void pod(const std::string& name, const std::string& app, bool ready = true, const std::string& node = "n1", int gpus = 1,
+           const std::string& ns = "llm") {
+    put(decode_pod(pod_json(ns, name, app, ready, node, gpus)));
+  }
+  void node(const std::string& name, int gpus, const std::string& product = a100) {
+    put(decode_node(node_json(name, "nvidia", product, gpus)));
+  }
+  int left(const std::string& product = a100) const { return state.capacity().by_device.at(product); }
+
+  cluster_state state;
+  state_changes last;
+};
+
+TEST(ClusterState, JoinsPodsToVariantsWhateverComesFirst) {
+  const std::vector<std::function<void(cluster&)>> events{[](cluster& c) { c.variant("chat"); },
+                                                          [](cluster& c) { c.deployment("chat"); },
+                                                          [](cluster& c) { c.pod("chat-0", "chat"); }};
+  std::vector<std::size_t> order{0, 1, 2};
+  do {
+    cluster c;
+    c.node("n1", 4);
+    for (const auto i : order) events[i](c);
+    ASSERT_THAT(c.state.ready_pods(chat), SizeIs(1)) << order[0] << order[1] << order[2];
+    EXPECT_EQ(c.state.ready_pods(chat)[0].pod.name, "chat-0");
+    EXPECT_TRUE(c.state.target_of(chat));
+    EXPECT_EQ(c.left(), 4) << "the variant's own pods take nothing from it";
+    EXPECT_TRUE(c.last.pods.count(chat)) << "the last event made the pod known";
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+TEST(ClusterState, OnlyReadyPodsAreAsked) {
+  cluster c;
+  c.variant("chat");
+  c.deployment("chat");
+  c.pod("chat-0", "chat", false);
+  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+  c.pod("chat-0", "chat", true);
+  EXPECT_THAT(c.last.pods, ElementsAre(chat));
+  EXPECT_THAT(c.state.ready_pods(chat), SizeIs(1));
+  c.pod("chat-0", "chat", true);
+  EXPECT_THAT(c.last.pods, IsEmpty()) << "the same again is no news";
+  state_changes changes;
+  c.state.remove_pod({"llm", "chat-0"}, changes);
+  EXPECT_THAT(changes.pods, ElementsAre(chat));
+  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+}
+
+TEST(ClusterState, PodsOfAnotherNamespaceAreNotOurs) {
+  cluster c;
+  c.variant("chat");
+  c.deployment("chat");
+  c.pod("chat-0", "chat", true, "n1", 1, "elsewhere");
+  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+}
+
+TEST(ClusterState, AllLabelsOfTheSelectorMustMatch) {
+  cluster c;
+  c.variant("chat");
+  auto d = decode_deployment(deployment_json("llm", "chat", 1));
+  d.selector = {{"app", "chat"}, {"tier", "gold"}};
+  c.put(d);
+  c.pod("chat-0", "chat");
+  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+  auto p = decode_pod(pod_json("llm", "chat-1", "chat"));
+  p.labels["tier"] = "gold";
+  c.put(p);
+  EXPECT_THAT(c.state.ready_pods(chat), SizeIs(1));
+  d.selector = {{"app", "chat"}};
+  c.put(d);
+  EXPECT_THAT(c.last.pods, ElementsAre(chat));
+  EXPECT_THAT(c.state.ready_pods(chat), SizeIs(2)) << "a new selector is looked up anew";
+}
+
+TEST(ClusterState, FollowsScaleTargetRef) {
+  cluster c;
+  c.variant("chat", R"(,"scaleTargetRef":{"kind":"Deployment","name":"one"})");
+  c.deployment("one");
+  c.deployment("two", 5);
+  EXPECT_EQ(c.state.target_of(chat)->key.name, "one");
+  c.variant("chat", R"(,"scaleTargetRef":{"kind":"Deployment","name":"two"})", 2);
+  EXPECT_THAT(c.last.inputs, ElementsAre(chat));
+  EXPECT_EQ(c.state.target_of(chat)->replicas, 5);
+  c.deployment("one", 9);
+  EXPECT_THAT(c.last.inputs, IsEmpty()) << "the old target is none of its business";
+  state_changes changes;
+  c.state.remove_deployment({"llm", "two"}, changes);
+  EXPECT_THAT(changes.inputs, ElementsAre(chat));
+  EXPECT_FALSE(c.state.target_of(chat));
+}
+
+TEST(ClusterState, OurOwnStatusWritesAreNoNews) {
+  cluster c;
+  c.variant("chat");
+  EXPECT_THAT(c.last.added, ElementsAre(chat));
+  c.variant("chat");
+  EXPECT_THAT(c.last.added, IsEmpty());
+  EXPECT_THAT(c.last.inputs, IsEmpty());
+  c.variant("chat", "", 2);
+  EXPECT_THAT(c.last.inputs, ElementsAre(chat));
+}
+
+// ---- GPUs
+// -----------------------------------------------------------------------------------------------------------------------
+
+TEST(Capacity, AddsUpNodesByProduct) {
+  cluster c;
+  EXPECT_FALSE(c.state.capacity().known) << "without GPU nodes capacity does not limit";
+  c.node("n1", 4);
+  c.node("n2", 2);
+  c.node("n3", 8, "NVIDIA-H100");
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_TRUE(c.state.capacity().known);
+  EXPECT_THAT(c.state.capacity().by_device, ElementsAre(Pair(a100, 6), Pair("NVIDIA-H100", 8)));
+  c.node("n3", 8, "NVIDIA-H100");
+  EXPECT_FALSE(c.last.capacity) << "heartbeats of a node are no news";
+  state_changes changes;
+  c.state.remove_node("n3", changes);
+  EXPECT_TRUE(changes.capacity);
+  EXPECT_THAT(c.state.capacity().by_device, ElementsAre(Pair(a100, 6)));
+}
+
+TEST(Capacity, ForeignPodsTakeTheirCards) {
+  cluster c;
+  c.node("n1", 4);
+  c.pod("training-0", "training", true, "n1", 3);
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 1);
+  c.pod("training-1", "training", true, "n1", 3);
+  EXPECT_EQ(c.left(), 0) << "never negative";
+  state_changes changes;
+  c.state.remove_pod({"llm", "training-0"}, changes);
+  EXPECT_TRUE(changes.capacity);
+  EXPECT_EQ(c.left(), 1);
+}
+
+TEST(Capacity, PodsThatHoldNoCardTakeNone) {
+  cluster c;
+  c.node("n1", 4);
+  c.pod("web", "web", true, "n1", 0);
+  EXPECT_FALSE(c.last.capacity);
+  c.pod("pending", "x", false, "", 2);
+  c.pod("lost", "x", true, "no-such-node", 2);
+  auto done = decode_pod(pod_json("llm", "done", "x", true, "n1", 2));
+  done.terminal = true;
+  c.put(done);
+  EXPECT_EQ(c.left(), 4);
+}
+
+TEST(Capacity, AForeignPodThatEndsGivesItsCardsBack) {
+  cluster c;
+  c.node("n1", 4);
+  c.pod("job", "job", true, "n1", 2);
+  ASSERT_EQ(c.left(), 2);
+  auto done = decode_pod(pod_json("llm", "job", "job", true, "n1", 2));
+  done.terminal = true;
+  c.put(done);
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 4);
+}
+
+TEST(Capacity, PodsChangeSidesWithTheirVariant) {
+  cluster c;
+  c.node("n1", 4);
+  c.deployment("chat");
+  c.pod("chat-0", "chat", true, "n1", 2);
+  EXPECT_EQ(c.left(), 2) << "no variant yet: foreign";
+  c.variant("chat");
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 4);
+  state_changes changes;
+  c.state.remove_variant(chat, changes);
+  EXPECT_TRUE(changes.capacity);
+  EXPECT_EQ(c.left(), 2);
+}
+
+TEST(Capacity, ACordonedNodeTakesItsCardsAway) {
+  cluster c;
+  c.node("n1", 4);
+  auto o = node_json("n1", "nvidia", a100, 4);
+  o["spec"] = json::object{{"unschedulable", true}};
+  c.put(decode_node(o));
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_FALSE(c.state.capacity().known);
+}
+
+// ---- with the rest of the controller
+// --------------------------------------------------------------------------------------------
+
+TEST(Inventory, AProductNoAcceleratorIsMadeOfIsSaidOnce) {
+  world w;
+  w.quickstart();
+  w.load(10);
+  for (int i = 0; i < 3; ++i) {
+    w.changed("nodes", node_json(fmt::format("odd-{}", i), "nvidia", "Tesla-T4", 2), kube::watch_type::added);
+    w.changed("nodes", node_json("n1", "nvidia", a100, 3 + i));
+    w.advance(60s);
+  }
+  EXPECT_EQ(lines_with(w, "GPU product of a node matches no device"), 1);
+  EXPECT_TRUE(w.logged({"GPU product of a node matches no device in accelerator-unit-costs", "Tesla-T4", "odd-0"}));
+  w.changed("nodes", node_json("other", "nvidia", "Tesla-P4", 2), kube::watch_type::added);
+  EXPECT_EQ(lines_with(w, "GPU product of a node matches no device"), 2) << "another product is another line";
+}
+
+TEST(Inventory, ForeignPodsLimitWhatVariantsGetAndTheLimitIsNamed) {
+  world w;
+  w.quickstart();
+  w.changed("pods", pod_json("lab", "training-0", "training", true, "n1", 1), kube::watch_type::added);
+  w.load(44);
+  w.advance(70s);
+  EXPECT_THAT(w.scale_patches(), IsEmpty()) << "two cards, one of them taken";
+  EXPECT_THAT(w.condition_of("OptimizationReady"), ::testing::StartsWith("False CapacityLimited: wanted 2 x A100, 1 granted"));
+  w.changed("pods", pod_json("lab", "training-0", "training", true, "n1", 1), kube::watch_type::deleted);
+  w.advance(70s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing
