@@ -103,12 +103,15 @@ struct controller::impl {
   void stop(std::chrono::milliseconds grace) {
     if (std::exchange(stopped, true)) return;
     if (system) {
-      caf::scoped_actor self{*system};
-      self->monitor(root);
-      self->send(root, stop_request{});
       bool ended = false;
-      self->receive([&](const caf::down_msg&) { ended = true; }, caf::after(grace) >> [] {});
-      if (!ended) self->send_exit(root, caf::exit_reason::kill);
+      {
+        // In a scope of its own: it counts among the actors that are awaited below.
+        caf::scoped_actor self{*system};
+        self->monitor(root);
+        self->send(root, stop_request{});
+        self->receive([&](const caf::down_msg&) { ended = true; }, caf::after(grace) >> [] {});
+        if (!ended) self->send_exit(root, caf::exit_reason::kill);
+      }
       root = nullptr;
       // The lease's release is a write too.
       const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);

@@ -16,6 +16,8 @@ namespace inferno::testbed {
 namespace asio = boost::asio;
 
 enum class arrival_mode { poisson, deterministic };
+/// Which of several servers a request goes to: a Service's kube-proxy draws one, an inference gateway takes the least loaded.
+enum class routing { least_outstanding, random };
 
 /// A rate, in requests per minute, for so many seconds; 0 s = for ever.
 struct load_phase {
@@ -27,11 +29,12 @@ struct load_phase {
 tl::expected<std::vector<load_phase>, std::string> parse_rate(const std::string& text);
 
 struct load_config {
-  /// Base URLs now ("http://127.0.0.1:8000"); asked for every request, the one with the least outstanding requests is taken.
+  /// Base URLs now ("http://127.0.0.1:8000"); asked for every request.
   std::function<std::vector<std::string>()> targets;
   std::string model = "default";
   std::vector<load_phase> phases{{0, 60}};
   arrival_mode mode = arrival_mode::poisson;
+  routing route = routing::least_outstanding;
   int content_length = 150;  ///< words of the prompt
   int max_tokens = 0;        ///< 0 = the server decides
   bool stream = true;

@@ -27,4 +27,11 @@ void vllm_runtime::stop(const std::string& ns, const std::string& name) {
   running_.erase(it);
 }
 
+std::vector<std::string> vllm_runtime::urls() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  for (const auto& [pod, server] : running_) out.push_back(server->url());
+  return out;
+}
+
 }  // namespace inferno::testbed

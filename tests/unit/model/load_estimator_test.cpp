@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <deque>
 #include <random>
 
 namespace inferno::model {
@@ -85,29 +86,48 @@ double followed(double before, double after, int seconds) {
   return (e.estimate()->arrival_rate.per_sec() - before) / (after - before);
 }
 
-/// A change is seen before the recent part is all new, so the part that is kept still holds some of the old rate: most of the
-/// step shows at once, the rest as the window fills. A plain mean would show a sixth after 10 s.
+/// A plain mean would show a sixth after 10 s.
 TEST(LoadEstimator, FollowsAStepOfTheRate) {
   for (const auto& [before, after] : {std::pair{1.0, 5.0}, std::pair{5.0, 0.0}, std::pair{0.0, 2.0}, std::pair{10.0, 3.0}}) {
     SCOPED_TRACE(std::to_string(before) + " to " + std::to_string(after));
-    EXPECT_GT(followed(before, after, 10), 2.0 / 3);
-    EXPECT_GT(followed(before, after, 30), 0.85);
+    EXPECT_GT(followed(before, after, 8), 0.85);
+    EXPECT_DOUBLE_EQ(followed(before, after, 12), 1);
     EXPECT_DOUBLE_EQ(followed(before, after, 70), 1);
   }
   EXPECT_NEAR(followed(1, 1.2, 10), 10.0 / 60, 1e-9) << "too small to be told from noise: the plain mean";
 }
 
+TEST(LoadEstimator, SeesALargeStepWithinSecondsAndRatherTooLowThanTooHigh) {
+  const double share = followed(0, 4, 2);
+  EXPECT_GT(share, 0.5);
+  EXPECT_LT(share, 1);
+}
+
+TEST(LoadEstimator, AFewRequestsTogetherAreNoRise) {
+  load_estimator e(60, 10);
+  for (int i = 1; i <= 30; ++i) e.add(arrivals(2 * i, 2, i == 30 ? 2 : 0));
+  EXPECT_DOUBLE_EQ(e.estimate()->arrival_rate.per_sec(), 2 / 60.0);
+}
+
 TEST(LoadEstimator, DoesNotTakeNoiseForAChange) {
   std::mt19937 rng(5);
-  int far = 0;
-  for (int run = 0; run < 200; ++run) {
+  int changes = 0, looks = 0;
+  for (int run = 0; run < 400; ++run) {
     load_estimator e(60, 10);
     std::poisson_distribution<int> per_span(4);
-    for (int i = 1; i <= 60; ++i) e.add(arrivals(2 * i, 2, per_span(rng)));
-    // the full window holds 120 arrivals: its mean has a standard deviation of 9 %
-    far += std::abs(e.estimate()->arrival_rate.per_sec() - 2) > 4 * 2 / std::sqrt(120.0) ? 1 : 0;
+    std::deque<double> window;
+    for (int i = 1; i <= 60; ++i) {
+      window.push_back(per_span(rng));
+      if (window.size() > 30) window.pop_front();
+      e.add(arrivals(2 * i, 2, window.back()));
+    }
+    double mean = 0;
+    for (const double w : window) mean += w / 60;
+    // a detected change would have cut the window
+    changes += std::abs(e.estimate()->arrival_rate.per_sec() - mean) > 1e-9 ? 1 : 0;
+    ++looks;
   }
-  EXPECT_LE(far, 6) << "of 200";
+  EXPECT_LE(changes, looks / 100);
 }
 
 TEST(LoadEstimator, ASampleOfAWholeWindowReplacesThePast) {
