@@ -45,6 +45,8 @@ result<http_address> parse_url(const std::string& text) {
   }
   out.target = std::string(parsed->encoded_path());
   if (out.target.empty()) out.target = "/";
+  // Boost.URL takes what follows the digits of a port for a path.
+  if (out.target.front() != '/') return bad("has a port that is not a number");
   if (parsed->has_query()) out.target += "?" + std::string(parsed->encoded_query());
   return out;
 }

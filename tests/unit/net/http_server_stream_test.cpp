@@ -220,6 +220,32 @@ TEST_F(http_server_stream_test, stop_closes_everything_and_frees_the_port) {
   EXPECT_TRUE(again) << again.error().message;
 }
 
+TEST_F(http_server_stream_test, drop_connections_resets_them_all_and_goes_on_listening) {
+  std::optional<bool> wrote;
+  test::event dropped(context);
+  start([&](http_exchange& x) -> asio::awaitable<void> {
+    co_await begin(x);
+    if (x.path() == "/after") co_return;
+    co_await dropped.wait();
+    wrote = co_await put(x, "late");
+  });
+  auto streaming = ask();
+  streaming.until("\r\n\r\n");
+  auto idle = connect();
+  test::run(context, test::yield_turns(20));
+  server->drop_connections();
+  for (auto* client : {&streaming, &idle}) {
+    bool reset = false;
+    EXPECT_EQ(client->rest(&reset), "");
+    EXPECT_TRUE(reset);
+  }
+  dropped.set();
+  test::run_until(context, [&] { return wrote.has_value(); });
+  EXPECT_FALSE(*wrote);
+  EXPECT_EQ(body_of(ask("/after", "1.0").rest()), "");
+  EXPECT_EQ(body_of(ask("/after").until("0\r\n\r\n")), "0\r\n\r\n");
+}
+
 TEST_F(http_server_stream_test, many_clients_stream_at_once) {
   start([](http_exchange& x) -> asio::awaitable<void> {
     co_await begin(x);
