@@ -33,7 +33,7 @@ metadata: {name: inferno-autoscaler-variantautoscaling-config, namespace: infern
 data: {GLOBAL_OPT_INTERVAL: "10s", RATE_WINDOW: "20s", SCALE_DOWN_STABILIZATION: "20s"}
 )";
 /// Shorter answers than the quick start's 178 tokens: a minute of load then holds enough requests to measure latencies.
-constexpr const char* output_tokens = "40";
+constexpr const char* output_tokens = "20";
 /// The sample's profile of the A100.
 constexpr double sample_alpha_ms = 20.58, sample_beta_ms = 0.41;
 

@@ -6,9 +6,9 @@
 namespace inferno::testbed {
 
 struct demo_options {
-  double per_minute = 240;  ///< requests of the load phase: more than one replica can take, less than two
+  double per_minute = 480;  ///< requests of the load phase: more than one replica can take, less than two
   double idle_s = 8;        ///< before the load
-  double load_s = 60;
+  double load_s = 75;
   std::uint64_t seed = 7;
   bool plain = false;  ///< lines instead of the live view on a terminal
   bool keep = false;   ///< stays up afterwards until it is told to stop

@@ -27,10 +27,16 @@ void vllm_runtime::stop(const std::string& ns, const std::string& name) {
   running_.erase(it);
 }
 
-std::vector<std::string> vllm_runtime::urls() const {
+std::vector<vllm_runtime::running_server> vllm_runtime::servers() const {
   const std::lock_guard lock(mutex_);
+  std::vector<running_server> out;
+  for (const auto& [pod, running] : running_) out.push_back({pod.first, pod.second, running->url()});
+  return out;
+}
+
+std::vector<std::string> vllm_runtime::urls() const {
   std::vector<std::string> out;
-  for (const auto& [pod, server] : running_) out.push_back(server->url());
+  for (auto& s : servers()) out.push_back(std::move(s.url));
   return out;
 }
 

@@ -13,6 +13,13 @@ class vllm_runtime final : public pod_runtime {
   explicit vllm_runtime(std::shared_ptr<host> where) : host_(std::move(where)) {}
   void start(pod_spec spec, std::function<void(bool ok, std::string error)> done) override;
   void stop(const std::string& ns, const std::string& name) override;
+  struct running_server {
+    std::string ns;
+    std::string pod;
+    std::string url;
+  };
+  /// Those that run now. Thread-safe.
+  std::vector<running_server> servers() const;
   /// Base URLs of the servers that run now: the endpoints a Service would have. Thread-safe.
   std::vector<std::string> urls() const;
 

@@ -1,105 +1,22 @@
 // `inferno solve` as its users run it: files, standard input, every output, and what it says to wrong input.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <system_error>
 
-extern char** environ;
+#include "tests/support/process.hpp"
 
 namespace inferno {
 namespace {
 
 namespace json = boost::json;
+using test::outcome;
 
-struct outcome {
-  int exit_code = -1;  ///< -signal when killed
-  std::string out;
-  std::string err;
-};
-
-struct pipe_ends {
-  int read_end = -1;
-  int write_end = -1;
-  pipe_ends() {
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
-    read_end = fds[0];
-    write_end = fds[1];
-  }
-  pipe_ends(const pipe_ends&) = delete;
-  pipe_ends& operator=(const pipe_ends&) = delete;
-  ~pipe_ends() {
-    close_read();
-    close_write();
-  }
-  void close_read() { close_one(read_end); }
-  void close_write() { close_one(write_end); }
-
- private:
-  static void close_one(int& fd) {
-    if (fd >= 0) ::close(fd);
-    fd = -1;
-  }
-};
-
-/// Runs the program, feeds it `input`, reads both its outputs at once so that no full pipe can stop it.
-outcome run(std::vector<std::string> args, const std::string& input = {}) {
-  std::signal(SIGPIPE, SIG_IGN);  // the program may end without having read all
-  args.insert(args.begin(), INFERNO_BIN);
-  std::vector<char*> argv;
-  for (auto& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  pipe_ends in, out, err;
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, in.read_end, 0);
-  posix_spawn_file_actions_adddup2(&actions, out.write_end, 1);
-  posix_spawn_file_actions_adddup2(&actions, err.write_end, 2);
-  pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, INFERNO_BIN, &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) throw std::system_error(failed, std::generic_category(), INFERNO_BIN);
-  in.close_read();
-  out.close_write();
-  err.close_write();
-  ::fcntl(in.write_end, F_SETFL, O_NONBLOCK);
-  outcome result;
-  std::size_t sent = 0;
-  if (input.empty()) in.close_write();
-  const auto drain = [](pipe_ends& from, std::string& to) {
-    std::array<char, 65536> buffer;
-    const auto n = ::read(from.read_end, buffer.data(), buffer.size());
-    if (n > 0) to.append(buffer.data(), static_cast<std::size_t>(n));
-    if (n <= 0) from.close_read();
-  };
-  while (out.read_end >= 0 || err.read_end >= 0) {
-    std::array<pollfd, 3> fds{{{out.read_end, POLLIN, 0}, {err.read_end, POLLIN, 0}, {in.write_end, POLLOUT, 0}}};
-    if (::poll(fds.data(), fds.size(), -1) < 0) throw std::system_error(errno, std::generic_category(), "poll");
-    if (fds[0].revents != 0) drain(out, result.out);
-    if (fds[1].revents != 0) drain(err, result.err);
-    if (fds[2].revents != 0) {
-      const auto n = ::write(in.write_end, input.data() + sent, input.size() - sent);
-      if (n > 0) sent += static_cast<std::size_t>(n);
-      if ((n < 0 && errno != EAGAIN) || sent == input.size()) in.close_write();
-    }
-  }
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  return result;
-}
+outcome run(std::vector<std::string> args, const std::string& input = {}) { return test::run_program(INFERNO_BIN, std::move(args), input); }
 
 const std::string quickstart = TEST_DATA_DIR "/model/quickstart.json";
 

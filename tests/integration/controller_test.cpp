@@ -1,0 +1,180 @@
+// The controller as its users run it: scaling with either source of metrics, reaction times, signals, wrong input.
+#include <boost/json/serialize.hpp>
+
+#include "net/http/server.hpp"
+#include "tests/integration/rig.hpp"
+
+namespace inferno::test {
+namespace {
+
+/// The quick start's story: idle at 1, load to 2 or more, no flapping, back to 1.
+void story(rig& r, double per_minute, std::chrono::seconds steady_for) {
+  ASSERT_TRUE(eventually(30s, [&] { return r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.condition("OptimizationReady") << r.controller->output();
+  EXPECT_EQ(r.desired(), 1);
+  EXPECT_EQ(r.replicas(), 1);
+
+  testbed::load_generator load(r.where->io().executor(), r.load_of(per_minute));
+  load.start();
+  const auto began = steady::now();
+  ASSERT_TRUE(eventually(30s, [&] { return r.replicas() == 2; })) << r.controller->output();
+  fmt::print("load step to scale patch: {:.2f} s\n", seconds_since(began));
+  ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 2; }));
+  EXPECT_FALSE(eventually(steady_for, [&] { return r.replicas() != 2; })) << "flapping:\n" << r.controller->output();
+  EXPECT_EQ(r.condition("MetricsAvailable").rfind("True", 0), 0u) << r.condition("MetricsAvailable");
+  const auto seen = load.statistics(5s);
+  EXPECT_EQ(seen.failed, 0) << seen.first_error;
+  EXPECT_LE(seen.itl.mean, 24);
+
+  load.stop();
+  ASSERT_TRUE(eventually(60s, [&] { return r.replicas() == 1; })) << r.controller->output();
+  EXPECT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
+}
+
+TEST(Controller, ScalesTheQuickStartWithDirectScraping) {
+  rig r({.manifests = {settings("60s", "20s", "8s"), sample_deployment(40)}});
+  ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "500ms"});
+  if (HasFatalFailure()) return;
+  const auto applied = steady::now();
+  r.apply(testbed::embedded::sample_variant);
+  ASSERT_TRUE(eventually(10s, [&] { return r.desired() == 1 && r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.controller->output();
+  fmt::print("new VariantAutoscaling to first decision: {:.2f} s\n", seconds_since(applied));
+  story(r, 240, 10s);
+}
+
+/// The machine's Prometheus, scraping the pods that run. Debian's is built without Kubernetes service discovery, so it asks a URL for
+/// its targets instead, with the labels a ServiceMonitor's would have.
+class prometheus {
+ public:
+  explicit prometheus(rig& r) {
+    net::http_server_config config;
+    auto started = net::http_server::start(r.where->io().executor(), config, [servers = r.servers](net::http_exchange& x) -> asio::awaitable<void> {
+      json::array groups;
+      for (const auto& s : servers->servers()) {
+        json::object labels{{"namespace", s.ns}, {"pod", s.pod}};
+        json::array targets;
+        targets.push_back(json::value(s.url.substr(7)));
+        groups.push_back(json::object{{"targets", std::move(targets)}, {"labels", std::move(labels)}});
+      }
+      std::string body = json::serialize(groups), type = "application/json";
+      std::vector<net::http_header> none;
+      co_await x.respond(200, std::move(type), std::move(body), std::move(none));
+    });
+    if (!started) throw std::runtime_error(started.error().message);
+    discovery = std::move(*started);
+    std::ofstream(r.folder.file("prometheus.yml")) << fmt::format(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: vllm\n  http_sd_configs: [{{url: \"http://{}/targets\", refresh_interval: 1s}}]\n",
+        discovery->address());
+    // Prometheus does not tell which port 0 became: a free one is looked for, and another if it was taken meanwhile.
+    for (int attempt = 0; attempt < 5; ++attempt) {
+      asio::io_context context;
+      {
+        asio::ip::tcp::acceptor probe(context, {asio::ip::make_address("127.0.0.1"), 0});
+        url = fmt::format("http://127.0.0.1:{}", probe.local_endpoint().port());
+      }
+      process = std::make_unique<child>("prometheus",
+                                        std::vector<std::string>{"--config.file=" + r.folder.file("prometheus.yml"), "--storage.tsdb.path=" + r.folder.file("tsdb"),
+                                                                 "--web.listen-address=" + url.substr(7), "--log.level=warn"},
+                                        r.folder.file("prometheus.log"));
+      const bool ready = eventually(20s, [&] {
+        const auto answer = http_get(url + "/-/ready");
+        return (answer && answer->status == 200) || process->wait(0ms);
+      });
+      if (ready && !process->wait(0ms)) return;
+    }
+    throw std::runtime_error("Prometheus does not start: " + process->output());
+  }
+  std::string url;
+  std::unique_ptr<net::http_server> discovery;
+  std::unique_ptr<child> process;
+};
+
+TEST(Controller, ScalesTheQuickStartWithARealPrometheus) {
+  rig r({.manifests = {settings("5s", "10s", "10s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  prometheus p(r);
+  r.start_controller({"--prometheus-url", p.url, "--scrape-interval", "1s"});
+  if (HasFatalFailure()) return;
+  story(r, 240, 15s);
+}
+
+TEST(Controller, SaysWhenPrometheusIsGoneAndHolds) {
+  rig r({.manifests = {settings("2s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  auto p = std::make_unique<prometheus>(r);
+  r.start_controller({"--prometheus-url", p->url, "--scrape-interval", "500ms"});
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(eventually(30s, [&] { return r.condition("MetricsAvailable").rfind("True", 0) == 0; })) << r.controller->output();
+  ASSERT_EQ(r.kubectl({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=2"}).exit_code, 0);
+  p.reset();
+  ASSERT_TRUE(eventually(20s, [&] { return r.condition("MetricsAvailable").rfind("False", 0) == 0; })) << r.controller->output();
+  EXPECT_NE(r.condition("MetricsAvailable").find("127.0.0.1"), std::string::npos) << r.condition("MetricsAvailable");
+}
+
+TEST(Controller, StopsWithinTwoSecondsOfSigterm) {
+  rig r({.manifests = {settings("1s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms", "--leader-elect"});
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(eventually(10s, [&] { return r.desired() == 1; })) << r.controller->output();
+  const auto told = steady::now();
+  r.controller->signal(SIGTERM);
+  const auto code = r.controller->wait(5s);
+  const double took = seconds_since(told);
+  ASSERT_TRUE(code) << "still running\n" << r.controller->output();
+  EXPECT_EQ(*code, 0);
+  EXPECT_LT(took, 2.0);
+  fmt::print("SIGTERM to exit: {:.2f} s\n", took);
+  EXPECT_TRUE(r.logged("\"msg\":\"Stopped\""));
+  const auto lease = r.object("/apis/coordination.k8s.io/v1/namespaces/inferno-autoscaler-system/leases/inferno-autoscaler-leader");
+  EXPECT_EQ(testbed::text_at(lease, {"spec", "holderIdentity"}), "") << "the lease is given back";
+}
+
+TEST(Controller, ServesMetricsProbesAndTheFleet) {
+  rig r({.manifests = {settings("60s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms"});
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(eventually(10s, [&] { return r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.controller->output();
+  const auto metrics = http_get(r.metrics_url + "/metrics");
+  ASSERT_TRUE(metrics);
+  const std::string labels = R"({accelerator_type="A100",namespace="llm-d-sim",variant_name="vllme-deployment"})";
+  for (const auto* name : {"inferno_desired_replicas", "inferno_current_replicas", "inferno_desired_ratio"})
+    EXPECT_NE(metrics->body.find(name + labels + " 1\n"), std::string::npos) << name << "\n" << metrics->body;
+  EXPECT_EQ(http_get(r.probes_url + "/healthz")->status, 200);
+  EXPECT_EQ(http_get(r.probes_url + "/readyz")->status, 200);
+  const auto one = http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/vllme-deployment");
+  ASSERT_EQ(one->status, 200);
+  EXPECT_EQ(json::parse(one->body).at("accelerator").as_string(), "A100");
+  EXPECT_EQ(http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/nobody")->status, 404);
+  EXPECT_EQ(http_get(r.metrics_url + "/nowhere")->status, 404);
+  ASSERT_EQ(r.kubectl({"delete", "va", "vllme-deployment", "-n", "llm-d-sim"}).exit_code, 0);
+  EXPECT_TRUE(eventually(5s, [&] { return http_get(r.metrics_url + "/metrics")->body.find("vllme-deployment") == std::string::npos; }))
+      << "series of a deleted variant vanish";
+}
+
+TEST(Controller, OwnsWhatItScalesAndSaysSo) {
+  rig r({.manifests = {settings("60s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms"});
+  if (HasFatalFailure()) return;
+  const auto deployment = r.object("/apis/apps/v1/namespaces/llm-d-sim/deployments/vllme-deployment");
+  ASSERT_TRUE(eventually(10s, [&] { return testbed::find(r.variant(), {"metadata", "ownerReferences"}) != nullptr; }));
+  const auto v = r.variant();
+  EXPECT_EQ(testbed::find(v, {"metadata", "ownerReferences"})->at(0).at("uid"), *testbed::find(deployment, {"metadata", "uid"}));
+  // The owner goes, and with it what it owns.
+  ASSERT_EQ(r.kubectl({"delete", "deployment", "vllme-deployment", "-n", "llm-d-sim"}).exit_code, 0);
+  EXPECT_TRUE(eventually(10s, [&] { return r.variant().empty(); }));
+}
+
+TEST(Controller, WrongFlagsAreRefusedByName) {
+  const auto refused = [](std::vector<std::string> args, const std::string& what) {
+    args.insert(args.begin(), "controller");
+    const auto r = run_program(INFERNO_BIN, args);
+    EXPECT_EQ(r.exit_code, 2) << r.err;
+    EXPECT_NE(r.err.find(what), std::string::npos) << r.err;
+  };
+  refused({"--kube-api-url", "http://127.0.0.1:1", "--metrics-bind-address", "nonsense"}, "nonsense");
+  refused({"--kube-api-url", "http://127.0.0.1:1", "--scrape-interval", "soon"}, "soon");
+  refused({"--kubeconfig", "/nowhere/kubeconfig"}, "/nowhere/kubeconfig");
+  refused({"--metrics-source", "guessing"}, "guessing");
+  refused({"--no-such-flag"}, "--no-such-flag");
+}
+
+}  // namespace
+}  // namespace inferno::test
