@@ -26,6 +26,7 @@ struct api_request {
 struct api_answer {
   int status = 200;
   std::string body;
+  std::string content_type = "application/json";
 };
 
 /// Where a request leads: "/apis/apps/v1/namespaces/x/deployments/y/scale".
@@ -54,6 +55,9 @@ json::object status_of(const api_error& error);
 
 /// /version, /api, /apis, the groups' resource lists, /openapi/v3; nullopt: none of these.
 std::optional<api_answer> discovery(const object_store& store, const api_request& request, const std::string& git_version);
+
+/// /openapi/v2 as protobuf, the only form older kubectl takes.
+api_answer openapi_v2(const object_store& store);
 
 /// Label and field selectors of the request.
 struct selectors {

@@ -132,8 +132,7 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
   }
 
   asio::awaitable<void> reply(net::http_exchange& x, api_answer a, std::vector<net::http_header> headers = {}) {
-    std::string type = a.body == "ok" ? "text/plain" : json_type;
-    co_await x.respond(a.status, std::move(type), std::move(a.body), std::move(headers));
+    co_await x.respond(a.status, std::move(a.content_type), std::move(a.body), std::move(headers));
   }
 
   asio::awaitable<void> handle(net::http_exchange& x) {

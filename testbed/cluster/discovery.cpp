@@ -97,7 +97,7 @@ api_answer ok(const json::object& o) { return {200, json::serialize(o)}; }
 std::optional<api_answer> discovery(const object_store& store, const api_request& request, const std::string& git_version) {
   auto path = request.path;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  if (path == "/healthz" || path == "/livez" || path == "/readyz") return api_answer{200, "ok"};
+  if (path == "/healthz" || path == "/livez" || path == "/readyz") return api_answer{200, "ok", "text/plain"};
   if (path == "/version") return ok(version_of(git_version));
   if (path == "/api") return ok({{"kind", "APIVersions"}, {"versions", json::array{"v1"}}, {"serverAddressByClientCIDRs", json::array{}}});
   const auto groups = groups_of(store);
@@ -112,6 +112,7 @@ std::optional<api_answer> discovery(const object_store& store, const api_request
       for (const auto& v : versions) paths["apis/" + group + "/" + v] = json::object{{"serverRelativeURL", "/openapi/v3/apis/" + group + "/" + v}};
     return ok({{"paths", std::move(paths)}});
   }
+  if (path == "/openapi/v2") return openapi_v2(store);
   if (path == "/api/v1") return ok(resource_list(store, "", "v1"));
   if (path == "/openapi/v3/api/v1") return ok(openapi_of(store, "", "v1"));
   for (const auto& [group, versions] : groups) {
