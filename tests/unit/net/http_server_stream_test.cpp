@@ -73,9 +73,15 @@ TEST_F(http_server_stream_test, an_http_1_0_client_gets_the_body_up_to_the_close
     co_await put(x, "one");
     co_await put(x, "two");
   });
-  const auto all = ask("/", "1.0").rest();
-  EXPECT_EQ(all.find("Transfer-Encoding"), std::string::npos);
-  EXPECT_EQ(body_of(all), "onetwo");
+  // The close is the body's end, whatever the client asked for.
+  for (const char* wish : {"", "Connection: keep-alive\r\n"}) {
+    auto client = connect();
+    client.say(fmt::format("GET / HTTP/1.0\r\n{}\r\n", wish));
+    const auto all = client.rest();
+    EXPECT_EQ(all.find("Transfer-Encoding"), std::string::npos);
+    EXPECT_NE(all.find("\r\nConnection: close\r\n"), std::string::npos);
+    EXPECT_EQ(body_of(all), "onetwo");
+  }
 }
 
 TEST_F(http_server_stream_test, a_pipelined_request_waits_for_the_end_of_the_stream) {

@@ -220,10 +220,14 @@ TEST_F(http_server_test, head_has_the_length_but_not_the_body) {
   auto client = connect();
   for (int i = 0; i < 2; ++i) {
     client.say("HEAD / HTTP/1.1\r\n\r\n");
-    EXPECT_NE(client.until("\r\n\r\n").find("\r\nContent-Length: 10\r\n"), std::string::npos);
+    const auto head = client.until("\r\n\r\n");
+    EXPECT_EQ(first_line(head), "HTTP/1.1 200 OK") << "a body before the next head";
+    EXPECT_NE(head.find("\r\nContent-Length: 10\r\n"), std::string::npos);
   }
   client.say("HEAD /stream HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n");
-  EXPECT_NE(client.until("\r\n\r\n").find("Transfer-Encoding: chunked"), std::string::npos);
+  const auto stream_head = client.until("\r\n\r\n");
+  EXPECT_EQ(first_line(stream_head), "HTTP/1.1 200 OK");
+  EXPECT_NE(stream_head.find("Transfer-Encoding: chunked"), std::string::npos);
   EXPECT_EQ(body_of(client.rest()), "0123456789");
 }
 
