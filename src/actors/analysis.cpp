@@ -17,6 +17,12 @@ bool moved(double from, double to) {
   return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9});
 }
 
+/// By the label; without it there is no doubt when the model has only one accelerator.
+std::string accelerator_in_use(const variant_object& object) {
+  if (object.accelerator_label.empty() && object.profiles.size() == 1) return object.profiles.front().acc;
+  return object.accelerator_label;
+}
+
 void hold(capacity_curve& curve, std::string reason, std::string message) {
   curve.hold = true;
   curve.hold_reason = std::move(reason);
@@ -47,7 +53,36 @@ bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
   inputs_ = std::move(inputs);
   estimator_.set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   inputs_changed_ = true;
+  choose_yardstick();
   return true;
+}
+
+void variant_analysis::choose_yardstick() {
+  yardstick_.reset();
+  const auto& object = *inputs_->object;
+  const auto* cls = inputs_->shared ? inputs_->shared->find_class(object) : nullptr;
+  if (!cls) return;
+  const auto in_use = accelerator_in_use(object);
+  for (const auto& t : cls->targets)
+    for (const auto& p : object.profiles)
+      if (t.model == object.model_id && (p.acc == in_use || in_use.empty()) && !yardstick_) {
+        model::replica_config replica;
+        replica.profile = p.params;
+        replica.max_batch = p.max_batch;
+        replica.max_queue = 10L * p.max_batch;
+        yardstick_.emplace(replica, t.slo);
+      }
+}
+
+/// Rate over the highest rate of a replica; without a yardstick the tokens to make, which order loads as well.
+double variant_analysis::replicas_needed(const model::load_estimate& load) const {
+  const double tokens = load.arrival_rate.per_sec() * std::max(load.shape.out_tokens, 1.0);
+  if (!yardstick_ || load.shape.out_tokens <= 0) return tokens;
+  auto [replica, slo] = *yardstick_;
+  replica.shape = load.shape;
+  if (model::validate(replica)) return tokens;
+  const auto sized = model::size_replica(replica, slo);
+  return sized && sized->rate.per_sec() > 0 ? load.arrival_rate.per_sec() / sized->rate.per_sec() : tokens;
 }
 
 bool variant_analysis::set_metrics(condition next) {
@@ -75,13 +110,12 @@ bool variant_analysis::observe(const load_sample& s) {
   if (!estimate) return changed;
   estimate_ = estimate;
   const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
-  const auto recent = model::req_rate::per_sec(demand_.push(s.time_s, estimate->arrival_rate.per_sec(), hold_s));
+  const auto& recent = recent_.push(s.time_s, replicas_needed(*estimate), {estimate->arrival_rate, estimate->shape}, hold_s);
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
-  demand_rate_ = complete ? recent : std::max(recent, demand_rate_);
+  if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
-  return changed || moved(published_demand_.per_sec(), demand_rate_.per_sec()) ||
-         moved(published_estimate_.shape.out_tokens, estimate->shape.out_tokens) ||
-         moved(published_estimate_.shape.in_tokens, estimate->shape.in_tokens) || s.time_s - published_at_s_ >= 0.9 * interval_s;
+  return changed || moved(published_.rate.per_sec(), demand_.rate.per_sec()) || moved(published_.shape.out_tokens, demand_.shape.out_tokens) ||
+         moved(published_.shape.in_tokens, demand_.shape.in_tokens) || s.time_s - published_at_s_ >= 0.9 * interval_s;
 }
 
 bool variant_analysis::lost(std::string reason, std::string problem) {
@@ -97,14 +131,12 @@ model::server_spec variant_analysis::make_server() const {
   server.min_replicas = object.min_replicas.value_or(1);
   server.max_replicas = object.max_replicas.value_or(0);
   auto& current = server.current;
-  current.accelerator = object.accelerator_label;
-  // Without the label there is no doubt when the model has only one accelerator.
-  if (current.accelerator.empty() && object.profiles.size() == 1) current.accelerator = object.profiles.front().acc;
+  current.accelerator = accelerator_in_use(object);
   current.num_replicas = inputs_->target ? inputs_->target->replicas : 0;
   for (const auto& p : object.profiles)
     if (p.acc == current.accelerator) current.max_batch = p.max_batch;
   if (estimate_) {
-    current.load = {demand_rate_, estimate_->shape.in_tokens, estimate_->shape.out_tokens};
+    current.load = {demand_.rate, demand_.shape.in_tokens, demand_.shape.out_tokens};
     current.itl_ms = estimate_->itl_ms;
     current.ttft_ms = estimate_->ttft_ms;
     current.wait_ms = estimate_->wait_ms;
@@ -124,7 +156,7 @@ void variant_analysis::resolve(capacity_curve& curve) {
   if (inputs_->target && object.owner_uid != inputs_->target->uid) curve.owner_uid_needed = inputs_->target->uid;
 }
 
-void variant_analysis::evaluate(capacity_curve& curve, const model::server_spec& server, const model::service_class& cls) {
+void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls) {
   const auto& object = *inputs_->object;
   model::variant_view view;
   view.server = &server;
@@ -148,6 +180,7 @@ void variant_analysis::evaluate(capacity_curve& curve, const model::server_spec&
     curve.current_device = now->first->type;
     curve.current_units = now->second->acc_count * now->first->multiplicity;
     curve.current.cost.cents = now->first->cost.cents * now->second->acc_count * curve.current.num_replicas;
+    server.current.cost = curve.current.cost;
   }
   if (view.options.empty() ||
       (object.keep_accelerator && !curve.current.accelerator.empty() && !find(curve.current.accelerator))) {
@@ -181,8 +214,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
   curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);
   published_with_metrics_ = metrics_.status;
-  published_demand_ = demand_rate_;
-  published_estimate_ = curve->measured;
+  published_ = demand_;
   published_at_s_ = last_sample_s_;
 
   const auto& object = *inputs_->object;

@@ -25,17 +25,26 @@ class variant_analysis {
  private:
   bool set_metrics(condition next);
   void resolve(capacity_curve& curve);
-  void evaluate(capacity_curve& curve, const model::server_spec& server, const model::service_class& cls);
+  void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
   model::server_spec make_server() const;
+  void choose_yardstick();
+  double replicas_needed(const model::load_estimate& load) const;
+
+  /// What replicas are planned for: a rate and its lengths.
+  struct planned_load {
+    model::req_rate rate;
+    model::request_shape shape;
+  };
 
   variant_key key_;
   std::shared_ptr<const variant_inputs> inputs_;
   model::load_estimator estimator_;
-  model::sliding_max demand_;
+  model::sliding_peak<planned_load> recent_;
   std::optional<model::load_estimate> estimate_;
-  model::req_rate demand_rate_;       ///< what replicas are planned for: the recent maximum
-  model::req_rate published_demand_;  ///< of the last curve
-  model::load_estimate published_estimate_;
+  planned_load demand_;     ///< the recent load that needs the most replicas
+  planned_load published_;  ///< of the last curve
+  /// The accelerator in use and the targets, by which loads are compared; nullopt when they are not known.
+  std::optional<std::pair<model::replica_config, model::slo_targets>> yardstick_;
   double published_at_s_ = 0;
   bool published_with_metrics_ = false;
   double last_sample_s_ = 0;

@@ -54,11 +54,13 @@ void load_estimator::add(const load_observation& o) {
   window_.push_back(o);
   forget(o.time_s - window_s_);
   detect_change();
+  while (!lengths_.empty() && lengths_.front().time_s <= o.time_s - window_s_) lengths_.pop_front();
+  if (o.completions > 0) lengths_.push_back({o.time_s, o.completions, o.in_tokens, o.out_tokens});
   double completions = 0, in = 0, out = 0;
-  for (const auto& w : window_) {
-    completions += w.completions;
-    in += w.in_tokens;
-    out += w.out_tokens;
+  for (const auto& l : lengths_) {
+    completions += l.completions;
+    in += l.in_tokens;
+    out += l.out_tokens;
   }
   if (completions > 0 && out > 0) last_shape_ = {in / completions, out / completions};
 }
@@ -82,13 +84,6 @@ std::optional<load_estimate> load_estimator::estimate() const {
   return load_estimate{req_rate::per_sec(std::max(0.0, arrivals) / sum.span_s), last_shape_,
                        mean_ms(sum.itl_sum_s, sum.itl_count), mean_ms(sum.ttft_sum_s, sum.ttft_count),
                        mean_ms(sum.wait_sum_s, sum.wait_count)};
-}
-
-double sliding_max::push(double time_s, double value, double hold_s) {
-  while (!entries_.empty() && entries_.front().time_s <= time_s - hold_s) entries_.pop_front();
-  while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
-  entries_.push_back({time_s, value});
-  return entries_.front().value;
 }
 
 }  // namespace inferno::model

@@ -33,7 +33,8 @@ struct load_estimate {
 /// generalised likelihood ratio of two Poisson rates, before and after the best split, against a single one (Lorden 1971; a ratio
 /// of 9 lets fewer than one steady window in a thousand pass for a change). What lies before the change is then dropped.
 /// While less than `settle_s` seconds have passed since a rise, the estimate is held back by up to one standard deviation of its
-/// count, so that a few requests that happen to come together do not buy a GPU.
+/// count, so that a few requests that happen to come together do not buy a GPU. Lengths are means over the whole window: they do not
+/// change with the rate.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60, double settle_s = 10) : window_s_(window_s), settle_s_(settle_s) {}
@@ -50,19 +51,33 @@ class load_estimator {
   double settle_s_;
   bool risen_ = false;  ///< the window begins with a rise
   std::deque<load_observation> window_;
+  struct lengths {
+    double time_s = 0;
+    double completions = 0;
+    double in_tokens = 0;
+    double out_tokens = 0;
+  };
+  std::deque<lengths> lengths_;
   request_shape last_shape_{};
 };
 
-/// The largest value of the last `hold` of time: demand may rise at once and falls only when it has stayed low.
-class sliding_max {
+/// What had the largest value in the last `hold` of time: demand may rise at once and falls only when it has stayed low.
+template <class T>
+class sliding_peak {
  public:
-  /// `time_s` must not decrease. Returns the maximum over (time_s - hold_s, time_s].
-  double push(double time_s, double value, double hold_s);
+  /// `time_s` must not decrease. Returns what came with the maximum over (time_s - hold_s, time_s], the newest of equals.
+  const T& push(double time_s, double value, T what, double hold_s) {
+    while (!entries_.empty() && entries_.front().time_s <= time_s - hold_s) entries_.pop_front();
+    while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
+    entries_.push_back({time_s, value, std::move(what)});
+    return entries_.front().what;
+  }
 
  private:
   struct entry {
     double time_s;
     double value;
+    T what;
   };
   std::deque<entry> entries_;  ///< values strictly decreasing
 };

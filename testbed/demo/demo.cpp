@@ -227,15 +227,21 @@ void story::tell() {
   scaled_up_after_s_ = elapsed() - load_began;
   peak_ = decision()->desired.num_replicas;
   enter("scaling up", fmt::format("scaled up: 1 -> {} replicas, {:.1f} s after the load began", peak_, scaled_up_after_s_));
-  need(until(20, [&] { return static_cast<int>(servers_->urls().size()) >= peak_; }), "the new replica did not become ready");
+  const auto flapped = [&] { return decision()->desired.num_replicas != peak_; };
+  const auto no_flapping = [&] {
+    need(!flapped(), fmt::format("the load is steady, and yet {} replicas became {}", peak_, decision()->desired.num_replicas));
+  };
+  need(until(20, [&] { return flapped() || static_cast<int>(servers_->urls().size()) >= peak_; }), "the new replica did not become ready");
+  no_flapping();
   enter("load", fmt::format("{} replicas ready", peak_));
   const double left = load_began + options_.load_s - elapsed();
   const double settle = std::min(10.0, left / 3);
-  const auto flapped = [&] { return decision()->desired.num_replicas != peak_; };
-  const bool settled = !until(settle, flapped);
+  until(settle, flapped);
+  no_flapping();
   const auto sent_before = load_->statistics().sent;
   const double steady_from = elapsed();
-  need(settled && !until(left - settle, flapped), fmt::format("the load is steady, and yet {} replicas became {}", peak_, decision()->desired.num_replicas));
+  until(left - settle, flapped);
+  no_flapping();
   steady_per_min_ = 60 * static_cast<double>(load_->statistics().sent - sent_before) / (elapsed() - steady_from);
   steady_load_ = load_->statistics(std::chrono::milliseconds(static_cast<long>((left - settle) * 1000)));
   steady_decision_ = decision();

@@ -143,22 +143,22 @@ TEST(LoadEstimator, ACounterThatFellGivesNoNegativeRate) {
   EXPECT_DOUBLE_EQ(e.estimate()->arrival_rate.per_sec(), 0);
 }
 
-TEST(SlidingMax, RisesAtOnceAndFallsWhenItHasStayedLow) {
-  sliding_max m;
-  EXPECT_EQ(m.push(0, 1, 10), 1);
-  EXPECT_EQ(m.push(1, 5, 10), 5);
-  EXPECT_EQ(m.push(2, 3, 10), 5);
-  EXPECT_EQ(m.push(10.9, 2, 10), 5);
-  EXPECT_EQ(m.push(11, 2, 10), 3) << "open at the far end";
-  EXPECT_EQ(m.push(12, 1, 10), 2);
-  EXPECT_EQ(m.push(21.5, 0, 10), 1);
-  EXPECT_EQ(m.push(40, 0, 10), 0);
+TEST(SlidingPeak, RisesAtOnceAndFallsWhenItHasStayedLow) {
+  sliding_peak<double> m;
+  EXPECT_EQ(m.push(0, 1, 1, 10), 1);
+  EXPECT_EQ(m.push(1, 5, 5, 10), 5);
+  EXPECT_EQ(m.push(2, 3, 3, 10), 5);
+  EXPECT_EQ(m.push(10.9, 2, 2, 10), 5);
+  EXPECT_EQ(m.push(11, 2, 2, 10), 3) << "open at the far end";
+  EXPECT_EQ(m.push(12, 1, 1, 10), 2);
+  EXPECT_EQ(m.push(21.5, 0, 0, 10), 1);
+  EXPECT_EQ(m.push(40, 0, 0, 10), 0);
 }
 
-TEST(SlidingMax, AgreesWithTheMaximumOfAllThatCount) {
+TEST(SlidingPeak, AgreesWithTheMaximumOfAllThatCount) {
   std::mt19937 rng(9);
   std::uniform_real_distribution<double> unit(0, 1);
-  sliding_max m;
+  sliding_peak<double> m;
   std::vector<std::pair<double, double>> all;
   double t = 0;
   for (int i = 0; i < 3000; ++i) {
@@ -167,7 +167,7 @@ TEST(SlidingMax, AgreesWithTheMaximumOfAllThatCount) {
     double want = 0;
     for (const auto& [time, value] : all)
       if (time > t - 7) want = std::max(want, value);
-    ASSERT_EQ(m.push(t, all.back().second, 7), want) << i;
+    ASSERT_EQ(m.push(t, all.back().second, all.back().second, 7), want) << i;
   }
 }
 
