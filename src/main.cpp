@@ -13,7 +13,8 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);
-    // A wrong flag is wrong input: exit code 2, like every other wrong input. Help and version end with 0; RuntimeError carries its own.
+    // A wrong flag is wrong input: exit code 2, like every other wrong input. Help and version end with 0; RuntimeError carries
+    // its own.
     return code == 0 || dynamic_cast<const CLI::RuntimeError*>(&e) != nullptr ? code : 2;
   }
   return 0;

@@ -37,7 +37,8 @@ void run(flags f) {
     f.config.manifests.push_back(text.str());
   }
   const auto delay = actors::parse_duration(f.start_delay);
-  if (!delay || delay->count() < 0) refuse(fmt::format("--start-delay: expected a duration such as \"2s\", got \"{}\"", f.start_delay));
+  if (!delay || delay->count() < 0)
+    refuse(fmt::format("--start-delay: expected a duration such as \"2s\", got \"{}\"", f.start_delay));
   f.config.start_delay = *delay;
   const stop_signals signals;
   const auto where = std::make_shared<host>();
@@ -57,7 +58,8 @@ void run(flags f) {
 
 void add_cluster(CLI::App& app) {
   auto f = std::make_shared<flags>();
-  auto* command = app.add_subcommand("cluster", "An emulated Kubernetes cluster: API server, deployment controller, GPU scheduler, pods");
+  auto* command =
+      app.add_subcommand("cluster", "An emulated Kubernetes cluster: API server, deployment controller, GPU scheduler, pods");
   command->add_option("--address", f->config.address, "IP address to listen on")->capture_default_str();
   command->add_option("--port", f->config.port, "port; 0 = a free one")->capture_default_str();
   command->add_flag("--quickstart", f->config.quickstart, "with the nodes, CRD and ConfigMaps of the quick start");

@@ -114,7 +114,8 @@ bool variant_analysis::observe(const load_sample& s) {
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
   if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
-  return changed || moved(published_.rate.per_sec(), demand_.rate.per_sec()) || moved(published_.shape.out_tokens, demand_.shape.out_tokens) ||
+  return changed || moved(published_.rate.per_sec(), demand_.rate.per_sec()) ||
+         moved(published_.shape.out_tokens, demand_.shape.out_tokens) ||
          moved(published_.shape.in_tokens, demand_.shape.in_tokens) || s.time_s - published_at_s_ >= 0.9 * interval_s;
 }
 

@@ -2,39 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/json/serialize.hpp>
 #include <charconv>
+#include <climits>
 #include <cmath>
+
+#include "net/kube/json_path.hpp"
 
 namespace inferno::actors {
 namespace {
 
 namespace json = boost::json;
 
-const json::value* find(const json::object& object, std::initializer_list<std::string_view> path) {
-  const json::object* at = &object;
-  const json::value* found = nullptr;
-  for (const auto& name : path) {
-    if (!at) return nullptr;
-    found = at->if_contains(name);
-    if (!found) return nullptr;
-    at = found->if_object();
-  }
-  return found;
-}
+using net::kube::find;
+using net::kube::text_at;
 
-std::string text(const json::object& object, std::initializer_list<std::string_view> path) {
-  const auto* v = find(object, path);
-  return v && v->is_string() ? std::string(v->get_string()) : std::string();
-}
-
-int integer(const json::object& object, std::initializer_list<std::string_view> path, int fallback) {
-  const auto* v = find(object, path);
-  if (!v) return fallback;
-  std::error_code ec;
-  const auto n = v->to_number<int>(ec);
-  return ec ? fallback : n;
+int integer_at(const json::object& object, std::initializer_list<std::string_view> path, int fallback) {
+  return static_cast<int>(std::clamp<long>(net::kube::integer_at(object, path, fallback), INT_MIN, INT_MAX));
 }
 
 std::map<std::string, std::string> string_map(const json::value* v) {
@@ -83,11 +69,12 @@ class profile_reader {
   profile_reader(const json::object& entry, std::string path) : entry_(entry), path_(std::move(path)) {}
 
   std::string read(model::model_profile& out) {
-    out.acc = text(entry_, {"acc"});
+    out.acc = text_at(entry_, {"acc"});
     if (out.acc.empty()) return fmt::format("{}.acc: must not be empty", path_);
     out.acc_count = count({"accCount"}, 1, 1);
     out.max_batch = count({"maxBatchSize"}, 0, 1);
-    // Checked, then left alone: a server is started with maxBatchSize whatever the outputs' length, and the quick start decides so.
+    // Checked, then left alone: a server is started with maxBatchSize whatever the outputs' length, and the quick start decides
+    // so.
     count({"atTokens"}, 0, 0);
     const bool newer = entry_.contains("perfParms");
     if (newer) {
@@ -176,21 +163,21 @@ void read_profiles(const json::object& object, variant_object& out) {
 }  // namespace
 
 variant_key key_of(const json::object& object) {
-  return {text(object, {"metadata", "namespace"}), text(object, {"metadata", "name"})};
+  return {text_at(object, {"metadata", "namespace"}), text_at(object, {"metadata", "name"})};
 }
 
 variant_object decode_variant(const json::object& object) {
   variant_object out;
   out.key = key_of(object);
-  out.uid = text(object, {"metadata", "uid"});
-  out.generation = integer(object, {"metadata", "generation"}, 0);
-  out.accelerator_label = text(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
+  out.uid = text_at(object, {"metadata", "uid"});
+  out.generation = integer_at(object, {"metadata", "generation"}, 0);
+  out.accelerator_label = text_at(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
   if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
     for (const auto& o : owners->get_array())
-      if (o.is_object() && text(o.get_object(), {"kind"}) == "Deployment") out.owner_uid = text(o.get_object(), {"uid"});
-  out.model_id = text(object, {"spec", "modelID"});
-  out.class_name = text(object, {"spec", "sloClassRef", "name"});
-  out.class_key = text(object, {"spec", "sloClassRef", "key"});
+      if (o.is_object() && text_at(o.get_object(), {"kind"}) == "Deployment") out.owner_uid = text_at(o.get_object(), {"uid"});
+  out.model_id = text_at(object, {"spec", "modelID"});
+  out.class_name = text_at(object, {"spec", "sloClassRef", "name"});
+  out.class_key = text_at(object, {"spec", "sloClassRef", "key"});
   if (out.model_id.empty()) out.problem = "spec.modelID: must not be empty";
   if (out.problem.empty() && out.class_name.empty() && out.class_key.empty()) out.problem = "spec.sloClassRef: needs name or key";
   read_profiles(object, out);
@@ -204,9 +191,9 @@ variant_object decode_variant(const json::object& object) {
   if (out.problem.empty() && out.min_replicas && out.max_replicas && *out.max_replicas < *out.min_replicas)
     out.problem =
         fmt::format("spec.maxReplicas: must not be less than minReplicas {}, got {}", *out.min_replicas, *out.max_replicas);
-  const auto kind = text(object, {"spec", "scaleTargetRef", "kind"});
+  const auto kind = text_at(object, {"spec", "scaleTargetRef", "kind"});
   if (!kind.empty()) out.target_kind = kind;
-  out.target_name = text(object, {"spec", "scaleTargetRef", "name"});
+  out.target_name = text_at(object, {"spec", "scaleTargetRef", "name"});
   if (out.target_name.empty()) out.target_name = out.key.name;
   if (out.problem.empty() && out.target_kind != "Deployment")
     out.problem = fmt::format("spec.scaleTargetRef.kind: expected \"Deployment\", got \"{}\"", out.target_kind);
@@ -216,9 +203,9 @@ variant_object decode_variant(const json::object& object) {
 deployment_object decode_deployment(const json::object& object) {
   deployment_object out;
   out.key = key_of(object);
-  out.uid = text(object, {"metadata", "uid"});
-  out.replicas = integer(object, {"spec", "replicas"}, 1);
-  out.ready_replicas = integer(object, {"status", "readyReplicas"}, 0);
+  out.uid = text_at(object, {"metadata", "uid"});
+  out.replicas = integer_at(object, {"spec", "replicas"}, 1);
+  out.ready_replicas = integer_at(object, {"status", "readyReplicas"}, 0);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
   return out;
 }
@@ -227,15 +214,15 @@ pod_object decode_pod(const json::object& object) {
   pod_object out;
   out.key = key_of(object);
   out.labels = string_map(find(object, {"metadata", "labels"}));
-  out.ip = text(object, {"status", "podIP"});
-  out.node = text(object, {"spec", "nodeName"});
-  const auto phase = text(object, {"status", "phase"});
+  out.ip = text_at(object, {"status", "podIP"});
+  out.node = text_at(object, {"spec", "nodeName"});
+  const auto phase = text_at(object, {"status", "phase"});
   out.terminal = phase == "Succeeded" || phase == "Failed";
   const bool deleting = find(object, {"metadata", "deletionTimestamp"}) != nullptr;
   if (const auto* conditions = find(object, {"status", "conditions"}); conditions && conditions->is_array())
     for (const auto& c : conditions->get_array())
-      if (c.is_object() && text(c.get_object(), {"type"}) == "Ready")
-        out.ready = !deleting && text(c.get_object(), {"status"}) == "True";
+      if (c.is_object() && text_at(c.get_object(), {"type"}) == "Ready")
+        out.ready = !deleting && text_at(c.get_object(), {"status"}) == "True";
   bool port_named = false;
   bool port_found = false;
   if (const auto* containers = find(object, {"spec", "containers"}); containers && containers->is_array()) {
@@ -244,8 +231,8 @@ pod_object decode_pod(const json::object& object) {
       if (const auto* ports = find(c.get_object(), {"ports"}); ports && ports->is_array())
         for (const auto& p : ports->get_array()) {
           if (!p.is_object()) continue;
-          const bool named = text(p.get_object(), {"name"}) == "http";
-          if ((named && !port_named) || !port_found) out.port = integer(p.get_object(), {"containerPort"}, out.port);
+          const bool named = text_at(p.get_object(), {"name"}) == "http";
+          if ((named && !port_named) || !port_found) out.port = integer_at(p.get_object(), {"containerPort"}, out.port);
           port_named = port_named || named;
           port_found = true;
         }
@@ -266,11 +253,11 @@ pod_object decode_pod(const json::object& object) {
 
 node_object decode_node(const json::object& object) {
   node_object out;
-  out.name = text(object, {"metadata", "name"});
+  out.name = text_at(object, {"metadata", "name"});
   if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool() && cordoned->get_bool())
     return out;
   for (const std::string vendor : vendors) {
-    const auto product = text(object, {"metadata", "labels", vendor + "/gpu.product"});
+    const auto product = text_at(object, {"metadata", "labels", vendor + "/gpu.product"});
     const auto* cards = find(object, {"status", "allocatable", vendor + "/gpu"});
     if (product.empty() || !cards) continue;
     gpu_inventory entry;
@@ -283,7 +270,7 @@ node_object decode_node(const json::object& object) {
 }
 
 config_object decode_config(const json::object& object) {
-  return {key_of(object), text(object, {"metadata", "resourceVersion"}), string_map(find(object, {"data"}))};
+  return {key_of(object), text_at(object, {"metadata", "resourceVersion"}), string_map(find(object, {"data"}))};
 }
 
 }  // namespace inferno::actors

@@ -1,5 +1,6 @@
 #pragma once
-// The subcommands of `inferno`. Each adds itself to the app; its callback throws CLI::RuntimeError(code) to end with an exit code.
+// The subcommands of `inferno`. Each adds itself to the app; its callback throws CLI::RuntimeError(code) to end with an exit
+// code.
 namespace CLI {
 class App;
 }

@@ -11,7 +11,7 @@ void load_estimator::forget(double before_s) {
 
 namespace {
 
-constexpr double change_ratio = 9;   ///< log likelihood ratio that a change must reach
+constexpr double change_ratio = 9;  ///< log likelihood ratio that a change must reach
 constexpr double least_change = 3;  ///< requests; fewer are no evidence however quiet it was before
 
 /// log likelihood of `count` Poisson events in `span` at their own mean rate, without the terms that cancel.

@@ -33,8 +33,8 @@ struct load_estimate {
 /// generalised likelihood ratio of two Poisson rates, before and after the best split, against a single one (Lorden 1971; a ratio
 /// of 9 lets fewer than one steady window in a thousand pass for a change). What lies before the change is then dropped.
 /// While less than `settle_s` seconds have passed since a rise, the estimate is held back by up to one standard deviation of its
-/// count, so that a few requests that happen to come together do not buy a GPU. Lengths are means over the whole window: they do not
-/// change with the rate.
+/// count, so that a few requests that happen to come together do not buy a GPU. Lengths are means over the whole window: they do
+/// not change with the rate.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60, double settle_s = 10) : window_s_(window_s), settle_s_(settle_s) {}

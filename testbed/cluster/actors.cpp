@@ -20,7 +20,8 @@ std::string owner_of(const json::object& o, std::string_view kind) {
 
 }  // namespace
 
-store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> self, object_store::settings settings, kubelet_config config) {
+store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> self, object_store::settings settings,
+                                     kubelet_config config) {
   auto& s = self->state;
   s.objects = std::make_unique<object_store>(std::move(settings));
   const store_actor me{self};
@@ -51,7 +52,8 @@ store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> 
   };
 }
 
-controller_actor::behavior_type deployment_controller(controller_actor::stateful_pointer<controller_state> self, store_actor store) {
+controller_actor::behavior_type deployment_controller(controller_actor::stateful_pointer<controller_state> self,
+                                                      store_actor store) {
   self->state.store = std::move(store);
   const auto reconcile = [self](auto function, object_name name) {
     self->send(self->state.store, store_call{[function, name = std::move(name)](object_store& s) { function(s, name); }});
@@ -63,10 +65,12 @@ controller_actor::behavior_type deployment_controller(controller_actor::stateful
         if (c.kind->plural == "deployments") return reconcile(reconcile_deployment, c.name);
         if (c.kind->plural == "replicasets") {
           if (c.after) reconcile(reconcile_replicaset, c.name);
-          if (const auto owner = owner_of(object, "Deployment"); !owner.empty()) reconcile(reconcile_deployment, {c.name.ns, owner});
+          if (const auto owner = owner_of(object, "Deployment"); !owner.empty())
+            reconcile(reconcile_deployment, {c.name.ns, owner});
           return;
         }
-        if (const auto owner = owner_of(object, "ReplicaSet"); !owner.empty()) reconcile(reconcile_replicaset, {c.name.ns, owner});
+        if (const auto owner = owner_of(object, "ReplicaSet"); !owner.empty())
+          reconcile(reconcile_replicaset, {c.name.ns, owner});
       },
       [](controller_wake) {},
       [self](stop_cluster) {

@@ -1,8 +1,9 @@
 #pragma once
 // The actors of the emulated cluster: the store and the controllers around it.
 //
-// api_store owns all objects; others send it functions to run on them. It tells the controllers every change: deployment_controller turns
-// Deployments into pods, gpu_scheduler binds pods to nodes, kubelet runs what is bound and ends what is deleted.
+// api_store owns all objects; others send it functions to run on them. It tells the controllers every change:
+// deployment_controller turns Deployments into pods, gpu_scheduler binds pods to nodes, kubelet runs what is bound and ends what
+// is deleted.
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/typed_actor.hpp>
 #include <set>
@@ -36,9 +37,10 @@ struct end_pod {
 };
 struct stop_cluster {};
 
-using controller_actor = caf::typed_actor<caf::reacts_to<object_changed>, caf::reacts_to<controller_wake>, caf::reacts_to<stop_cluster>>;
-using kubelet_actor = caf::typed_actor<caf::reacts_to<object_changed>, caf::reacts_to<start_pod>, caf::reacts_to<pod_started>, caf::reacts_to<end_pod>,
-                                       caf::reacts_to<stop_cluster>>;
+using controller_actor =
+    caf::typed_actor<caf::reacts_to<object_changed>, caf::reacts_to<controller_wake>, caf::reacts_to<stop_cluster>>;
+using kubelet_actor = caf::typed_actor<caf::reacts_to<object_changed>, caf::reacts_to<start_pod>, caf::reacts_to<pod_started>,
+                                       caf::reacts_to<end_pod>, caf::reacts_to<stop_cluster>>;
 using store_actor = caf::typed_actor<caf::reacts_to<store_call>, caf::reacts_to<stop_cluster>>;
 
 struct kubelet_config {
@@ -83,10 +85,13 @@ struct kubelet_state {
   void end(const end_pod& m);
 };
 
-store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> self, object_store::settings settings, kubelet_config kubelet);
-controller_actor::behavior_type deployment_controller(controller_actor::stateful_pointer<controller_state> self, store_actor store);
+store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> self, object_store::settings settings,
+                                     kubelet_config kubelet);
+controller_actor::behavior_type deployment_controller(controller_actor::stateful_pointer<controller_state> self,
+                                                      store_actor store);
 controller_actor::behavior_type gpu_scheduler(controller_actor::stateful_pointer<controller_state> self, store_actor store);
-kubelet_actor::behavior_type kubelet(kubelet_actor::stateful_pointer<kubelet_state> self, store_actor store, kubelet_config config);
+kubelet_actor::behavior_type kubelet(kubelet_actor::stateful_pointer<kubelet_state> self, store_actor store,
+                                     kubelet_config config);
 
 }  // namespace inferno::testbed
 

@@ -42,10 +42,11 @@ api_result<std::optional<patch_kind>> patch_kind_of(const api_request& r) {
   if (type == "application/merge-patch+json") return patch_kind::merge;
   if (type == "application/json-patch+json") return patch_kind::json;
   if (type == "application/strategic-merge-patch+json") return patch_kind::strategic;
-  return tl::unexpected(api_error{415, "UnsupportedMediaType",
-                                  fmt::format("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                                              "application/merge-patch+json, application/strategic-merge-patch+json; got \"{}\"",
-                                              type)});
+  return tl::unexpected(api_error{
+      415, "UnsupportedMediaType",
+      fmt::format("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+                  "application/merge-patch+json, application/strategic-merge-patch+json; got \"{}\"",
+                  type)});
 }
 
 /// fieldValidation=Strict, kubectl's default: what the schema does not know is an error instead of being dropped.
@@ -59,7 +60,8 @@ api_result<void> check_strict(const api_request& r, const kind_info& kind, const
   return tl::unexpected(bad_request("strict decoding error: " + all));
 }
 
-api_answer object_answer(const api_request& r, const resolved& at, const object_store& store, const object_ptr& object, int status = 200) {
+api_answer object_answer(const api_request& r, const resolved& at, const object_store& store, const object_ptr& object,
+                         int status = 200) {
   if (r.wants_table()) return {status, json::serialize(make_table(*at.kind, {object}, store.now(), r.included()))};
   return {status, json::serialize(*object)};
 }
@@ -84,7 +86,8 @@ api_answer list_answer(const object_store& store, const api_request& r, const re
     return {200, json::serialize(table)};
   }
   // Written by hand: the items are shared and need not be copied into one value.
-  std::string out = fmt::format(R"({{"kind":"{}List","apiVersion":"{}","metadata":{},"items":[)", at.kind->kind, at.kind->group_version(), json::serialize(meta));
+  std::string out = fmt::format(R"({{"kind":"{}List","apiVersion":"{}","metadata":{},"items":[)", at.kind->kind,
+                                at.kind->group_version(), json::serialize(meta));
   for (std::size_t i = 0; i < found->items.size(); ++i) {
     if (i > 0) out += ',';
     out += json::serialize(*found->items[i]);
@@ -100,7 +103,8 @@ api_answer create_answer(object_store& store, const api_request& r, const resolv
   const auto kind = text_at(object, {"kind"});
   const auto version = text_at(object, {"apiVersion"});
   if ((!kind.empty() && kind != at.kind->kind) || (!version.empty() && version != at.kind->group_version()))
-    return failure(bad_request(fmt::format("the object provided is {} of {}, this is the path of {} of {}", kind, version, at.kind->kind, at.kind->group_version())));
+    return failure(bad_request(fmt::format("the object provided is {} of {}, this is the path of {} of {}", kind, version,
+                                           at.kind->kind, at.kind->group_version())));
   if (const auto strict = check_strict(r, *at.kind, *body); !strict) return failure(strict.error());
   const auto made = store.create(at.kind, at.path.ns, std::move(object));
   return made ? object_answer(r, at, store, *made, 201) : failure(made.error());
@@ -124,7 +128,8 @@ api_answer change_answer(object_store& store, const api_request& r, const resolv
   }
   if (!body->is_object()) return failure(bad_request("the body must be an object"));
   if (const auto said = text_at(body->get_object(), {"metadata", "name"}); said != at.path.name)
-    return failure(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", said, at.path.name)));
+    return failure(
+        bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", said, at.path.name)));
   const auto stored = store.update(at.kind, name, std::move(body->get_object()), at.path.subresource);
   return stored ? object_answer(r, at, store, *stored) : failure(stored.error());
 }
@@ -140,7 +145,9 @@ api_answer delete_answer(object_store& store, const api_request& r, const resolv
       for (const auto* field : {"uid", "resourceVersion"}) {
         const auto wanted = text_at(options->get_object(), {"preconditions", field});
         if (present && !wanted.empty() && wanted != text_at(*present, {"metadata", field}))
-          return failure({409, "Conflict", fmt::format("Precondition failed: {} in precondition: {}, in object meta: {}", field, wanted, text_at(*present, {"metadata", field}))});
+          return failure({409, "Conflict",
+                          fmt::format("Precondition failed: {} in precondition: {}, in object meta: {}", field, wanted,
+                                      text_at(*present, {"metadata", field}))});
       }
     }
   }
@@ -148,16 +155,24 @@ api_answer delete_answer(object_store& store, const api_request& r, const resolv
     const auto gone = store.remove(at.kind, {at.path.ns, at.path.name}, at_once);
     if (!gone) return failure(gone.error());
     if (find(**gone, {"metadata", "deletionTimestamp"})) return object_answer(r, at, store, *gone);
-    json::object details{{"name", at.path.name}, {"group", at.kind->group}, {"kind", at.kind->plural}, {"uid", text_at(**gone, {"metadata", "uid"})}};
-    return {200, json::serialize(json::object{
-                     {"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}, {"details", std::move(details)}})};
+    json::object details{{"name", at.path.name},
+                         {"group", at.kind->group},
+                         {"kind", at.kind->plural},
+                         {"uid", text_at(**gone, {"metadata", "uid"})}};
+    return {200, json::serialize(json::object{{"kind", "Status"},
+                                              {"apiVersion", "v1"},
+                                              {"metadata", json::object{}},
+                                              {"status", "Success"},
+                                              {"details", std::move(details)}})};
   }
   const auto chosen = selectors_of(r);
   if (!chosen) return failure(chosen.error());
   const auto found = store.list(*at.kind, at.path.ns, chosen->labels, chosen->fields);
   if (!found) return failure(found.error());
-  for (const auto& o : found->items) (void)store.remove(at.kind, {text_at(*o, {"metadata", "namespace"}), text_at(*o, {"metadata", "name"})}, at_once);
-  return {200, json::serialize(json::object{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}})};
+  for (const auto& o : found->items)
+    (void)store.remove(at.kind, {text_at(*o, {"metadata", "namespace"}), text_at(*o, {"metadata", "name"})}, at_once);
+  return {200, json::serialize(
+                   json::object{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}})};
 }
 
 }  // namespace
@@ -212,7 +227,8 @@ api_result<resolved> resolve(const object_store& store, const api_request& reque
   auto kind = store.find_kind(path->group, path->version, path->plural);
   if (!kind || (!kind->namespaced && !path->ns.empty())) return tl::unexpected(nothing);
   const auto& sub = path->subresource;
-  if (!sub.empty() && !(sub == "status" && kind->has_status) && !(sub == "scale" && kind->has_scale)) return tl::unexpected(nothing);
+  if (!sub.empty() && !(sub == "status" && kind->has_status) && !(sub == "scale" && kind->has_scale))
+    return tl::unexpected(nothing);
   // Only lists and watches go over all namespaces.
   if (kind->namespaced && path->ns.empty() && (!path->name.empty() || request.method != "GET"))
     return tl::unexpected(api_error{405, "MethodNotAllowed", "the server does not allow this method on the requested resource"});
@@ -220,8 +236,8 @@ api_result<resolved> resolve(const object_store& store, const api_request& reque
 }
 
 json::object status_of(const api_error& e) {
-  return {{"kind", "Status"},      {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Failure"},
-          {"message", e.message}, {"reason", e.reason}, {"code", e.code}};
+  return {{"kind", "Status"},   {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Failure"}, {"message", e.message},
+          {"reason", e.reason}, {"code", e.code}};
 }
 
 api_answer failure(const api_error& error) { return {error.code, json::serialize(status_of(error))}; }

@@ -33,8 +33,9 @@ api_request read_request(net::http_exchange& x) {
   api_request r;
   r.method = x.method();
   r.path = x.path();
-  for (const auto* name : {"limit", "continue", "labelSelector", "fieldSelector", "dryRun", "fieldValidation", "watch", "timeoutSeconds", "resourceVersion",
-                           "allowWatchBookmarks", "includeObject", "sendInitialEvents", "gracePeriodSeconds"})
+  for (const auto* name :
+       {"limit", "continue", "labelSelector", "fieldSelector", "dryRun", "fieldValidation", "watch", "timeoutSeconds",
+        "resourceVersion", "allowWatchBookmarks", "includeObject", "sendInitialEvents", "gracePeriodSeconds"})
     if (auto value = x.query(name)) r.query[name] = std::move(*value);
   r.accept = x.header("Accept");
   r.content_type = x.header("Content-Type");
@@ -61,7 +62,9 @@ api_result<opened_watch> open_watch(object_store& store, const api_request& requ
   auto at = resolve(store, request);
   if (!at) return tl::unexpected(at.error());
   if (request.flag("sendInitialEvents"))
-    return tl::unexpected(api_error{422, "Invalid", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"});
+    return tl::unexpected(api_error{
+        422, "Invalid",
+        "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"});
   auto chosen = selectors_of(request);
   if (!chosen) return tl::unexpected(chosen.error());
   const auto revision = revision_of(request.parameter("resourceVersion"));
@@ -172,7 +175,8 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
   asio::awaitable<void> watch(net::http_exchange& x, api_request request) {
     // The timer outlives this coroutine in the posts that wake it.
     const auto timer = std::make_shared<asio::steady_timer>(executor);
-    const auto queue = std::make_shared<watch_queue>(config.watch_buffer, [timer, to = executor] { asio::post(to, [timer] { timer->cancel(); }); });
+    const auto queue = std::make_shared<watch_queue>(config.watch_buffer,
+                                                     [timer, to = executor] { asio::post(to, [timer] { timer->cancel(); }); });
     auto open = [request, queue](object_store& s) { return open_watch(s, request, queue); };
     auto opened = co_await on_store(std::move(open));
     if (!opened) {
@@ -191,7 +195,8 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
     bool first = true;
     const auto lines_of = [&](const std::vector<watch_event>& events) {
       std::string out;
-      for (const auto& e : events) out += watch_line(e, *kind, request, std::chrono::system_clock::now(), std::exchange(first, false));
+      for (const auto& e : events)
+        out += watch_line(e, *kind, request, std::chrono::system_clock::now(), std::exchange(first, false));
       return out;
     };
     const bool bookmarks = request.flag("allowWatchBookmarks");
@@ -222,15 +227,17 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
   }
 };
 
-tl::expected<std::unique_ptr<api_server>, std::string> api_server::start(asio::any_io_executor executor, settings s, store_actor store) {
+tl::expected<std::unique_ptr<api_server>, std::string> api_server::start(asio::any_io_executor executor, settings s,
+                                                                         store_actor store) {
   net::http_server_config http;
   http.address = s.address;
   http.port = s.port;
   auto state = std::make_shared<impl>(executor, std::move(s), std::move(store));
-  auto server = net::http_server::start(executor, http, [weak = std::weak_ptr(state)](net::http_exchange& x) -> asio::awaitable<void> {
-    const auto strong = weak.lock();
-    if (strong) co_await strong->handle(x);
-  });
+  auto server =
+      net::http_server::start(executor, http, [weak = std::weak_ptr(state)](net::http_exchange& x) -> asio::awaitable<void> {
+        const auto strong = weak.lock();
+        if (strong) co_await strong->handle(x);
+      });
   if (!server) return tl::unexpected(server.error().message);
   state->server = std::move(*server);
   return std::unique_ptr<api_server>(new api_server(std::move(state)));

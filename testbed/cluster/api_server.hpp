@@ -20,7 +20,8 @@ class api_server {
     std::string version = "v1.32.0";
   };
   /// Error: the address cannot be bound.
-  static tl::expected<std::unique_ptr<api_server>, std::string> start(boost::asio::any_io_executor executor, settings s, store_actor store);
+  static tl::expected<std::unique_ptr<api_server>, std::string> start(boost::asio::any_io_executor executor, settings s,
+                                                                      store_actor store);
   ~api_server();  ///< stop()
   std::string url() const;
   /// Returns when no request can reach the store any more. Not from the executor's thread.

@@ -22,11 +22,13 @@ api_result<void> create_or_replace(object_store& store, json::object object) {
   kind_ptr kind;
   for (const auto& k : store.kinds())
     if (k->kind == text_at(object, {"kind"}) && k->group_version() == version) kind = k;
-  if (!kind) return tl::unexpected(api_error{404, "NotFound", fmt::format("no kind {} in {}", text_at(object, {"kind"}), version)});
+  if (!kind)
+    return tl::unexpected(api_error{404, "NotFound", fmt::format("no kind {} in {}", text_at(object, {"kind"}), version)});
   auto ns = text_at(object, {"metadata", "namespace"});
   if (kind->namespaced && ns.empty()) ns = "default";
   const object_name key{kind->namespaced ? ns : std::string(), name};
-  const auto stored = store.get(*kind, key) ? store.update(kind, key, std::move(object)) : store.create(kind, ns, std::move(object));
+  const auto stored =
+      store.get(*kind, key) ? store.update(kind, key, std::move(object)) : store.create(kind, ns, std::move(object));
   if (!stored) return tl::unexpected(stored.error());
   return {};
 }
@@ -126,7 +128,8 @@ tl::expected<void, std::string> emulated_cluster::apply(std::string_view yaml) {
       const auto& d = (*documents)[i];
       const auto done = create_or_replace(s, d);
       if (!done)
-        return tl::unexpected(fmt::format("document {} ({} {}): {}", i + 1, text_at(d, {"kind"}), text_at(d, {"metadata", "name"}), done.error().message));
+        return tl::unexpected(fmt::format("document {} ({} {}): {}", i + 1, text_at(d, {"kind"}),
+                                          text_at(d, {"metadata", "name"}), done.error().message));
     }
     return {};
   });
@@ -134,7 +137,8 @@ tl::expected<void, std::string> emulated_cluster::apply(std::string_view yaml) {
 
 std::string emulated_cluster::kubeconfig() const {
   return fmt::format(
-      "apiVersion: v1\nkind: Config\ncurrent-context: inferno\nclusters:\n- name: inferno\n  cluster:\n    server: {}\ncontexts:\n- name: inferno\n"
+      "apiVersion: v1\nkind: Config\ncurrent-context: inferno\nclusters:\n- name: inferno\n  cluster:\n    server: "
+      "{}\ncontexts:\n- name: inferno\n"
       "  context:\n    cluster: inferno\n    user: inferno\nusers:\n- name: inferno\n  user: {{}}\n",
       url());
 }

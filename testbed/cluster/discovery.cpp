@@ -10,8 +10,13 @@ namespace {
 
 json::object resource_entry(const kind_info& k) {
   json::array verbs;
-  for (const auto* v : {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}) verbs.push_back(json::value(v));
-  json::object out{{"name", k.plural}, {"singularName", k.singular}, {"namespaced", k.namespaced}, {"kind", k.kind}, {"verbs", std::move(verbs)}};
+  for (const auto* v : {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"})
+    verbs.push_back(json::value(v));
+  json::object out{{"name", k.plural},
+                   {"singularName", k.singular},
+                   {"namespaced", k.namespaced},
+                   {"kind", k.kind},
+                   {"verbs", std::move(verbs)}};
   if (!k.short_names.empty()) {
     json::array names;
     for (const auto& n : k.short_names) names.push_back(json::value(n));
@@ -22,7 +27,11 @@ json::object resource_entry(const kind_info& k) {
 }
 
 json::object subresource_entry(const kind_info& k, const char* name, const char* kind) {
-  json::object out{{"name", k.plural + "/" + name}, {"singularName", ""}, {"namespaced", k.namespaced}, {"kind", kind}, {"verbs", json::array{"get", "patch", "update"}}};
+  json::object out{{"name", k.plural + "/" + name},
+                   {"singularName", ""},
+                   {"namespaced", k.namespaced},
+                   {"kind", kind},
+                   {"verbs", json::array{"get", "patch", "update"}}};
   return out;
 }
 
@@ -40,7 +49,8 @@ json::object resource_list(const object_store& store, const std::string& group, 
       resources.push_back(std::move(scale));
     }
   }
-  return {{"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group_version}, {"resources", std::move(resources)}};
+  return {
+      {"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group_version}, {"resources", std::move(resources)}};
 }
 
 std::map<std::string, std::set<std::string>> groups_of(const object_store& store) {
@@ -64,16 +74,21 @@ json::object openapi_of(const object_store& store, const std::string& group, con
     if (k->group != group || k->version != version) continue;
     json::array parameters;
     for (const auto* name : {"dryRun", "fieldManager", "fieldValidation"})
-      parameters.push_back(json::object{{"name", name}, {"in", "query"}, {"schema", json::object{{"type", "string"}, {"uniqueItems", true}}}});
-    json::object operation{{"x-kubernetes-action", "patch"},
-                           {"x-kubernetes-group-version-kind", json::object{{"group", group}, {"version", version}, {"kind", k->kind}}},
-                           {"parameters", std::move(parameters)},
-                           {"responses", json::object{}}};
+      parameters.push_back(
+          json::object{{"name", name}, {"in", "query"}, {"schema", json::object{{"type", "string"}, {"uniqueItems", true}}}});
+    json::object operation{
+        {"x-kubernetes-action", "patch"},
+        {"x-kubernetes-group-version-kind", json::object{{"group", group}, {"version", version}, {"kind", k->kind}}},
+        {"parameters", std::move(parameters)},
+        {"responses", json::object{}}};
     const auto path = fmt::format("{}/{}{}/{{name}}", group.empty() ? "/api/" + version : "/apis/" + group + "/" + version,
                                   k->namespaced ? "namespaces/{namespace}/" : "", k->plural);
     paths[path] = json::object{{"patch", std::move(operation)}};
   }
-  return {{"openapi", "3.0.0"}, {"info", json::object{{"title", "Kubernetes"}, {"version", version}}}, {"paths", std::move(paths)}, {"components", json::object{{"schemas", json::object{}}}}};
+  return {{"openapi", "3.0.0"},
+          {"info", json::object{{"title", "Kubernetes"}, {"version", version}}},
+          {"paths", std::move(paths)},
+          {"components", json::object{{"schemas", json::object{}}}}};
 }
 
 json::object version_of(const std::string& git_version) {
@@ -99,7 +114,8 @@ std::optional<api_answer> discovery(const object_store& store, const api_request
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   if (path == "/healthz" || path == "/livez" || path == "/readyz") return api_answer{200, "ok", "text/plain"};
   if (path == "/version") return ok(version_of(git_version));
-  if (path == "/api") return ok({{"kind", "APIVersions"}, {"versions", json::array{"v1"}}, {"serverAddressByClientCIDRs", json::array{}}});
+  if (path == "/api")
+    return ok({{"kind", "APIVersions"}, {"versions", json::array{"v1"}}, {"serverAddressByClientCIDRs", json::array{}}});
   const auto groups = groups_of(store);
   if (path == "/apis") {
     json::array list;
@@ -109,7 +125,8 @@ std::optional<api_answer> discovery(const object_store& store, const api_request
   if (path == "/openapi/v3") {
     json::object paths{{"api/v1", json::object{{"serverRelativeURL", "/openapi/v3/api/v1"}}}};
     for (const auto& [group, versions] : groups)
-      for (const auto& v : versions) paths["apis/" + group + "/" + v] = json::object{{"serverRelativeURL", "/openapi/v3/apis/" + group + "/" + v}};
+      for (const auto& v : versions)
+        paths["apis/" + group + "/" + v] = json::object{{"serverRelativeURL", "/openapi/v3/apis/" + group + "/" + v}};
     return ok({{"paths", std::move(paths)}});
   }
   if (path == "/openapi/v2") return openapi_v2(store);

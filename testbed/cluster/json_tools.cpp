@@ -9,35 +9,6 @@
 
 namespace inferno::testbed {
 
-const json::value* find(const json::object& from, std::initializer_list<std::string_view> path) {
-  const json::object* at = &from;
-  const json::value* found = nullptr;
-  for (const auto& name : path) {
-    if (!at) return nullptr;
-    found = at->if_contains(name);
-    if (!found) return nullptr;
-    at = found->if_object();
-  }
-  return found;
-}
-
-const json::value* find(const json::value& from, std::initializer_list<std::string_view> path) {
-  return from.is_object() ? find(from.get_object(), path) : nullptr;
-}
-
-std::string text_at(const json::object& from, std::initializer_list<std::string_view> path) {
-  const auto* v = find(from, path);
-  return v && v->is_string() ? std::string(v->get_string()) : std::string();
-}
-
-long integer_at(const json::object& from, std::initializer_list<std::string_view> path, long fallback) {
-  const auto* v = find(from, path);
-  if (!v || !v->is_number()) return fallback;
-  std::error_code ec;
-  const auto n = v->to_number<std::int64_t>(ec);
-  return ec ? fallback : n;
-}
-
 json::object& object_at(json::object& from, std::initializer_list<std::string_view> path) {
   json::object* at = &from;
   for (const auto& name : path) {
@@ -232,7 +203,8 @@ bool apply_operation(json::value& target, const json::object& o) {
 
 /// The merge key of a list in the core API, "" for lists that are replaced as a whole.
 std::string_view merge_key(std::string_view field) {
-  if (field == "containers" || field == "initContainers" || field == "env" || field == "volumes" || field == "imagePullSecrets") return "name";
+  if (field == "containers" || field == "initContainers" || field == "env" || field == "volumes" || field == "imagePullSecrets")
+    return "name";
   if (field == "ports") return "containerPort";
   if (field == "volumeMounts") return "mountPath";
   if (field == "conditions") return "type";
@@ -269,7 +241,8 @@ tl::expected<void, std::string> json_patch(json::value& target, const json::valu
   json::value result = target;
   std::size_t i = 0;
   for (const auto& operation : patch.get_array()) {
-    if (!operation.is_object() || !apply_operation(result, operation.get_object())) return tl::unexpected(fmt::format("operation {} of the JSON patch cannot be applied", i));
+    if (!operation.is_object() || !apply_operation(result, operation.get_object()))
+      return tl::unexpected(fmt::format("operation {} of the JSON patch cannot be applied", i));
     ++i;
   }
   target = std::move(result);

@@ -8,16 +8,15 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "net/kube/json_path.hpp"
+
 namespace inferno::testbed {
 
 namespace json = boost::json;
 
-/// The value at a path of names, nullptr when a step is missing.
-const json::value* find(const json::value& from, std::initializer_list<std::string_view> path);
-const json::value* find(const json::object& from, std::initializer_list<std::string_view> path);
-/// "" when absent or not a string.
-std::string text_at(const json::object& from, std::initializer_list<std::string_view> path);
-long integer_at(const json::object& from, std::initializer_list<std::string_view> path, long fallback);
+using net::kube::find;
+using net::kube::integer_at;
+using net::kube::text_at;
 /// The object at a path, made where it is missing.
 json::object& object_at(json::object& from, std::initializer_list<std::string_view> path);
 
@@ -28,7 +27,8 @@ tl::expected<std::vector<json::object>, std::string> parse_manifests(const std::
 void merge_patch(json::value& target, const json::value& patch);
 /// RFC 6902. Error: names the operation.
 tl::expected<void, std::string> json_patch(json::value& target, const json::value& patch);
-/// Kubernetes' strategic merge: lists of the usual objects are merged by their key; $patch: delete and replace, $setElementOrder ignored.
+/// Kubernetes' strategic merge: lists of the usual objects are merged by their key; $patch: delete and replace, $setElementOrder
+/// ignored.
 void strategic_merge(json::value& target, const json::value& patch, std::string_view field = {});
 
 }  // namespace inferno::testbed

@@ -10,10 +10,12 @@ std::vector<kind_ptr> built_in_kinds() {
   std::vector<kind_ptr> out;
   const auto add = [&](kind_info k) {
     k.singular = k.kind;
-    std::transform(k.singular.begin(), k.singular.end(), k.singular.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(k.singular.begin(), k.singular.end(), k.singular.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     out.push_back(std::make_shared<const kind_info>(std::move(k)));
   };
-  const auto kind = [](const char* group, const char* plural, const char* name, std::vector<std::string> short_names, bool namespaced) {
+  const auto kind = [](const char* group, const char* plural, const char* name, std::vector<std::string> short_names,
+                       bool namespaced) {
     kind_info k;
     k.group = group;
     k.version = "v1";
@@ -40,7 +42,8 @@ std::vector<kind_ptr> built_in_kinds() {
   add(with(kind("apps", "deployments", "Deployment", {"deploy"}, true), true, true, true));
   add(with(kind("apps", "replicasets", "ReplicaSet", {"rs"}, true), true, true, true));
   add(kind("coordination.k8s.io", "leases", "Lease", {}, true));
-  add(with(kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", {"crd", "crds"}, false), true, false, false));
+  add(with(kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", {"crd", "crds"}, false), true,
+           false, false));
   return out;
 }
 
@@ -54,11 +57,13 @@ tl::expected<kind_ptr, std::string> kind_from_definition(const json::object& crd
   if (const auto* names = find(crd, {"spec", "names", "shortNames"}); names && names->is_array())
     for (const auto& n : names->get_array())
       if (n.is_string()) k.short_names.emplace_back(n.get_string());
-  if (k.group.empty() || k.plural.empty() || k.kind.empty()) return tl::unexpected(std::string("spec.group, spec.names.plural and spec.names.kind are required"));
+  if (k.group.empty() || k.plural.empty() || k.kind.empty())
+    return tl::unexpected(std::string("spec.group, spec.names.plural and spec.names.kind are required"));
   const auto wanted = k.plural + "." + k.group;
   if (text_at(crd, {"metadata", "name"}) != wanted) return tl::unexpected(fmt::format("metadata.name: must be {}", wanted));
   const auto* versions = find(crd, {"spec", "versions"});
-  if (!versions || !versions->is_array() || versions->get_array().empty()) return tl::unexpected(std::string("spec.versions: at least one is required"));
+  if (!versions || !versions->is_array() || versions->get_array().empty())
+    return tl::unexpected(std::string("spec.versions: at least one is required"));
   const auto& version = versions->get_array().front();
   if (!version.is_object()) return tl::unexpected(std::string("spec.versions[0]: expected an object"));
   k.version = text_at(version.get_object(), {"name"});
@@ -67,7 +72,9 @@ tl::expected<kind_ptr, std::string> kind_from_definition(const json::object& crd
     k.schema = std::make_shared<const json::object>(schema->get_object());
   if (const auto* columns = find(version, {"additionalPrinterColumns"}); columns && columns->is_array())
     for (const auto& c : columns->get_array())
-      if (c.is_object()) k.columns.push_back({text_at(c.get_object(), {"name"}), text_at(c.get_object(), {"type"}), text_at(c.get_object(), {"jsonPath"})});
+      if (c.is_object())
+        k.columns.push_back(
+            {text_at(c.get_object(), {"name"}), text_at(c.get_object(), {"type"}), text_at(c.get_object(), {"jsonPath"})});
   return std::make_shared<const kind_info>(std::move(k));
 }
 

@@ -57,8 +57,8 @@ pod_spec spec_of(const json::object& pod, const json::object& container, const s
 }
 
 /// The status of a pod whose containers all are in one state.
-json::object pod_status(object_store& store, const json::object& pod, const std::string& ip, bool ready, int restarts, const std::string& waiting,
-                        const std::string& message) {
+json::object pod_status(object_store& store, const json::object& pod, const std::string& ip, bool ready, int restarts,
+                        const std::string& waiting, const std::string& message) {
   json::object status;
   if (const auto* s = pod.if_contains("status"); s && s->is_object()) status = s->get_object();
   status["phase"] = ready || restarts > 0 ? "Running" : "Pending";
@@ -90,7 +90,8 @@ json::object pod_status(object_store& store, const json::object& pod, const std:
   return status;
 }
 
-void write_status(object_store& store, const object_name& name, const std::string& uid, const std::function<json::object(const json::object&)>& make) {
+void write_status(object_store& store, const object_name& name, const std::string& uid,
+                  const std::function<json::object(const json::object&)>& make) {
   const auto kind = store.kind_named("Pod");
   const auto pod = store.get(*kind, name);
   if (!pod || text_at(**pod, {"metadata", "uid"}) != uid) return;
@@ -122,7 +123,9 @@ void kubelet_state::changed(const change& c) {
     r.ip = new_address();
     pods.emplace(uid, r);
     self->send(store, store_call{[name = c.name, uid, ip = r.ip](object_store& s) {
-                 write_status(s, name, uid, [&](const json::object& pod) { return pod_status(s, pod, ip, false, 0, "ContainerCreating", "starting"); });
+                 write_status(s, name, uid, [&](const json::object& pod) {
+                   return pod_status(s, pod, ip, false, 0, "ContainerCreating", "starting");
+                 });
                }});
     self->delayed_send(self, config.start_delay, start_pod{c.name, uid});
     return;
@@ -140,12 +143,16 @@ void kubelet_state::start(const start_pod& m) {
                const auto pod = s.peek("pods", m.name);
                if (!pod || text_at(*pod, {"metadata", "uid"}) != m.uid) return;
                const auto* container = runtime ? container_with_model(*pod) : nullptr;
-               const auto done = [m, me](bool ok, std::string error) { caf::anon_send(me, pod_started{m.name, m.uid, ok, std::move(error)}); };
+               const auto done = [m, me](bool ok, std::string error) {
+                 caf::anon_send(me, pod_started{m.name, m.uid, ok, std::move(error)});
+               };
                if (!container) return done(true, {});
                auto spec = spec_of(*pod, *container, ip);
                if (const auto node = s.peek("nodes", {"", spec.node}))
                  for (const auto* vendor : {"nvidia.com", "amd.com", "intel.com"})
-                   if (const auto product = text_at(*node, {"metadata", "labels", std::string(vendor) + "/gpu.product"}); !product.empty()) spec.accelerator = product;
+                   if (const auto product = text_at(*node, {"metadata", "labels", std::string(vendor) + "/gpu.product"});
+                       !product.empty())
+                     spec.accelerator = product;
                runtime->start(std::move(spec), done);
              }});
 }
@@ -162,11 +169,15 @@ void kubelet_state::started(const pod_started& m) {
   if (!m.ok) ++r.restarts;
   r.started = m.ok;
   self->send(store, store_call{[m, ip = r.ip, restarts = r.restarts](object_store& s) {
-               write_status(s, m.name, m.uid, [&](const json::object& pod) { return pod_status(s, pod, ip, m.ok, restarts, "CrashLoopBackOff", m.error); });
+               write_status(s, m.name, m.uid, [&](const json::object& pod) {
+                 return pod_status(s, pod, ip, m.ok, restarts, "CrashLoopBackOff", m.error);
+               });
                if (const auto pod = s.peek("pods", m.name))
-                 record_event(s, *pod, "kubelet", m.ok ? "Started" : "BackOff", m.ok ? "Started container" : "Back-off restarting failed container: " + m.error, !m.ok);
+                 record_event(s, *pod, "kubelet", m.ok ? "Started" : "BackOff",
+                              m.ok ? "Started container" : "Back-off restarting failed container: " + m.error, !m.ok);
              }});
-  if (!m.ok) self->delayed_send(self, std::chrono::seconds(std::min(300, 1 << std::min(r.restarts, 8))), start_pod{m.name, m.uid});
+  if (!m.ok)
+    self->delayed_send(self, std::chrono::seconds(std::min(300, 1 << std::min(r.restarts, 8))), start_pod{m.name, m.uid});
 }
 
 void kubelet_state::end(const end_pod& m) {
@@ -180,7 +191,8 @@ void kubelet_state::end(const end_pod& m) {
              }});
 }
 
-kubelet_actor::behavior_type kubelet(kubelet_actor::stateful_pointer<kubelet_state> self, store_actor store, kubelet_config config) {
+kubelet_actor::behavior_type kubelet(kubelet_actor::stateful_pointer<kubelet_state> self, store_actor store,
+                                     kubelet_config config) {
   auto& s = self->state;
   s.self = self;
   s.store = std::move(store);

@@ -49,7 +49,8 @@ bool label_is_among(const json::object& node, const json::object& expression) {
   if (op == "Exists") return label != nullptr;
   if (op == "DoesNotExist") return label == nullptr;
   const auto* values = find(expression, {"values"});
-  const bool among = label && values && values->is_array() && std::find(values->get_array().begin(), values->get_array().end(), *label) != values->get_array().end();
+  const bool among = label && values && values->is_array() &&
+                     std::find(values->get_array().begin(), values->get_array().end(), *label) != values->get_array().end();
   return op == "NotIn" ? !among : among;
 }
 
@@ -59,7 +60,8 @@ bool tolerates_place(const json::object& pod, const json::object& node) {
       const auto* label = find(node, {"metadata", "labels", name});
       if (!label || *label != value) return false;
     }
-  const auto* terms = find(pod, {"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
+  const auto* terms =
+      find(pod, {"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
   if (!terms || !terms->is_array()) return true;
   return std::any_of(terms->get_array().begin(), terms->get_array().end(), [&](const json::value& term) {
     const auto* expressions = find(term, {"matchExpressions"});
@@ -98,12 +100,14 @@ void refuse(object_store& store, const json::object& pod, std::size_t nodes, std
   std::string why = fmt::format("0/{} nodes are available:", nodes);
   if (elsewhere > 0) why += fmt::format(" {} node(s) didn't match Pod's node affinity/selector", elsewhere);
   if (nodes > elsewhere)
-    for (const auto& [name, n] : need) why += fmt::format("{} {} Insufficient {}", elsewhere > 0 ? "," : "", nodes - elsewhere, name);
+    for (const auto& [name, n] : need)
+      why += fmt::format("{} {} Insufficient {}", elsewhere > 0 ? "," : "", nodes - elsewhere, name);
   why += ".";
   json::object next = pod;
   if (!set_condition(store, object_at(next, {"status"}), "PodScheduled", false, "Unschedulable", why)) return;
   object_at(next, {"metadata"}).erase("resourceVersion");
-  (void)store.update(store.kind_named("Pod"), {text_at(pod, {"metadata", "namespace"}), text_at(pod, {"metadata", "name"})}, std::move(next), "status");
+  (void)store.update(store.kind_named("Pod"), {text_at(pod, {"metadata", "namespace"}), text_at(pod, {"metadata", "name"})},
+                     std::move(next), "status");
   record_event(store, pod, "default-scheduler", "FailedScheduling", why, true);
 }
 
@@ -116,7 +120,8 @@ void bind_to_node(object_store& store, const json::object& pod, const std::strin
   json::object next = **bound;
   set_condition(store, object_at(next, {"status"}), "PodScheduled", true, "", "");
   (void)store.update(kind, name, std::move(next), "status");
-  record_event(store, pod, "default-scheduler", "Scheduled", fmt::format("Successfully assigned {}/{} to {}", name.ns, name.name, node));
+  record_event(store, pod, "default-scheduler", "Scheduled",
+               fmt::format("Successfully assigned {}/{} to {}", name.ns, name.name, node));
 }
 
 }  // namespace

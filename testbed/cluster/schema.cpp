@@ -76,11 +76,14 @@ class checker {
       object.erase(name);
     }
   }
-  static std::string join(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name); }
+  static std::string join(const std::string& path, std::string_view name) {
+    return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+  }
 
   void items(const json::object& schema, json::array& list, const std::string& path) {
     if (static_cast<long>(list.size()) < integer_at(schema, {"minItems"}, 0))
-      add(path, fmt::format("Invalid value: {}: {} in body should have at least {} items", list.size(), path, integer_at(schema, {"minItems"}, 0)));
+      add(path, fmt::format("Invalid value: {}: {} in body should have at least {} items", list.size(), path,
+                            integer_at(schema, {"minItems"}, 0)));
     const auto* inner = find(schema, {"items"});
     if (!inner || !inner->is_object()) return;
     for (std::size_t i = 0; i < list.size(); ++i) check(inner->get_object(), list[i], fmt::format("{}[{}]", path, i));
@@ -91,7 +94,8 @@ class checker {
     if (!pattern.empty() && !std::regex_search(s, std::regex(pattern)))
       add(path, fmt::format("Invalid value: \"{}\": {} in body should match '{}'", s, path, pattern));
     const auto least = integer_at(schema, {"minLength"}, 0);
-    if (static_cast<long>(s.size()) < least) add(path, fmt::format("Invalid value: \"{}\": {} in body should be at least {} chars long", s, path, least));
+    if (static_cast<long>(s.size()) < least)
+      add(path, fmt::format("Invalid value: \"{}\": {} in body should be at least {} chars long", s, path, least));
     static const std::regex date_time(R"(^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$)");
     if (text_at(schema, {"format"}) == "date-time" && !std::regex_match(s, date_time))
       add(path, fmt::format("Invalid value: \"{}\": {} in body must be of type date-time: \"{}\"", s, path, s));
@@ -100,9 +104,11 @@ class checker {
   void number(const json::object& schema, const json::value& v, const std::string& path) {
     const double x = v.to_number<double>();
     if (const auto* least = find(schema, {"minimum"}); least && x < least->to_number<double>())
-      add(path, fmt::format("Invalid value: {}: {} in body should be greater than or equal to {}", json::serialize(v), path, json::serialize(*least)));
+      add(path, fmt::format("Invalid value: {}: {} in body should be greater than or equal to {}", json::serialize(v), path,
+                            json::serialize(*least)));
     if (const auto* most = find(schema, {"maximum"}); most && x > most->to_number<double>())
-      add(path, fmt::format("Invalid value: {}: {} in body should be less than or equal to {}", json::serialize(v), path, json::serialize(*most)));
+      add(path, fmt::format("Invalid value: {}: {} in body should be less than or equal to {}", json::serialize(v), path,
+                            json::serialize(*most)));
   }
 };
 

@@ -4,8 +4,8 @@
 
 namespace inferno::testbed {
 
-/// Checks `object` against an openAPIV3Schema (type, required, properties, items, pattern, enum, minimum, maximum, minLength, minItems, format
-/// date-time, nullable) and drops what the schema does not know.
+/// Checks `object` against an openAPIV3Schema (type, required, properties, items, pattern, enum, minimum, maximum, minLength,
+/// minItems, format date-time, nullable) and drops what the schema does not know.
 struct schema_findings {
   std::vector<std::string> problems;  ///< as the API server words them: "spec.x: Required value"
   std::vector<std::string> unknown;   ///< paths of what was dropped

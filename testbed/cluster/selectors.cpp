@@ -96,7 +96,8 @@ tl::expected<selector, std::string> selector::fields(std::string_view text) {
   out.by_field_ = true;
   for (const auto& part : split(text)) {
     const auto equals = part.find('=');
-    if (equals == std::string::npos || equals == 0) return tl::unexpected(fmt::format("invalid selector: '{}'; can't understand '{}'", text, part));
+    if (equals == std::string::npos || equals == 0)
+      return tl::unexpected(fmt::format("invalid selector: '{}'; can't understand '{}'", text, part));
     const bool negative = part[equals - 1] == '!';
     auto value = std::string_view(part).substr(equals + 1);
     if (!value.empty() && value.front() == '=') value.remove_prefix(1);

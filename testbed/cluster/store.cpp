@@ -18,7 +18,8 @@ std::string object_store::timestamp() const { return net::kube::format_time(sett
 
 std::string object_store::new_uid() {
   const auto a = random_(), b = random_();
-  return fmt::format("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", a & 0xffffffff, (a >> 32) & 0xffff, (a >> 48) & 0xfff, b & 0xfff, b >> 16);
+  return fmt::format("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", a & 0xffffffff, (a >> 32) & 0xffff, (a >> 48) & 0xfff, b & 0xfff,
+                     b >> 16);
 }
 
 std::string object_store::random_suffix(int length) {
@@ -79,8 +80,8 @@ std::vector<object_ptr> object_store::all(const std::string& plural, const std::
   return out;
 }
 
-api_result<list_result> object_store::list(const kind_info& kind, const std::string& ns, const selector& labels, const selector& fields, std::size_t limit,
-                                           const std::string& continue_token) const {
+api_result<list_result> object_store::list(const kind_info& kind, const std::string& ns, const selector& labels,
+                                           const selector& fields, std::size_t limit, const std::string& continue_token) const {
   list_result out;
   out.revision = revision_;
   object_name after;
@@ -91,7 +92,9 @@ api_result<list_result> object_store::list(const kind_info& kind, const std::str
     if (a == std::string::npos || b == std::string::npos ||
         std::from_chars(continue_token.data(), continue_token.data() + a, revision).ec != std::errc())
       return tl::unexpected(api_error{400, "BadRequest", "continue key is not valid"});
-    if (revision < compacted_) return tl::unexpected(api_error{410, "Expired", "The provided continue parameter is too old to display a consistent list result."});
+    if (revision < compacted_)
+      return tl::unexpected(
+          api_error{410, "Expired", "The provided continue parameter is too old to display a consistent list result."});
     out.revision = revision;
     after = {continue_token.substr(a + 1, b - a - 1), continue_token.substr(b + 1)};
   }
@@ -102,7 +105,8 @@ api_result<list_result> object_store::list(const kind_info& kind, const std::str
     if (limit > 0 && out.items.size() == limit) {
       if (out.remaining++ == 0) {
         const auto& last = *out.items.back();
-        out.next = fmt::format("{}|{}|{}", out.revision, text_at(last, {"metadata", "namespace"}), text_at(last, {"metadata", "name"}));
+        out.next =
+            fmt::format("{}|{}|{}", out.revision, text_at(last, {"metadata", "namespace"}), text_at(last, {"metadata", "name"}));
       }
       continue;
     }
@@ -159,17 +163,23 @@ api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::str
     name = prefix + random_suffix(5);
     meta["name"] = name;
   }
-  if (name.empty()) return tl::unexpected(api_error{422, "Invalid", fmt::format("{} \"\" is invalid: metadata.name: Required value: name or generateName is required", kind->kind)});
+  if (name.empty())
+    return tl::unexpected(api_error{
+        422, "Invalid",
+        fmt::format("{} \"\" is invalid: metadata.name: Required value: name or generateName is required", kind->kind)});
   const object_name key{kind->namespaced ? ns : std::string(), name};
   if (kind->namespaced) {
     if (const auto said = text_at(object, {"metadata", "namespace"}); !said.empty() && said != ns)
-      return tl::unexpected(api_error{400, "BadRequest", "the namespace of the provided object does not match the namespace sent on the request"});
+      return tl::unexpected(
+          api_error{400, "BadRequest", "the namespace of the provided object does not match the namespace sent on the request"});
     meta["namespace"] = ns;
-    if (!peek("namespaces", {"", ns})) return tl::unexpected(api_error{404, "NotFound", fmt::format("namespaces \"{}\" not found", ns)});
+    if (!peek("namespaces", {"", ns}))
+      return tl::unexpected(api_error{404, "NotFound", fmt::format("namespaces \"{}\" not found", ns)});
   } else {
     meta.erase("namespace");
   }
-  if (table_of(*kind)->count(key)) return tl::unexpected(api_error{409, "AlreadyExists", fmt::format("{} \"{}\" already exists", kind->qualified(), name)});
+  if (table_of(*kind)->count(key))
+    return tl::unexpected(api_error{409, "AlreadyExists", fmt::format("{} \"{}\" already exists", kind->qualified(), name)});
   object["apiVersion"] = kind->group_version();
   object["kind"] = kind->kind;
   if (const auto ok = validate(*kind, name, object); !ok) return tl::unexpected(ok.error());
@@ -182,10 +192,14 @@ api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::str
   if (kind->has_status && kind->schema) object.erase("status");
   if (kind->plural == "customresourcedefinitions") {
     auto added = kind_from_definition(object);
-    if (!added) return tl::unexpected(api_error{422, "Invalid", fmt::format("CustomResourceDefinition.apiextensions.k8s.io \"{}\" is invalid: {}", name, added.error())});
+    if (!added)
+      return tl::unexpected(
+          api_error{422, "Invalid",
+                    fmt::format("CustomResourceDefinition.apiextensions.k8s.io \"{}\" is invalid: {}", name, added.error())});
     if (!find_kind((*added)->group, (*added)->version, (*added)->plural)) kinds_.push_back(*added);
     tables_[(*added)->qualified()];
-    json::object established{{"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}, {"lastTransitionTime", timestamp()}};
+    json::object established{
+        {"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}, {"lastTransitionTime", timestamp()}};
     object_at(object, {"status"})["conditions"] = json::array{std::move(established)};
     object_at(object, {"status"})["acceptedNames"] = *find(object, {"spec", "names"});
   }
@@ -193,19 +207,23 @@ api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::str
   return put(kind, key, std::move(object), nullptr);
 }
 
-api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_name& name, json::object object, const std::string& subresource) {
+api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_name& name, json::object object,
+                                            const std::string& subresource) {
   const auto present = get(*kind, name);
   if (!present) return tl::unexpected(present.error());
   const auto& before = **present;
   const auto version = text_at(object, {"metadata", "resourceVersion"});
   if (!version.empty() && version != text_at(before, {"metadata", "resourceVersion"}))
-    return tl::unexpected(api_error{409, "Conflict",
-                                    fmt::format("Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the "
-                                                "latest version and try again",
-                                                kind->qualified(), name.name)});
+    return tl::unexpected(api_error{
+        409, "Conflict",
+        fmt::format("Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the "
+                    "latest version and try again",
+                    kind->qualified(), name.name)});
   const auto uid = text_at(object, {"metadata", "uid"});
   if (!uid.empty() && uid != text_at(before, {"metadata", "uid"}))
-    return tl::unexpected(api_error{409, "Conflict", fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, text_at(before, {"metadata", "uid"}))});
+    return tl::unexpected(api_error{409, "Conflict",
+                                    fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid,
+                                                text_at(before, {"metadata", "uid"}))});
   json::object next;
   if (subresource == "status") {
     next = before;
@@ -218,7 +236,8 @@ api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_n
     next = std::move(object);
     // What the server owns stays.
     auto& meta = object_at(next, {"metadata"});
-    for (const auto* field : {"uid", "creationTimestamp", "generation", "name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"}) {
+    for (const auto* field :
+         {"uid", "creationTimestamp", "generation", "name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"}) {
       if (const auto* v = find(before, {"metadata", field})) {
         meta[field] = *v;
       } else {
@@ -303,7 +322,8 @@ api_result<object_ptr> object_store::remove(const kind_ptr& kind, const object_n
       for (const auto& n : names) (void)remove(k, n);
     }
   }
-  if (kind->plural == "customresourcedefinitions") std::erase_if(kinds_, [&](const kind_ptr& k) { return k->schema && k->qualified() == name.name; });
+  if (kind->plural == "customresourcedefinitions")
+    std::erase_if(kinds_, [&](const kind_ptr& k) { return k->schema && k->qualified() == name.name; });
   return gone;
 }
 
@@ -320,7 +340,8 @@ void object_store::remove_dependents(const std::string& uid) {
 json::object object_store::scale_of(const kind_info&, const json::object& object) {
   std::string text;
   if (const auto* labels = find(object, {"spec", "selector", "matchLabels"}); labels && labels->is_object())
-    for (const auto& [name, value] : labels->get_object()) text += fmt::format("{}{}={}", text.empty() ? "" : ",", std::string_view(name), std::string_view(value.as_string()));
+    for (const auto& [name, value] : labels->get_object())
+      text += fmt::format("{}{}={}", text.empty() ? "" : ",", std::string_view(name), std::string_view(value.as_string()));
   json::object meta;
   for (const auto* field : {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"})
     if (const auto* v = find(object, {"metadata", field})) meta[field] = *v;
@@ -331,7 +352,8 @@ json::object object_store::scale_of(const kind_info&, const json::object& object
           {"status", json::object{{"replicas", integer_at(object, {"status", "replicas"}, 0)}, {"selector", text}}}};
 }
 
-api_result<json::object> object_store::update_scale(const kind_ptr& kind, const object_name& name, const json::value& body, std::optional<patch_kind> how) {
+api_result<json::object> object_store::update_scale(const kind_ptr& kind, const object_name& name, const json::value& body,
+                                                    std::optional<patch_kind> how) {
   const auto present = get(*kind, name);
   if (!present) return tl::unexpected(present.error());
   json::value scale(scale_of(*kind, **present));
@@ -344,7 +366,9 @@ api_result<json::object> object_store::update_scale(const kind_ptr& kind, const 
   }
   const auto* replicas = find(scale, {"spec", "replicas"});
   if (!replicas || !replicas->is_int64() || replicas->get_int64() < 0)
-    return tl::unexpected(api_error{422, "Invalid", fmt::format("Scale.autoscaling \"{}\" is invalid: spec.replicas: must be a whole number >= 0", name.name)});
+    return tl::unexpected(
+        api_error{422, "Invalid",
+                  fmt::format("Scale.autoscaling \"{}\" is invalid: spec.replicas: must be a whole number >= 0", name.name)});
   json::object next = **present;
   const auto version = text_at(scale.get_object(), {"metadata", "resourceVersion"});
   if (!version.empty()) object_at(next, {"metadata"})["resourceVersion"] = version;

@@ -65,21 +65,25 @@ class object_store {
   api_result<object_ptr> get(const kind_info& kind, const object_name& name) const;
   object_ptr peek(const std::string& plural, const object_name& name) const;  ///< nullptr when absent
   /// In order of namespace and name. `continue_token` as given out before.
-  api_result<list_result> list(const kind_info& kind, const std::string& ns, const selector& labels, const selector& fields, std::size_t limit = 0,
-                               const std::string& continue_token = {}) const;
+  api_result<list_result> list(const kind_info& kind, const std::string& ns, const selector& labels, const selector& fields,
+                               std::size_t limit = 0, const std::string& continue_token = {}) const;
   std::vector<object_ptr> all(const std::string& plural, const std::string& ns = {}) const;
 
   api_result<object_ptr> create(const kind_ptr& kind, const std::string& ns, json::object object);
   /// subresource "" or "status". The object's resourceVersion, when there, must be the present one.
-  api_result<object_ptr> update(const kind_ptr& kind, const object_name& name, json::object object, const std::string& subresource = {});
-  api_result<object_ptr> patch(const kind_ptr& kind, const object_name& name, const json::value& body, patch_kind how, const std::string& subresource = {});
+  api_result<object_ptr> update(const kind_ptr& kind, const object_name& name, json::object object,
+                                const std::string& subresource = {});
+  api_result<object_ptr> patch(const kind_ptr& kind, const object_name& name, const json::value& body, patch_kind how,
+                               const std::string& subresource = {});
   /// Pods on a node get a deletionTimestamp first, unless `at_once`. Dependents go too.
   api_result<object_ptr> remove(const kind_ptr& kind, const object_name& name, bool at_once = false);
   /// /scale of a Deployment or ReplicaSet.
   static json::object scale_of(const kind_info& kind, const json::object& object);
-  api_result<json::object> update_scale(const kind_ptr& kind, const object_name& name, const json::value& body, std::optional<patch_kind> how);
+  api_result<json::object> update_scale(const kind_ptr& kind, const object_name& name, const json::value& body,
+                                        std::optional<patch_kind> how);
 
-  /// Changes after `revision` (0: from now) as they come. Error 410 when they are not all kept any more. The callback must not change the store.
+  /// Changes after `revision` (0: from now) as they come. Error 410 when they are not all kept any more. The callback must not
+  /// change the store.
   api_result<std::uint64_t> subscribe(std::uint64_t revision, std::function<void(const change&)> callback);
   void unsubscribe(std::uint64_t id) { watchers_.erase(id); }
   std::uint64_t revision() const { return revision_; }
@@ -105,7 +109,7 @@ class object_store {
   settings settings_;
   std::mt19937_64 random_;
   std::vector<kind_ptr> kinds_;
-  std::map<std::string, table> tables_;  ///< by qualified name
+  std::map<std::string, table> tables_;                                              ///< by qualified name
   std::map<std::string, std::set<std::pair<std::string, object_name>>> dependents_;  ///< owner uid -> (qualified kind, name)
   std::uint64_t revision_ = 1;
   std::uint64_t compacted_ = 0;  ///< changes up to here are forgotten

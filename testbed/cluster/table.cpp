@@ -21,25 +21,31 @@ struct column {
 std::string age_of(const std::string& stamp, time_point now) {
   std::tm when{};
   if (!::strptime(stamp.c_str(), "%Y-%m-%dT%H:%M:%S", &when)) return "<unknown>";
-  return human_duration(std::chrono::duration_cast<std::chrono::seconds>(now - std::chrono::system_clock::from_time_t(::timegm(&when))));
+  return human_duration(
+      std::chrono::duration_cast<std::chrono::seconds>(now - std::chrono::system_clock::from_time_t(::timegm(&when))));
 }
 
 json::value name_cell(const json::object& o, time_point) { return json::value(text_at(o, {"metadata", "name"})); }
-json::value age_cell(const json::object& o, time_point now) { return json::value(age_of(text_at(o, {"metadata", "creationTimestamp"}), now)); }
+json::value age_cell(const json::object& o, time_point now) {
+  return json::value(age_of(text_at(o, {"metadata", "creationTimestamp"}), now));
+}
 
 auto text_cell(std::initializer_list<std::string_view> path, std::string fallback = "") {
-  return [steps = std::vector<std::string>(path.begin(), path.end()), fallback](const json::object& o, time_point) -> json::value {
-    const json::value* at = nullptr;
-    const json::object* from = &o;
-    for (const auto& s : steps) {
-      at = from ? from->if_contains(s) : nullptr;
-      from = at ? at->if_object() : nullptr;
-    }
-    return at && at->is_string() ? *at : json::value(fallback);
-  };
+  return
+      [steps = std::vector<std::string>(path.begin(), path.end()), fallback](const json::object& o, time_point) -> json::value {
+        const json::value* at = nullptr;
+        const json::object* from = &o;
+        for (const auto& s : steps) {
+          at = from ? from->if_contains(s) : nullptr;
+          from = at ? at->if_object() : nullptr;
+        }
+        return at && at->is_string() ? *at : json::value(fallback);
+      };
 }
 auto number_cell(std::vector<std::string> steps) {
-  return [steps = std::move(steps)](const json::object& o, time_point) -> json::value { return integer_at(o, {steps[0], steps[1]}, 0); };
+  return [steps = std::move(steps)](const json::object& o, time_point) -> json::value {
+    return integer_at(o, {steps[0], steps[1]}, 0);
+  };
 }
 auto size_cell(const char* field) {
   return [field](const json::object& o, time_point) -> json::value {
@@ -53,7 +59,8 @@ std::string pod_status(const json::object& pod) {
   const auto* statuses = find(pod, {"status", "containerStatuses"});
   if (statuses && statuses->is_array())
     for (const auto& s : statuses->get_array())
-      if (const auto* reason = find(s, {"state", "waiting", "reason"}); reason && reason->is_string()) return std::string(reason->get_string());
+      if (const auto* reason = find(s, {"state", "waiting", "reason"}); reason && reason->is_string())
+        return std::string(reason->get_string());
   const auto phase = text_at(pod, {"status", "phase"});
   return phase.empty() ? "Pending" : phase;
 }
@@ -87,7 +94,8 @@ json::value node_roles(const json::object& node, time_point) {
   if (const auto* labels = find(node, {"metadata", "labels"}); labels && labels->is_object())
     for (const auto& [name, value] : labels->get_object()) {
       constexpr std::string_view prefix = "node-role.kubernetes.io/";
-      if (std::string_view(name).substr(0, prefix.size()) == prefix) out += (out.empty() ? "" : ",") + std::string(std::string_view(name).substr(prefix.size()));
+      if (std::string_view(name).substr(0, prefix.size()) == prefix)
+        out += (out.empty() ? "" : ",") + std::string(std::string_view(name).substr(prefix.size()));
     }
   return json::value(out.empty() ? "<none>" : out);
 }
@@ -112,7 +120,12 @@ const std::vector<column>& columns_of(const std::string& plural) {
   static const column name{"Name", "string", 0, name_cell};
   static const column age{"Age", "string", 0, age_cell};
   static const std::map<std::string, std::vector<column>> table{
-      {"nodes", {name, {"Status", "string", 0, node_status}, {"Roles", "string", 0, node_roles}, age, {"Version", "string", 0, text_cell({"status", "nodeInfo", "kubeletVersion"})}}},
+      {"nodes",
+       {name,
+        {"Status", "string", 0, node_status},
+        {"Roles", "string", 0, node_roles},
+        age,
+        {"Version", "string", 0, text_cell({"status", "nodeInfo", "kubeletVersion"})}}},
       {"pods",
        {name,
         {"Ready", "string", 0, pod_ready},
@@ -125,7 +138,8 @@ const std::vector<column>& columns_of(const std::string& plural) {
        {name,
         {"Ready", "string", 0,
          [](const json::object& o, time_point) {
-           return json::value(fmt::format("{}/{}", integer_at(o, {"status", "readyReplicas"}, 0), integer_at(o, {"spec", "replicas"}, 1)));
+           return json::value(
+               fmt::format("{}/{}", integer_at(o, {"status", "readyReplicas"}, 0), integer_at(o, {"spec", "replicas"}, 1)));
          }},
         {"Up-to-date", "integer", 0, number_cell({"status", "updatedReplicas"})},
         {"Available", "integer", 0, number_cell({"status", "availableReplicas"})},
@@ -149,7 +163,8 @@ const std::vector<column>& columns_of(const std::string& plural) {
         {"Port(s)", "string", 0, service_ports},
         age}},
       {"events",
-       {{"Last Seen", "string", 0, [](const json::object& o, time_point now) { return json::value(age_of(text_at(o, {"lastTimestamp"}), now)); }},
+       {{"Last Seen", "string", 0,
+         [](const json::object& o, time_point now) { return json::value(age_of(text_at(o, {"lastTimestamp"}), now)); }},
         {"Type", "string", 0, text_cell({"type"})},
         {"Reason", "string", 0, text_cell({"reason"})},
         {"Object", "string", 0, event_object},
@@ -180,7 +195,8 @@ json::value at_path(const json::object& o, std::string_view path) {
 }
 
 json::object definition(std::string_view name, std::string_view type, int priority) {
-  return {{"name", name}, {"type", type}, {"format", name == "Name" ? "name" : ""}, {"description", name}, {"priority", priority}};
+  return {
+      {"name", name}, {"type", type}, {"format", name == "Name" ? "name" : ""}, {"description", name}, {"priority", priority}};
 }
 
 }  // namespace
@@ -197,7 +213,8 @@ std::string human_duration(std::chrono::seconds age) {
   return fmt::format("{}d", d);
 }
 
-json::object make_table(const kind_info& kind, const std::vector<object_ptr>& objects, time_point now, row_object include, bool with_columns) {
+json::object make_table(const kind_info& kind, const std::vector<object_ptr>& objects, time_point now, row_object include,
+                        bool with_columns) {
   json::array definitions, rows;
   const bool custom = !kind.columns.empty();
   const auto& columns = columns_of(kind.plural);

@@ -42,18 +42,26 @@ std::optional<std::vector<watch_event>> watch_queue::take() {
   return std::exchange(events_, {});
 }
 
-std::string watch_line(const watch_event& event, const kind_info& kind, const api_request& request, std::chrono::system_clock::time_point now, bool first) {
-  const auto object = request.wants_table() ? json::serialize(make_table(kind, {event.object}, now, request.included(), first)) : json::serialize(*event.object);
+std::string watch_line(const watch_event& event, const kind_info& kind, const api_request& request,
+                       std::chrono::system_clock::time_point now, bool first) {
+  const auto object = request.wants_table() ? json::serialize(make_table(kind, {event.object}, now, request.included(), first))
+                                            : json::serialize(*event.object);
   return fmt::format("{{\"type\":\"{}\",\"object\":{}}}\n", event.type, object);
 }
 
 std::string bookmark_line(const kind_info& kind, const api_request& request, std::uint64_t revision) {
-  json::object object{{"kind", kind.kind}, {"apiVersion", kind.group_version()}, {"metadata", json::object{{"resourceVersion", std::to_string(revision)}}}};
+  json::object object{{"kind", kind.kind},
+                      {"apiVersion", kind.group_version()},
+                      {"metadata", json::object{{"resourceVersion", std::to_string(revision)}}}};
   if (request.wants_table()) {
     json::object row{{"cells", json::array{}}, {"object", std::move(object)}};
     json::array rows;
     rows.push_back(std::move(row));
-    object = {{"kind", "Table"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", json::object{}}, {"columnDefinitions", nullptr}, {"rows", std::move(rows)}};
+    object = {{"kind", "Table"},
+              {"apiVersion", "meta.k8s.io/v1"},
+              {"metadata", json::object{}},
+              {"columnDefinitions", nullptr},
+              {"rows", std::move(rows)}};
   }
   return fmt::format("{{\"type\":\"BOOKMARK\",\"object\":{}}}\n", json::serialize(object));
 }

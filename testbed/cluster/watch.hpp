@@ -40,7 +40,8 @@ class watch_queue {
 };
 
 /// The line of an event; `table` as kubectl get -w asks, its columns only with the first.
-std::string watch_line(const watch_event& event, const kind_info& kind, const api_request& request, std::chrono::system_clock::time_point now, bool first);
+std::string watch_line(const watch_event& event, const kind_info& kind, const api_request& request,
+                       std::chrono::system_clock::time_point now, bool first);
 /// A BOOKMARK: everything up to `revision` has been sent.
 std::string bookmark_line(const kind_info& kind, const api_request& request, std::uint64_t revision);
 

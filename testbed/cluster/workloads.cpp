@@ -23,9 +23,9 @@ json::object owner_reference(const json::object& owner) {
 
 bool owned_by(const json::object& o, const std::string& uid) {
   const auto* owners = find(o, {"metadata", "ownerReferences"});
-  return owners && owners->is_array() && std::any_of(owners->get_array().begin(), owners->get_array().end(), [&](const json::value& r) {
-           return r.is_object() && text_at(r.get_object(), {"uid"}) == uid;
-         });
+  return owners && owners->is_array() &&
+         std::any_of(owners->get_array().begin(), owners->get_array().end(),
+                     [&](const json::value& r) { return r.is_object() && text_at(r.get_object(), {"uid"}) == uid; });
 }
 
 std::vector<object_ptr> owned(const object_store& store, const std::string& plural, const json::object& owner) {
@@ -48,7 +48,8 @@ std::string template_hash(const json::object& deployment) {
 
 void set_replicas(object_store& store, const json::object& set, long replicas) {
   if (integer_at(set, {"spec", "replicas"}, 0) == replicas) return;
-  (void)store.patch(store.kind_named("ReplicaSet"), name_of(set), json::object{{"spec", json::object{{"replicas", replicas}}}}, patch_kind::merge);
+  (void)store.patch(store.kind_named("ReplicaSet"), name_of(set), json::object{{"spec", json::object{{"replicas", replicas}}}},
+                    patch_kind::merge);
 }
 
 object_ptr make_replicaset(object_store& store, const json::object& d, const std::string& hash) {
@@ -97,12 +98,14 @@ json::object pod_from(const json::object& set, object_store& store) {
 
 bool is_ready(const json::object& pod) {
   const auto* conditions = find(pod, {"status", "conditions"});
-  return conditions && conditions->is_array() && std::any_of(conditions->get_array().begin(), conditions->get_array().end(), [](const json::value& c) {
+  return conditions && conditions->is_array() &&
+         std::any_of(conditions->get_array().begin(), conditions->get_array().end(), [](const json::value& c) {
            return c.is_object() && text_at(c.get_object(), {"type"}) == "Ready" && text_at(c.get_object(), {"status"}) == "True";
          });
 }
 
-bool set_condition(object_store& store, json::object& status, std::string_view type, bool value, std::string_view reason, const std::string& message) {
+bool set_condition(object_store& store, json::object& status, std::string_view type, bool value, std::string_view reason,
+                   const std::string& message) {
   auto& list = status["conditions"];
   if (!list.is_array()) list.emplace_array();
   const auto* text = value ? "True" : "False";
@@ -117,20 +120,23 @@ bool set_condition(object_store& store, json::object& status, std::string_view t
     o["message"] = message;
     return true;
   }
-  list.get_array().push_back(
-      json::object{{"type", type}, {"status", text}, {"reason", reason}, {"message", message}, {"lastTransitionTime", store.timestamp()}});
+  list.get_array().push_back(json::object{
+      {"type", type}, {"status", text}, {"reason", reason}, {"message", message}, {"lastTransitionTime", store.timestamp()}});
   return true;
 }
 
-void record_event(object_store& store, const json::object& about, std::string_view component, std::string_view reason, const std::string& message,
-                  bool warning) {
+void record_event(object_store& store, const json::object& about, std::string_view component, std::string_view reason,
+                  const std::string& message, bool warning) {
   const auto kind = store.kind_named("Event");
-  const auto ns = text_at(about, {"metadata", "namespace"}).empty() ? std::string("default") : text_at(about, {"metadata", "namespace"});
+  const auto ns =
+      text_at(about, {"metadata", "namespace"}).empty() ? std::string("default") : text_at(about, {"metadata", "namespace"});
   const auto uid = text_at(about, {"metadata", "uid"});
   const auto hash = std::hash<std::string>{}(fmt::format("{}|{}|{}", uid, reason, message)) & 0xffffffffffff;
   const object_name name{ns, fmt::format("{}.{:012x}", text_at(about, {"metadata", "name"}), hash)};
   if (const auto before = store.get(*kind, name)) {
-    (void)store.patch(kind, name, json::object{{"count", integer_at(**before, {"count"}, 1) + 1}, {"lastTimestamp", store.timestamp()}}, patch_kind::merge);
+    (void)store.patch(kind, name,
+                      json::object{{"count", integer_at(**before, {"count"}, 1) + 1}, {"lastTimestamp", store.timestamp()}},
+                      patch_kind::merge);
     return;
   }
   json::object object{{"apiVersion", text_at(about, {"apiVersion"})},
@@ -172,7 +178,8 @@ void reconcile_deployment(object_store& store, const object_name& name) {
   const long had = integer_at(*newest, {"spec", "replicas"}, 0);
   if (had != want) {
     record_event(store, d, "deployment-controller", "ScalingReplicaSet",
-                 fmt::format("Scaled {} replica set {} from {} to {}", want > had ? "up" : "down", text_at(*newest, {"metadata", "name"}), had, want));
+                 fmt::format("Scaled {} replica set {} from {} to {}", want > had ? "up" : "down",
+                             text_at(*newest, {"metadata", "name"}), had, want));
     set_replicas(store, *newest, want);
     newest = *store.get(*store.kind_named("ReplicaSet"), name_of(*newest));
   }
@@ -205,7 +212,8 @@ void reconcile_deployment(object_store& store, const object_name& name) {
   set_condition(store, status, "Available", available, available ? "MinimumReplicasAvailable" : "MinimumReplicasUnavailable",
                 available ? "Deployment has minimum availability." : "Deployment does not have minimum availability.");
   set_condition(store, status, "Progressing", true, available ? "NewReplicaSetAvailable" : "ReplicaSetUpdated",
-                fmt::format("ReplicaSet \"{}\" {}.", text_at(*newest, {"metadata", "name"}), available ? "has successfully progressed" : "is progressing"));
+                fmt::format("ReplicaSet \"{}\" {}.", text_at(*newest, {"metadata", "name"}),
+                            available ? "has successfully progressed" : "is progressing"));
   write_status(store, kind, d, std::move(status));
 }
 
@@ -225,11 +233,14 @@ void reconcile_replicaset(object_store& store, const object_name& name) {
   for (; count < want; ++count) {
     auto made = store.create(pods_kind, name.ns, pod_from(set, store));
     if (!made) break;
-    record_event(store, set, "replicaset-controller", "SuccessfulCreate", "Created pod: " + text_at(**made, {"metadata", "name"}));
+    record_event(store, set, "replicaset-controller", "SuccessfulCreate",
+                 "Created pod: " + text_at(**made, {"metadata", "name"}));
   }
   if (count > want) {
     std::sort(pods.begin(), pods.end(), [](const object_ptr& a, const object_ptr& b) {
-      const auto rank = [](const json::object& p) { return std::tuple(text_at(p, {"spec", "nodeName"}).empty() ? 0 : is_ready(p) ? 2 : 1); };
+      const auto rank = [](const json::object& p) {
+        return std::tuple(text_at(p, {"spec", "nodeName"}).empty() ? 0 : is_ready(p) ? 2 : 1);
+      };
       if (rank(*a) != rank(*b)) return rank(*a) < rank(*b);
       const auto ta = text_at(*a, {"metadata", "creationTimestamp"}), tb = text_at(*b, {"metadata", "creationTimestamp"});
       if (ta != tb) return ta > tb;

@@ -1,5 +1,6 @@
 #pragma once
-// What the controllers of a cluster do, as functions over the store: Deployments make ReplicaSets make Pods, the scheduler binds pods to GPUs.
+// What the controllers of a cluster do, as functions over the store: Deployments make ReplicaSets make Pods, the scheduler binds
+// pods to GPUs.
 #include "testbed/cluster/store.hpp"
 
 namespace inferno::testbed {
@@ -12,10 +13,11 @@ void reconcile_replicaset(object_store& store, const object_name& name);
 void schedule_pods(object_store& store);
 
 /// An event as Kubernetes' own components write it; equal ones are counted.
-void record_event(object_store& store, const json::object& about, std::string_view component, std::string_view reason, const std::string& message,
-                  bool warning = false);
+void record_event(object_store& store, const json::object& about, std::string_view component, std::string_view reason,
+                  const std::string& message, bool warning = false);
 /// Sets a condition in `status`, keeping the transition time when its status stays. Returns whether anything changed.
-bool set_condition(object_store& store, json::object& status, std::string_view type, bool value, std::string_view reason, const std::string& message);
+bool set_condition(object_store& store, json::object& status, std::string_view type, bool value, std::string_view reason,
+                   const std::string& message);
 bool is_ready(const json::object& pod);
 
 }  // namespace inferno::testbed

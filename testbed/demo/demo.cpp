@@ -77,7 +77,8 @@ struct stopped_by_user {};
 /// Steps of the story; each throws what went wrong as text.
 class story {
  public:
-  story(const demo_options& options, const stop_signals& signals) : options_(options), signals_(signals), view_(!options.plain && ::isatty(1) == 1) {}
+  story(const demo_options& options, const stop_signals& signals)
+      : options_(options), signals_(signals), view_(!options.plain && ::isatty(1) == 1) {}
 
   void begin();
   void tell();
@@ -189,17 +190,14 @@ void story::begin() {
   need(controller.has_value(), controller ? "" : controller.error());
   controller_ = std::move(*controller);
 
-  view_.header({"Inferno demo: one emulated cluster (2 x A100, 2 x MI300X, 2 x Gaudi 2), emulated vLLM servers, the real controller.",
-                "Variant llm-d-sim/vllme-deployment, model \"default\", class Premium: inter-token latency at most 24 ms.",
-                "",
-                "Look at it from another terminal:",
-                fmt::format("  export KUBECONFIG={}", folder_.file("kubeconfig")),
-                "  kubectl get va -n llm-d-sim -w",
-                "  kubectl get deployments,pods -n llm-d-sim",
-                "  kubectl describe va vllme-deployment -n llm-d-sim",
-                fmt::format("  curl http://{}/api/v1/variants", controller_->metrics_address()),
-                fmt::format("  tail -f {}", folder_.file("controller.log")),
-                ""});
+  view_.header(
+      {"Inferno demo: one emulated cluster (2 x A100, 2 x MI300X, 2 x Gaudi 2), emulated vLLM servers, the real controller.",
+       "Variant llm-d-sim/vllme-deployment, model \"default\", class Premium: inter-token latency at most 24 ms.", "",
+       "Look at it from another terminal:", fmt::format("  export KUBECONFIG={}", folder_.file("kubeconfig")),
+       "  kubectl get va -n llm-d-sim -w", "  kubectl get deployments,pods -n llm-d-sim",
+       "  kubectl describe va vllme-deployment -n llm-d-sim",
+       fmt::format("  curl http://{}/api/v1/variants", controller_->metrics_address()),
+       fmt::format("  tail -f {}", folder_.file("controller.log")), ""});
 }
 
 void story::tell() {
@@ -210,11 +208,13 @@ void story::tell() {
   const auto applied = cluster_->apply(embedded::sample_variant);
   need(applied.has_value(), applied ? "" : applied.error());
   need(until(20, [&] { return decision() && !decision()->hold; }), "no decision on the new VariantAutoscaling");
-  view_.event(elapsed(), fmt::format("first decision: {} replica on {}", decision()->desired.num_replicas, decision()->desired.accelerator));
+  view_.event(elapsed(),
+              fmt::format("first decision: {} replica on {}", decision()->desired.num_replicas, decision()->desired.accelerator));
   need(!until(options_.idle_s, [&] { return decision()->desired.num_replicas != 1; }), "idle, and yet not 1 replica");
 
   offered_ = options_.per_minute;
-  enter("load", fmt::format("load on: {:.0f} requests per minute, Poisson, {} output tokens on average", offered_, output_tokens));
+  enter("load",
+        fmt::format("load on: {:.0f} requests per minute, Poisson, {} output tokens on average", offered_, output_tokens));
   load_config load;
   load.targets = [servers = servers_] { return servers->urls(); };
   load.phases = {{0, options_.per_minute}};
@@ -223,7 +223,8 @@ void story::tell() {
   load_ = std::make_unique<load_generator>(where_->io().executor(), std::move(load));
   load_->start();
   const double load_began = elapsed();
-  need(until(options_.load_s / 2, [&] { return decision()->desired.num_replicas >= 2; }), "load, and yet no second replica wanted");
+  need(until(options_.load_s / 2, [&] { return decision()->desired.num_replicas >= 2; }),
+       "load, and yet no second replica wanted");
   scaled_up_after_s_ = elapsed() - load_began;
   peak_ = decision()->desired.num_replicas;
   enter("scaling up", fmt::format("scaled up: 1 -> {} replicas, {:.1f} s after the load began", peak_, scaled_up_after_s_));
@@ -231,7 +232,8 @@ void story::tell() {
   const auto no_flapping = [&] {
     need(!flapped(), fmt::format("the load is steady, and yet {} replicas became {}", peak_, decision()->desired.num_replicas));
   };
-  need(until(20, [&] { return flapped() || static_cast<int>(servers_->urls().size()) >= peak_; }), "the new replica did not become ready");
+  need(until(20, [&] { return flapped() || static_cast<int>(servers_->urls().size()) >= peak_; }),
+       "the new replica did not become ready");
   no_flapping();
   enter("load", fmt::format("{} replicas ready", peak_));
   const double left = load_began + options_.load_s - elapsed();
@@ -262,19 +264,24 @@ void story::tell() {
 void story::summary() const {
   const auto& d = *steady_decision_;
   const auto row = [](const char* name, double measured, double predicted, const std::string& objective) {
-    fmt::print("  {:<20} {:>9.2f} {:>10.2f} {:>7.1f} %   {}\n", name, measured, predicted, 100 * (predicted - measured) / measured, objective);
+    fmt::print("  {:<20} {:>9.2f} {:>10.2f} {:>7.1f} %   {}\n", name, measured, predicted,
+               100 * (predicted - measured) / measured, objective);
   };
   const auto predicted = predict(d, steady_per_min_);
-  fmt::print("\nSteady load of {:.0f} requests/min on {} replicas of {} (planned for {:.0f}):\n", steady_per_min_, peak_, d.desired.accelerator,
-             d.curve->current.load.arrival_rate.per_min());
+  fmt::print("\nSteady load of {:.0f} requests/min on {} replicas of {} (planned for {:.0f}):\n", steady_per_min_, peak_,
+             d.desired.accelerator, d.curve->current.load.arrival_rate.per_min());
   fmt::print("  {:<20} {:>9} {:>10} {:>9}   {}\n", "milliseconds", "measured", "predicted", "error", "objective");
   row("inter-token latency", steady_load_.itl.mean, predicted.itl_ms, fmt::format("at most {:.0f}", d.curve->slo.itl_ms));
-  row("time to first token", steady_load_.ttft.mean, first_token_ms(predicted), fmt::format("95 % wait at most {:.0f}", d.curve->slo.wait_p95_ms));
-  fmt::print("Requests: {} sent, {} ok, {} failed. Replicas 1 -> {} in {:.1f} s, {} -> 1 in {:.1f} s. Cost {:.0f} -> {:.0f} -> {:.0f} cents/hour.\n",
-             whole_load_.sent, whole_load_.ok, whole_load_.failed, peak_, scaled_up_after_s_, peak_, scaled_down_after_s_, d.desired.cost.cents / peak_,
-             d.desired.cost.cents, d.desired.cost.cents / peak_);
+  row("time to first token", steady_load_.ttft.mean, first_token_ms(predicted),
+      fmt::format("95 % wait at most {:.0f}", d.curve->slo.wait_p95_ms));
+  fmt::print(
+      "Requests: {} sent, {} ok, {} failed. Replicas 1 -> {} in {:.1f} s, {} -> 1 in {:.1f} s. Cost {:.0f} -> {:.0f} -> {:.0f} "
+      "cents/hour.\n",
+      whole_load_.sent, whole_load_.ok, whole_load_.failed, peak_, scaled_up_after_s_, peak_, scaled_down_after_s_,
+      d.desired.cost.cents / peak_, d.desired.cost.cents, d.desired.cost.cents / peak_);
   need(steady_load_.ok > 0 && steady_load_.itl.mean <= d.curve->slo.itl_ms,
-       fmt::format("measured inter-token latency {:.2f} ms, the objective is {:.0f} ms", steady_load_.itl.mean, d.curve->slo.itl_ms));
+       fmt::format("measured inter-token latency {:.2f} ms, the objective is {:.0f} ms", steady_load_.itl.mean,
+                   d.curve->slo.itl_ms));
   need(whole_load_.failed == 0, fmt::format("{} requests failed: {}", whole_load_.failed, whole_load_.first_error));
   fmt::print("The story happened as told.\n");
   std::fflush(stdout);

@@ -60,8 +60,9 @@ void demo_view::frame(const demo_frame& f) {
   if (!live_) {
     if (f.elapsed_s - last_line_s_ < line_every_s) return;
     last_line_s_ = f.elapsed_s;
-    fmt::print("{:>5}  {:<14} rate {:>5.0f}/min  ITL {:>8} (SLO {:.0f})  TTFT {:>9}  replicas {} ready, {} desired  cost {:.0f} c/h\n", clock(f.elapsed_s),
-               f.phase, f.seen_per_min, ms(f.itl_ms), f.slo_itl_ms, ms(f.ttft_ms), f.ready, f.desired, f.cost);
+    fmt::print(
+        "{:>5}  {:<14} rate {:>5.0f}/min  ITL {:>8} (SLO {:.0f})  TTFT {:>9}  replicas {} ready, {} desired  cost {:.0f} c/h\n",
+        clock(f.elapsed_s), f.phase, f.seen_per_min, ms(f.itl_ms), f.slo_itl_ms, ms(f.ttft_ms), f.ready, f.desired, f.cost);
     std::fflush(stdout);
     return;
   }
@@ -73,8 +74,10 @@ void demo_view::frame(const demo_frame& f) {
   };
   line(fmt::format("┌ {} {}", clock(f.elapsed_s), f.phase));
   line(fmt::format("│ rate      {:>6.0f} sent, {:>6.0f} seen per minute", f.offered_per_min, f.seen_per_min));
-  line(fmt::format("│ ITL   {} {:>9} of {:.0f} ms, predicted {}", bar(f.itl_ms, f.slo_itl_ms), ms(f.itl_ms), f.slo_itl_ms, ms(f.predicted_itl_ms)));
-  line(fmt::format("│ TTFT  {} {:>9} of {:.0f} ms, predicted {}", bar(f.ttft_ms, f.slo_ttft_ms), ms(f.ttft_ms), f.slo_ttft_ms, ms(f.predicted_ttft_ms)));
+  line(fmt::format("│ ITL   {} {:>9} of {:.0f} ms, predicted {}", bar(f.itl_ms, f.slo_itl_ms), ms(f.itl_ms), f.slo_itl_ms,
+                   ms(f.predicted_itl_ms)));
+  line(fmt::format("│ TTFT  {} {:>9} of {:.0f} ms, predicted {}", bar(f.ttft_ms, f.slo_ttft_ms), ms(f.ttft_ms), f.slo_ttft_ms,
+                   ms(f.predicted_ttft_ms)));
   line(fmt::format("│ replicas  {} ready, {} current, {} desired   cost {:.0f} cents/h", f.ready, f.current, f.desired, f.cost));
   line("└ " + spark(replicas_));
   fmt::print("{}", out);

@@ -175,7 +175,8 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
     std::string best;
     long least = 0;
     const auto urls = config.targets();
-    if (config.route == routing::random && !urls.empty()) return urls[std::uniform_int_distribution<std::size_t>(0, urls.size() - 1)(random)];
+    if (config.route == routing::random && !urls.empty())
+      return urls[std::uniform_int_distribution<std::size_t>(0, urls.size() - 1)(random)];
     for (const auto& url : urls) {
       const auto load = outstanding_of[url];
       if (best.empty() || load < least) {

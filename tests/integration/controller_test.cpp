@@ -9,7 +9,8 @@ namespace {
 
 /// The quick start's story: idle at 1, load to 2 or more, no flapping, back to 1.
 void story(rig& r, double per_minute, std::chrono::seconds steady_for) {
-  ASSERT_TRUE(eventually(30s, [&] { return r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.condition("OptimizationReady") << r.controller->output();
+  ASSERT_TRUE(eventually(30s, [&] { return r.condition("OptimizationReady").rfind("True", 0) == 0; }))
+      << r.condition("OptimizationReady") << r.controller->output();
   EXPECT_EQ(r.desired(), 1);
   EXPECT_EQ(r.replicas(), 1);
 
@@ -37,33 +38,36 @@ TEST(Controller, ScalesTheQuickStartWithDirectScraping) {
   if (HasFatalFailure()) return;
   const auto applied = steady::now();
   r.apply(testbed::embedded::sample_variant);
-  ASSERT_TRUE(eventually(10s, [&] { return r.desired() == 1 && r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.controller->output();
+  ASSERT_TRUE(eventually(10s, [&] { return r.desired() == 1 && r.condition("OptimizationReady").rfind("True", 0) == 0; }))
+      << r.controller->output();
   fmt::print("new VariantAutoscaling to first decision: {:.2f} s\n", seconds_since(applied));
   story(r, 240, 10s);
 }
 
-/// The machine's Prometheus, scraping the pods that run. Debian's is built without Kubernetes service discovery, so it asks a URL for
-/// its targets instead, with the labels a ServiceMonitor's would have.
+/// The machine's Prometheus, scraping the pods that run. Debian's is built without Kubernetes service discovery, so it asks a URL
+/// for its targets instead, with the labels a ServiceMonitor's would have.
 class prometheus {
  public:
   explicit prometheus(rig& r) {
     net::http_server_config config;
-    auto started = net::http_server::start(r.where->io().executor(), config, [servers = r.servers](net::http_exchange& x) -> asio::awaitable<void> {
-      json::array groups;
-      for (const auto& s : servers->servers()) {
-        json::object labels{{"namespace", s.ns}, {"pod", s.pod}};
-        json::array targets;
-        targets.push_back(json::value(s.url.substr(7)));
-        groups.push_back(json::object{{"targets", std::move(targets)}, {"labels", std::move(labels)}});
-      }
-      std::string body = json::serialize(groups), type = "application/json";
-      std::vector<net::http_header> none;
-      co_await x.respond(200, std::move(type), std::move(body), std::move(none));
-    });
+    auto started = net::http_server::start(
+        r.where->io().executor(), config, [servers = r.servers](net::http_exchange& x) -> asio::awaitable<void> {
+          json::array groups;
+          for (const auto& s : servers->servers()) {
+            json::object labels{{"namespace", s.ns}, {"pod", s.pod}};
+            json::array targets;
+            targets.push_back(json::value(s.url.substr(7)));
+            groups.push_back(json::object{{"targets", std::move(targets)}, {"labels", std::move(labels)}});
+          }
+          std::string body = json::serialize(groups), type = "application/json";
+          std::vector<net::http_header> none;
+          co_await x.respond(200, std::move(type), std::move(body), std::move(none));
+        });
     if (!started) throw std::runtime_error(started.error().message);
     discovery = std::move(*started);
     std::ofstream(r.folder.file("prometheus.yml")) << fmt::format(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: vllm\n  http_sd_configs: [{{url: \"http://{}/targets\", refresh_interval: 1s}}]\n",
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: vllm\n  http_sd_configs: [{{url: \"http://{}/targets\", "
+        "refresh_interval: 1s}}]\n",
         discovery->address());
     // Prometheus does not tell which port 0 became: a free one is looked for, and another if it was taken meanwhile.
     for (int attempt = 0; attempt < 5; ++attempt) {
@@ -73,7 +77,8 @@ class prometheus {
         url = fmt::format("http://127.0.0.1:{}", probe.local_endpoint().port());
       }
       process = std::make_unique<child>("prometheus",
-                                        std::vector<std::string>{"--config.file=" + r.folder.file("prometheus.yml"), "--storage.tsdb.path=" + r.folder.file("tsdb"),
+                                        std::vector<std::string>{"--config.file=" + r.folder.file("prometheus.yml"),
+                                                                 "--storage.tsdb.path=" + r.folder.file("tsdb"),
                                                                  "--web.listen-address=" + url.substr(7), "--log.level=warn"},
                                         r.folder.file("prometheus.log"));
       const bool ready = eventually(20s, [&] {
@@ -123,7 +128,8 @@ TEST(Controller, StopsWithinTwoSecondsOfSigterm) {
   EXPECT_LT(took, 2.0);
   fmt::print("SIGTERM to exit: {:.2f} s\n", took);
   EXPECT_TRUE(r.logged("\"msg\":\"Stopped\""));
-  const auto lease = r.object("/apis/coordination.k8s.io/v1/namespaces/inferno-autoscaler-system/leases/inferno-autoscaler-leader");
+  const auto lease =
+      r.object("/apis/coordination.k8s.io/v1/namespaces/inferno-autoscaler-system/leases/inferno-autoscaler-leader");
   EXPECT_EQ(testbed::text_at(lease, {"spec", "holderIdentity"}), "") << "the lease is given back";
 }
 
@@ -145,8 +151,9 @@ TEST(Controller, ServesMetricsProbesAndTheFleet) {
   EXPECT_EQ(http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/nobody")->status, 404);
   EXPECT_EQ(http_get(r.metrics_url + "/nowhere")->status, 404);
   ASSERT_EQ(r.kubectl({"delete", "va", "vllme-deployment", "-n", "llm-d-sim"}).exit_code, 0);
-  EXPECT_TRUE(eventually(5s, [&] { return http_get(r.metrics_url + "/metrics")->body.find("vllme-deployment") == std::string::npos; }))
-      << "series of a deleted variant vanish";
+  EXPECT_TRUE(eventually(5s, [&] {
+    return http_get(r.metrics_url + "/metrics")->body.find("vllme-deployment") == std::string::npos;
+  })) << "series of a deleted variant vanish";
 }
 
 TEST(Controller, OwnsWhatItScalesAndSaysSo) {

@@ -46,14 +46,16 @@ TEST_F(Kubectl, ListsNodesWithTheirGpus) {
   ASSERT_EQ(table.size(), 4u);
   EXPECT_EQ(squeezed(table[0]), "NAME STATUS ROLES AGE VERSION");
   EXPECT_EQ(squeezed(table[1]).rfind("kind-inferno-gpu-cluster-control-plane Ready control-plane ", 0), 0u) << table[1];
-  EXPECT_EQ(ok({"get", "nodes", "-l", "amd.com/gpu.product=AMD-MI300X-192G", "-o", "name"}).out, "node/kind-inferno-gpu-cluster-worker\n");
+  EXPECT_EQ(ok({"get", "nodes", "-l", "amd.com/gpu.product=AMD-MI300X-192G", "-o", "name"}).out,
+            "node/kind-inferno-gpu-cluster-worker\n");
   EXPECT_EQ(ok({"get", "nodes", "-o", "jsonpath={.items[*].status.allocatable.nvidia\\.com/gpu}"}).out, "2");
 }
 
 TEST_F(Kubectl, KnowsTheServerAndItsResources) {
   EXPECT_NE(ok({"version"}).out.find("Server Version: v1.32.0"), std::string::npos);
   const auto resources = ok({"api-resources", "--no-headers"}).out;
-  for (const auto* line : {"variantautoscalings va llmd.ai/v1alpha1 true VariantAutoscaling", "deployments deploy apps/v1 true Deployment", "nodes no v1 false Node"}) {
+  for (const auto* line : {"variantautoscalings va llmd.ai/v1alpha1 true VariantAutoscaling",
+                           "deployments deploy apps/v1 true Deployment", "nodes no v1 false Node"}) {
     bool found = false;
     for (const auto& l : lines(resources)) found = found || squeezed(l) == line;
     EXPECT_TRUE(found) << line << "\n" << resources;
@@ -67,7 +69,8 @@ TEST_F(Kubectl, AppliesAndAppliesAgain) {
   two.replace(two.find("replicas: 1"), 11, "replicas: 2");
   EXPECT_EQ(ok({"apply", "-f", "-"}, two).out, "deployment.apps/vllme-deployment configured\n");
   EXPECT_EQ(r.replicas(), 2);
-  EXPECT_EQ(ok({"apply", "-f", "-"}, testbed::embedded::sample_variant).out, "variantautoscaling.llmd.ai/vllme-deployment created\n");
+  EXPECT_EQ(ok({"apply", "-f", "-"}, testbed::embedded::sample_variant).out,
+            "variantautoscaling.llmd.ai/vllme-deployment created\n");
   std::string other = testbed::embedded::sample_variant;
   other.replace(other.find("modelID: default"), 16, "modelID: another");
   EXPECT_EQ(ok({"apply", "-f", "-"}, other).out, "variantautoscaling.llmd.ai/vllme-deployment configured\n");
@@ -78,7 +81,9 @@ TEST_F(Kubectl, AppliesAndAppliesAgain) {
 TEST_F(Kubectl, PrintsTheColumnsOfTheQuickStart) {
   apply_samples();
   ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
-  ASSERT_TRUE(eventually(10s, [&] { return squeezed(lines(ok({"get", "deploy", "-n", "llm-d-sim"}).out).at(1)).rfind("vllme-deployment 1/1 1 1 ", 0) == 0; }));
+  ASSERT_TRUE(eventually(10s, [&] {
+    return squeezed(lines(ok({"get", "deploy", "-n", "llm-d-sim"}).out).at(1)).rfind("vllme-deployment 1/1 1 1 ", 0) == 0;
+  }));
   EXPECT_EQ(squeezed(lines(ok({"get", "deployments", "-n", "llm-d-sim"}).out)[0]), "NAME READY UP-TO-DATE AVAILABLE AGE");
   const auto va = lines(ok({"get", "variantautoscalings.llmd.ai", "-n", "llm-d-sim"}).out);
   ASSERT_EQ(va.size(), 2u);
@@ -93,15 +98,19 @@ TEST_F(Kubectl, PrintsTheColumnsOfTheQuickStart) {
 
 TEST_F(Kubectl, ScalesUntilTheGpusAreGone) {
   apply_samples();
-  EXPECT_EQ(ok({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=3"}).out, "deployment.apps/vllme-deployment scaled\n");
+  EXPECT_EQ(ok({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=3"}).out,
+            "deployment.apps/vllme-deployment scaled\n");
   ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 2; })) << "two A100";
   const auto pending = ok({"get", "pods", "-n", "llm-d-sim", "--field-selector", "status.phase=Pending", "-o", "name"}).out;
   ASSERT_EQ(lines(pending).size(), 1u) << pending;
   EXPECT_NE(ok({"describe", lines(pending)[0], "-n", "llm-d-sim"}).out.find("Insufficient nvidia.com/gpu"), std::string::npos);
   // A GPU that becomes free is taken at once.
   ok({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=1"});
-  ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1 && lines(ok({"get", "pods", "-n", "llm-d-sim", "-o", "name"}).out).size() == 1; }));
-  refused({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=1", "--current-replicas=7"}, "Expected replicas to be 7");
+  ASSERT_TRUE(eventually(10s, [&] {
+    return r.servers->urls().size() == 1 && lines(ok({"get", "pods", "-n", "llm-d-sim", "-o", "name"}).out).size() == 1;
+  }));
+  refused({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=1", "--current-replicas=7"},
+          "Expected replicas to be 7");
 }
 
 TEST_F(Kubectl, PatchesInThreeWays) {
@@ -114,26 +123,31 @@ TEST_F(Kubectl, PatchesInThreeWays) {
     return ok(args).out;
   };
   EXPECT_EQ(patch("merge", R"({"metadata":{"labels":{"team":"a"}}})"), "deployment.apps/vllme-deployment patched\n");
-  EXPECT_EQ(patch("json", R"([{"op":"replace","path":"/metadata/labels/team","value":"b"}])"), "deployment.apps/vllme-deployment patched\n");
+  EXPECT_EQ(patch("json", R"([{"op":"replace","path":"/metadata/labels/team","value":"b"}])"),
+            "deployment.apps/vllme-deployment patched\n");
   // Strategic: the list of containers is merged by name, the image stays.
-  patch("strategic", R"({"spec":{"template":{"spec":{"containers":[{"name":"vllme","env":[{"name":"AVG_TOKENS","value":"50"}]}]}}}})");
+  patch("strategic",
+        R"({"spec":{"template":{"spec":{"containers":[{"name":"vllme","env":[{"name":"AVG_TOKENS","value":"50"}]}]}}}})");
   const auto d = r.object("/apis/apps/v1/namespaces/llm-d-sim/deployments/vllme-deployment");
   EXPECT_EQ(testbed::text_at(d, {"metadata", "labels", "team"}), "b");
   const auto& container = testbed::find(d, {"spec", "template", "spec", "containers"})->at(0);
   EXPECT_EQ(container.at("image").as_string(), "inferno-testbed:latest");
   EXPECT_EQ(container.at("env").as_array().size(), 5u);
-  refused({"patch", "va", "vllme-deployment", "-n", "llm-d-sim", "--type", "merge", "-p", R"({"spec":{"modelID":7}})"}, "spec.modelID");
+  refused({"patch", "va", "vllme-deployment", "-n", "llm-d-sim", "--type", "merge", "-p", R"({"spec":{"modelID":7}})"},
+          "spec.modelID");
 }
 
 TEST_F(Kubectl, WatchesFromTheTableOn) {
   apply_samples();
   ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
   child watch("kubectl",
-              {"--kubeconfig", r.folder.file("kubeconfig"), "--cache-dir", r.folder.file("kube-cache"), "get", "deployments", "-n", "llm-d-sim", "-w", "--no-headers"},
+              {"--kubeconfig", r.folder.file("kubeconfig"), "--cache-dir", r.folder.file("kube-cache"), "get", "deployments",
+               "-n", "llm-d-sim", "-w", "--no-headers"},
               r.folder.file("watch.out"));
   ASSERT_TRUE(eventually(10s, [&] { return !watch.output().empty(); }));
   ok({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=2"});
-  ASSERT_TRUE(eventually(10s, [&] { return squeezed(watch.output()).find("vllme-deployment 2/2 2 2 ") != std::string::npos; })) << watch.output();
+  ASSERT_TRUE(eventually(10s, [&] { return squeezed(watch.output()).find("vllme-deployment 2/2 2 2 ") != std::string::npos; }))
+      << watch.output();
   ok({"delete", "deployment", "vllme-deployment", "-n", "llm-d-sim"});
   watch.signal(SIGTERM);
 }
@@ -141,11 +155,16 @@ TEST_F(Kubectl, WatchesFromTheTableOn) {
 TEST_F(Kubectl, DeletesAndWaitsForTheEnd) {
   apply_samples();
   ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
-  EXPECT_EQ(ok({"delete", "va", "vllme-deployment", "-n", "llm-d-sim"}).out, "variantautoscaling.llmd.ai \"vllme-deployment\" deleted\n");
-  EXPECT_EQ(ok({"delete", "deployment", "vllme-deployment", "-n", "llm-d-sim"}).out, "deployment.apps \"vllme-deployment\" deleted\n");
+  EXPECT_EQ(ok({"delete", "va", "vllme-deployment", "-n", "llm-d-sim"}).out,
+            "variantautoscaling.llmd.ai \"vllme-deployment\" deleted\n");
+  EXPECT_EQ(ok({"delete", "deployment", "vllme-deployment", "-n", "llm-d-sim"}).out,
+            "deployment.apps \"vllme-deployment\" deleted\n");
   EXPECT_TRUE(eventually(10s, [&] { return r.servers->urls().empty(); })) << "its pods go with it";
-  refused({"get", "deployment", "vllme-deployment", "-n", "llm-d-sim"}, "Error from server (NotFound): deployments.apps \"vllme-deployment\" not found");
-  EXPECT_TRUE(eventually(10s, [&] { return ok({"get", "pods", "-n", "llm-d-sim"}).err == "No resources found in llm-d-sim namespace.\n"; }));
+  refused({"get", "deployment", "vllme-deployment", "-n", "llm-d-sim"},
+          "Error from server (NotFound): deployments.apps \"vllme-deployment\" not found");
+  EXPECT_TRUE(eventually(10s, [&] {
+    return ok({"get", "pods", "-n", "llm-d-sim"}).err == "No resources found in llm-d-sim namespace.\n";
+  }));
 }
 
 TEST_F(Kubectl, IsToldWhatIsWrongWithAVariantAutoscaling) {

@@ -68,8 +68,15 @@ class rig {
 
   /// `inferno controller` against the cluster; its log goes to the file "controller.log".
   void start_controller(std::vector<std::string> more) {
-    std::vector<std::string> args{"controller",  "--kubeconfig", folder.file("kubeconfig"),     "--metrics-bind-address",
-                                  "127.0.0.1:0", "--log-level",  "debug", "--health-probe-bind-address", "127.0.0.1:0"};
+    std::vector<std::string> args{"controller",
+                                  "--kubeconfig",
+                                  folder.file("kubeconfig"),
+                                  "--metrics-bind-address",
+                                  "127.0.0.1:0",
+                                  "--log-level",
+                                  "debug",
+                                  "--health-probe-bind-address",
+                                  "127.0.0.1:0"};
     args.insert(args.end(), more.begin(), more.end());
     controller = std::make_unique<child>(INFERNO_BIN, std::move(args), folder.file("controller.log"));
     ASSERT_TRUE(eventually(10s, [&] { return logged("Watches synced"); })) << controller->output();
@@ -115,7 +122,8 @@ class rig {
     if (all && all->is_array())
       for (const auto& c : all->get_array())
         if (testbed::text_at(c.get_object(), {"type"}) == type)
-          return fmt::format("{} {}: {}", testbed::text_at(c.get_object(), {"status"}), testbed::text_at(c.get_object(), {"reason"}), testbed::text_at(c.get_object(), {"message"}));
+          return fmt::format("{} {}: {}", testbed::text_at(c.get_object(), {"status"}),
+                             testbed::text_at(c.get_object(), {"reason"}), testbed::text_at(c.get_object(), {"message"}));
     return {};
   }
 
@@ -144,9 +152,11 @@ inline std::string sample_deployment(int tokens) {
   return text.replace(at, value.size(), fmt::format("value: \"{}\"", tokens));
 }
 
-inline std::string settings(const std::string& interval, const std::string& window, const std::string& stabilization, const std::string& more = {}) {
+inline std::string settings(const std::string& interval, const std::string& window, const std::string& stabilization,
+                            const std::string& more = {}) {
   return fmt::format(
-      "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: inferno-autoscaler-variantautoscaling-config, namespace: inferno-autoscaler-system}}\n"
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: inferno-autoscaler-variantautoscaling-config, namespace: "
+      "inferno-autoscaler-system}}\n"
       "data: {{GLOBAL_OPT_INTERVAL: \"{}\", RATE_WINDOW: \"{}\", SCALE_DOWN_STABILIZATION: \"{}\"{}}}\n",
       interval, window, stabilization, more);
 }

@@ -16,7 +16,9 @@ namespace {
 namespace json = boost::json;
 using test::outcome;
 
-outcome run(std::vector<std::string> args, const std::string& input = {}) { return test::run_program(INFERNO_BIN, std::move(args), input); }
+outcome run(std::vector<std::string> args, const std::string& input = {}) {
+  return test::run_program(INFERNO_BIN, std::move(args), input);
+}
 
 const std::string quickstart = TEST_DATA_DIR "/model/quickstart.json";
 

@@ -29,4 +29,7 @@ struct http_address {
 /// An absolute http or https URL. Error kind `address`; user information is refused and never repeated in the message.
 result<http_address> parse_url(const std::string& text);
 
+/// RFC 3986 unreserved characters stay, all others become %XX.
+std::string percent_encoded(std::string_view text);
+
 }  // namespace inferno::net

@@ -7,32 +7,19 @@
 #include <charconv>
 #include <ctime>
 
+#include "net/http/url.hpp"
+
 namespace inferno::net::kube {
 namespace {
 
-/// RFC 3986 unreserved characters stay, all others are escaped.
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-                       c == '.' || c == '~';
-    if (plain) {
-      out += c;
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-    }
-  }
-  return out;
-}
-
 std::string collection_path(const resource& res, const std::string& ns) {
   std::string path = res.group.empty() ? fmt::format("/api/{}", res.version) : fmt::format("/apis/{}/{}", res.group, res.version);
-  if (res.namespaced && !ns.empty()) path += "/namespaces/" + escaped(ns);
+  if (res.namespaced && !ns.empty()) path += "/namespaces/" + percent_encoded(ns);
   return path + "/" + res.plural;
 }
 
 std::string object_path(const resource& res, const object_key& key, const std::string& subresource) {
-  auto path = collection_path(res, key.ns) + "/" + escaped(key.name);
+  auto path = collection_path(res, key.ns) + "/" + percent_encoded(key.name);
   if (!subresource.empty()) path += "/" + subresource;
   return path;
 }
@@ -41,7 +28,7 @@ class query {
  public:
   void add(std::string_view name, std::string_view value) {
     if (value.empty()) return;
-    text_ += fmt::format("{}{}={}", text_.empty() ? "?" : "&", name, escaped(value));
+    text_ += fmt::format("{}{}={}", text_.empty() ? "?" : "&", name, percent_encoded(value));
   }
   const std::string& text() const { return text_; }
 

@@ -12,20 +12,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::string form_escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-                       c == '.' || c == '~';
-    if (plain) {
-      out += c;
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-    }
-  }
-  return out;
-}
-
 /// [time, "value"]
 bool read_point(const json::value& v, vector_sample& out) {
   if (!v.is_array() || v.get_array().size() != 2 || !v.get_array()[0].is_number() || !v.get_array()[1].is_string()) return false;
@@ -97,7 +83,7 @@ asio::awaitable<result<std::vector<vector_sample>>> prometheus_client::query(std
   req.url = base_url_ + "/api/v1/query";
   req.repeatable = true;
   req.content_type = "application/x-www-form-urlencoded";
-  req.body = "query=" + form_escaped(promql);
+  req.body = "query=" + percent_encoded(promql);
   if (bearer_token_) {
     const auto token = bearer_token_();
     if (!token.empty()) req.headers.push_back({"Authorization", "Bearer " + token});
