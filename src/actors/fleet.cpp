@@ -179,17 +179,33 @@ void fleet_state::check_synced() {
   config.logger.info("Watches synced", {{"variants", cluster.variant_keys().size()}, {"nodes", cluster.nodes().size()}});
 }
 
-void fleet_state::push_capacity() {
-  for (const auto& [node, object] : cluster.nodes())
+void fleet_state::tell_inventory() {
+  const auto& nodes = cluster.nodes();
+  for (auto it = told_inventory.begin(); it != told_inventory.end();) {
+    const bool gone = !nodes.count(it->first);
+    if (gone) config.logger.info("Inventory is gone", {{"nodeName", it->first}});
+    it = gone ? told_inventory.erase(it) : std::next(it);
+  }
+  for (const auto& [node, object] : nodes) {
+    std::string seen;
+    for (const auto& g : object.gpus) seen += fmt::format("{} {} {};", g.product, g.count, g.memory_mib);
+    auto& told_of_node = told_inventory[node];
+    const bool news = std::exchange(told_of_node, seen) != seen;
     for (const auto& g : object.gpus) {
-      config.logger.debug("Found inventory",
-                          {{"nodeName", node}, {"model", g.product}, {"count", g.count}, {"mem", g.memory_mib}});
+      if (news)
+        config.logger.info("Found inventory",
+                           {{"nodeName", node}, {"model", g.product}, {"count", g.count}, {"mem", g.memory_mib}});
       const bool known = !shared || std::any_of(shared->accelerators.begin(), shared->accelerators.end(),
                                                 [&](const auto& a) { return a.second.type == g.product; });
       if (!known && told_products.insert(g.product).second)
         config.logger.warn("GPU product of a node matches no device in accelerator-unit-costs",
                            {{"product", g.product}, {"node", node}});
     }
+  }
+}
+
+void fleet_state::push_capacity() {
+  tell_inventory();
   self->send(config.optimizer, capacity_changed{std::make_shared<const capacity_view>(cluster.capacity())});
 }
 

@@ -45,8 +45,9 @@ struct fleet_state {
   std::map<variant_key, member> members;
   std::map<variant_key, respawn> respawns;
   std::set<watch_kind> synced;
-  std::set<std::string> told_products;      ///< products that match no configured device, said once
-  std::map<std::string, std::string> told;  ///< config entry -> problem, said once
+  std::map<std::string, std::string> told_inventory;  ///< node -> GPUs as last logged
+  std::set<std::string> told_products;                ///< products that match no configured device, said once
+  std::map<std::string, std::string> told;            ///< config entry -> problem, said once
   std::set<std::string> seen_configs;
   bool announced = false;
   int next_tick = 0;
@@ -61,6 +62,7 @@ struct fleet_state {
   void retire(const variant_key& key);
   void push_inputs(const variant_key& key);
   void push_pods(const variant_key& key);
+  void tell_inventory();
   void push_capacity();
   void push_all_inputs();
   void tell_problems(const std::vector<config_problem>& problems, std::string_view map);

@@ -46,6 +46,9 @@ class log {
   void error(std::string_view message, std::initializer_list<field> fields = {}) const {
     write(spdlog::level::err, message, fields);
   }
+  void at(spdlog::level::level_enum level, std::string_view message, std::initializer_list<field> fields) const {
+    write(level, message, fields);
+  }
   bool wants_debug() const { return sink_ && sink_->should_log(spdlog::level::debug); }
 
  private:

@@ -11,11 +11,17 @@ namespace {
 
 enum : int { interval_tick = 0, urgent_tick = 1 << 30 };
 
+bool same_allocation(const decision& a, const decision& b) {
+  return a.desired.accelerator == b.desired.accelerator && a.desired.num_replicas == b.desired.num_replicas &&
+         a.desired.max_batch == b.desired.max_batch && a.hold == b.hold;
+}
+
+/// A variant that just appeared waits for its pods and metrics: nothing to wake anyone for.
+bool waits_for_pods(const decision& d) { return d.reason == "NoReadyPods" || d.reason == "MetricsPending"; }
+
 /// Whether an actuator would do anything else with `b` than it did with `a`.
 bool same_decision(const decision& a, const decision& b) {
-  return a.desired.accelerator == b.desired.accelerator && a.desired.num_replicas == b.desired.num_replicas &&
-         a.desired.max_batch == b.desired.max_batch && a.hold == b.hold && a.reason == b.reason && a.message == b.message &&
-         a.curve == b.curve;
+  return same_allocation(a, b) && a.reason == b.reason && a.message == b.message && a.curve == b.curve;
 }
 
 }  // namespace
@@ -38,33 +44,38 @@ void optimizer_state::tell(const plan_snapshot& plan) {
   for (const auto& [key, d] : plan.decisions) {
     const auto& c = *d->curve;
     const auto id = fmt::format("{}/{}", key.ns, key.name);
-    if (!d->hold)
-      config.logger.debug("Optimization solution", {{"variant", id},
-                                                    {"class", c.class_name},
-                                                    {"model", c.model},
-                                                    {"rate", c.current.load.arrival_rate.per_min()},
-                                                    {"inTokens", c.current.load.avg_in_tokens},
-                                                    {"outTokens", c.current.load.avg_out_tokens},
-                                                    {"accelerator", d->desired.accelerator},
-                                                    {"numReplicas", d->desired.num_replicas},
-                                                    {"maxBatch", d->desired.max_batch},
-                                                    {"cost", d->desired.cost.cents},
-                                                    {"value", d->desired.value},
-                                                    {"itl", d->desired.itl_ms},
-                                                    {"wait", d->desired.wait_ms},
-                                                    {"ttft", d->desired.ttft_ms},
-                                                    {"utilization", d->desired.busy},
-                                                    {"sloItl", c.slo.itl_ms},
-                                                    {"sloTtft", c.slo.ttft_ms},
-                                                    {"sloTtw", c.slo.wait_p95_ms},
-                                                    {"sloTps", c.slo.tps}});
-    // A hold is said when it begins and when its reason changes, not each cycle.
     const auto before = sent.find(key);
-    const bool news = before == sent.end() || before->second->reason != d->reason || before->second->message != d->message;
+    const auto* last = before == sent.end() ? nullptr : before->second.get();
+    // A solution that changes nothing is told for those who look for it.
+    const auto level = last && same_allocation(*last, *d) ? spdlog::level::debug : spdlog::level::info;
+    if (!d->hold)
+      config.logger.at(level, "Optimization solution",
+                       {{"variant", id},
+                        {"class", c.class_name},
+                        {"model", c.model},
+                        {"rate", c.current.load.arrival_rate.per_min()},
+                        {"inTokens", c.current.load.avg_in_tokens},
+                        {"outTokens", c.current.load.avg_out_tokens},
+                        {"accelerator", d->desired.accelerator},
+                        {"numReplicas", d->desired.num_replicas},
+                        {"maxBatch", d->desired.max_batch},
+                        {"cost", d->desired.cost.cents},
+                        {"value", d->desired.value},
+                        {"itl", d->desired.itl_ms},
+                        {"wait", d->desired.wait_ms},
+                        {"ttft", d->desired.ttft_ms},
+                        {"utilization", d->desired.busy},
+                        {"sloItl", c.slo.itl_ms},
+                        {"sloTtft", c.slo.ttft_ms},
+                        {"sloTtw", c.slo.wait_p95_ms},
+                        {"sloTps", c.slo.tps}});
+    // A hold is said when it begins and when its reason changes, not each cycle.
+    const bool news = !last || last->reason != d->reason || last->message != d->message;
     if (news && d->reason != "Optimized")
-      config.logger.warn("Holding present allocation", {{"variant", id}, {"reason", d->reason}, {"message", d->message}});
-    if (news && d->reason == "Optimized" && before != sent.end() && before->second->reason != "Optimized")
-      config.logger.info("Optimizing again", {{"variant", id}, {"was", before->second->reason}});
+      config.logger.at(waits_for_pods(*d) ? spdlog::level::info : spdlog::level::warn, "Holding present allocation",
+                       {{"variant", id}, {"reason", d->reason}, {"message", d->message}});
+    if (news && d->reason == "Optimized" && last && last->reason != "Optimized")
+      config.logger.info("Optimizing again", {{"variant", id}, {"was", last->reason}});
   }
   for (const auto& t : plan.by_type)
     config.logger.debug("Allocation by type", {{"name", t.type}, {"count", t.count}, {"limit", t.limit}, {"cost", t.cost.cents}});
@@ -93,6 +104,7 @@ void optimizer_state::run(std::string cause) {
     ++dispatched;
   }
   self->send(config.board, plan_made{snapshot});
+  config.logger.debug("Emitted metrics", {{"variants", snapshot->decisions.size()}});
   config.logger.info("Reconciliation completed", {{"cycle", cycle},
                                                   {"trigger", snapshot->trigger},
                                                   {"variants_processed", snapshot->decisions.size()},

@@ -62,12 +62,19 @@ std::string sample_deployment() {
   return text;
 }
 
-/// A folder of this run: kubeconfig and the controller's log.
+/// A folder of this run: kubeconfig and the controller's log. It goes unless something is to be looked up in it.
 struct work_folder {
   std::string path;
+  bool keep = false;
   work_folder() {
     auto pattern = (std::filesystem::temp_directory_path() / "inferno-demo-XXXXXX").string();
     if (const char* made = ::mkdtemp(pattern.data())) path = made;
+  }
+  work_folder(const work_folder&) = delete;
+  work_folder& operator=(const work_folder&) = delete;
+  ~work_folder() {
+    std::error_code ignored;
+    if (!keep && !path.empty()) std::filesystem::remove_all(path, ignored);
   }
   std::string file(const char* name) const { return path + "/" + name; }
 };
@@ -84,6 +91,11 @@ class story {
   void tell();
   void summary() const;
   void stay();
+  /// Leaves the controller's log where it is and returns its path.
+  std::string keep_log() {
+    folder_.keep = true;
+    return folder_.file("controller.log");
+  }
 
  private:
   double elapsed() const { return std::chrono::duration<double>(steady::now() - start_).count(); }
@@ -312,6 +324,7 @@ int run_demo(const demo_options& options) {
   } catch (const std::exception& e) {
     std::fflush(stdout);
     fmt::print(stderr, "\ninferno-testbed demo: {}\n", e.what());
+    if (begun) fmt::print(stderr, "The controller's log: {}\n", s.keep_log());
     return begun ? 1 : 2;
   }
 }

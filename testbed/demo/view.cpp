@@ -60,9 +60,12 @@ void demo_view::frame(const demo_frame& f) {
   if (!live_) {
     if (f.elapsed_s - last_line_s_ < line_every_s) return;
     last_line_s_ = f.elapsed_s;
-    fmt::print(
-        "{:>5}  {:<14} rate {:>5.0f}/min  ITL {:>8} (SLO {:.0f})  TTFT {:>9}  replicas {} ready, {} desired  cost {:.0f} c/h\n",
-        clock(f.elapsed_s), f.phase, f.seen_per_min, ms(f.itl_ms), f.slo_itl_ms, ms(f.ttft_ms), f.ready, f.desired, f.cost);
+    fmt::print("{:>5}  {:<14} ", clock(f.elapsed_s), f.phase);
+    if (f.slo_itl_ms > 0)
+      fmt::print("rate {:>5.0f}/min  ITL {:>8} (SLO {:.0f})  TTFT {:>9}  replicas {} ready, {} desired  cost {:.0f} c/h\n",
+                 f.seen_per_min, ms(f.itl_ms), f.slo_itl_ms, ms(f.ttft_ms), f.ready, f.desired, f.cost);
+    else
+      fmt::print("replicas {} ready\n", f.ready);
     std::fflush(stdout);
     return;
   }
