@@ -236,8 +236,8 @@ api_result<resolved> resolve(const object_store& store, const api_request& reque
 }
 
 json::object status_of(const api_error& e) {
-  return {{"kind", "Status"},   {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Failure"}, {"message", e.message},
-          {"reason", e.reason}, {"code", e.code}};
+  return {{"kind", "Status"},     {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Failure"},
+          {"message", e.message}, {"reason", e.reason}, {"details", e.details},       {"code", e.code}};
 }
 
 api_answer failure(const api_error& error) { return {error.code, json::serialize(status_of(error))}; }

@@ -38,7 +38,7 @@ class checker {
     const auto got = type_of(v);
     const bool fits = want.empty() || want == got || (want == "number" && got == "integer");
     if (!fits) {
-      add(path, fmt::format("Invalid value: \"{}\": must be of type {}: \"{}\"", got, want, got));
+      add(path, fmt::format("Invalid value: \"{}\": must be of type {}: \"{}\"", got, want, got), "FieldValueTypeInvalid");
       return;
     }
     if (v.is_object()) members(schema, v.get_object(), path);
@@ -48,17 +48,20 @@ class checker {
     if (const auto* allowed = find(schema, {"enum"}); allowed && allowed->is_array()) {
       const auto& list = allowed->get_array();
       if (std::find(list.begin(), list.end(), v) == list.end())
-        add(path, fmt::format("Unsupported value: {}: supported values: {}", json::serialize(v), json::serialize(*allowed)));
+        add(path, fmt::format("Unsupported value: {}: supported values: {}", json::serialize(v), json::serialize(*allowed)),
+            "FieldValueNotSupported");
     }
   }
 
  private:
-  void add(const std::string& path, const std::string& what) { found.problems.push_back(fmt::format("{}: {}", path, what)); }
+  void add(const std::string& path, std::string what, const char* reason = "FieldValueInvalid") {
+    found.problems.push_back({path, reason, std::move(what)});
+  }
 
   void members(const json::object& schema, json::object& object, const std::string& path) {
     if (const auto* required = find(schema, {"required"}); required && required->is_array())
       for (const auto& name : required->get_array())
-        if (!object.contains(name.get_string())) add(join(path, name.get_string()), "Required value");
+        if (!object.contains(name.get_string())) add(join(path, name.get_string()), "Required value", "FieldValueRequired");
     const auto* properties = find(schema, {"properties"});
     // An object without properties (metadata) keeps what it has.
     if (!properties || !properties->is_object()) return;

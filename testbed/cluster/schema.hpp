@@ -6,9 +6,14 @@ namespace inferno::testbed {
 
 /// Checks `object` against an openAPIV3Schema (type, required, properties, items, pattern, enum, minimum, maximum, minLength,
 /// minItems, format date-time, nullable) and drops what the schema does not know.
+struct schema_problem {
+  std::string field;    ///< "spec.x"
+  std::string reason;   ///< "FieldValueRequired", ...
+  std::string message;  ///< as the API server words it: "Required value"
+};
 struct schema_findings {
-  std::vector<std::string> problems;  ///< as the API server words them: "spec.x: Required value"
-  std::vector<std::string> unknown;   ///< paths of what was dropped
+  std::vector<schema_problem> problems;
+  std::vector<std::string> unknown;  ///< paths of what was dropped
 };
 schema_findings apply_schema(const json::object& schema, json::object& object);
 

@@ -52,7 +52,10 @@ const object_store::table* object_store::table_of(const kind_info& kind) const {
 }
 
 api_error object_store::not_found(const kind_info& kind, const std::string& name) const {
-  return {404, "NotFound", fmt::format("{} \"{}\" not found", kind.qualified(), name)};
+  return {404,
+          "NotFound",
+          fmt::format("{} \"{}\" not found", kind.qualified(), name),
+          {{"name", name}, {"group", kind.group}, {"kind", kind.plural}}};
 }
 
 api_result<object_ptr> object_store::get(const kind_info& kind, const object_name& name) const {
@@ -120,9 +123,16 @@ api_result<void> object_store::validate(const kind_info& kind, const std::string
   const auto problems = apply_schema(*kind.schema, object).problems;
   if (problems.empty()) return {};
   std::string all;
-  for (const auto& p : problems) all += (all.empty() ? "" : ", ") + p;
+  json::array causes;
+  for (const auto& p : problems) {
+    all += fmt::format("{}{}: {}", all.empty() ? "" : ", ", p.field, p.message);
+    causes.push_back({{"reason", p.reason}, {"message", p.message}, {"field", p.field}});
+  }
   if (problems.size() > 1) all = "[" + all + "]";
-  return tl::unexpected(api_error{422, "Invalid", fmt::format("{}.{} \"{}\" is invalid: {}", kind.kind, kind.group, name, all)});
+  return tl::unexpected(api_error{422,
+                                  "Invalid",
+                                  fmt::format("{}.{} \"{}\" is invalid: {}", kind.kind, kind.group, name, all),
+                                  {{"name", name}, {"group", kind.group}, {"kind", kind.kind}, {"causes", std::move(causes)}}});
 }
 
 object_ptr object_store::put(const kind_ptr& kind, const object_name& name, json::object object, const object_ptr& before) {

@@ -18,6 +18,7 @@ struct api_error {
   int code = 500;
   std::string reason;  ///< "NotFound", ...
   std::string message;
+  json::object details{};  ///< of the Status: kind, group, name, causes
 };
 template <class T>
 using api_result = tl::expected<T, api_error>;
