@@ -12,6 +12,14 @@ namespace {
 
 using namespace model;
 
+bool all_right = true;
+
+/// The program's exit code tells it too.
+void wrong(benchmark::State& state, const char* what) {
+  all_right = false;
+  state.SkipWithError(what);
+}
+
 /// A large batch: the model works on N states.
 replica_config large_replica(int batch) {
   replica_config c;
@@ -29,8 +37,8 @@ void analysis(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(m = analyze(c, rate));
   // Little's law, and at nine tenths of its capacity a replica loses nearly nothing.
   const double in_service = m.throughput.per_ms() * (m.response_ms - m.wait_ms);
-  if (std::abs(in_service - m.in_service) > 1e-9 * m.in_service) state.SkipWithError("Little's law does not hold");
-  if (std::abs(m.throughput.per_sec() / rate.per_sec() - 1) > 1e-3) state.SkipWithError("throughput is not the arrival rate");
+  if (std::abs(in_service - m.in_service) > 1e-9 * m.in_service) wrong(state, "Little's law does not hold");
+  if (std::abs(m.throughput.per_sec() / rate.per_sec() - 1) > 1e-3) wrong(state, "throughput is not the arrival rate");
 }
 BENCHMARK(analysis)->Arg(16)->Arg(256)->Arg(4096);
 
@@ -42,11 +50,11 @@ void sizing(benchmark::State& state) {
   const auto meets = [&](const replica_metrics& m) {
     return m.itl_ms <= targets.itl_ms * (1 + 1e-9) && m.ttft_ms <= targets.ttft_ms * (1 + 1e-9);
   };
-  if (!sized) return state.SkipWithError(sized.error().reason().c_str());
-  if (sized->binding.empty()) state.SkipWithError("no target binds: nothing was searched for");
-  if (!meets(sized->at)) state.SkipWithError("the rate does not meet the targets");
+  if (!sized) return wrong(state, sized.error().reason().c_str());
+  if (sized->binding.empty()) wrong(state, "no target binds: nothing was searched for");
+  if (!meets(sized->at)) wrong(state, "the rate does not meet the targets");
   if (meets(analyze(c, req_rate::per_sec(sized->rate.per_sec() * (1 + 1e-6)))))
-    state.SkipWithError("a higher rate meets the targets too");
+    wrong(state, "a higher rate meets the targets too");
 }
 BENCHMARK(sizing)->Arg(256);
 
@@ -81,7 +89,7 @@ std::string flaw(const system_data& system, const system_solution& plan) {
 }
 
 void report(benchmark::State& state, const system_data& system, const system_solution& plan) {
-  if (const auto what = flaw(system, plan); !what.empty()) state.SkipWithError(what.c_str());
+  if (const auto what = flaw(system, plan); !what.empty()) wrong(state, what.c_str());
   state.counters["variants/s"] =
       benchmark::Counter(static_cast<double>(system.servers.size()), benchmark::Counter::kIsIterationInvariantRate);
   state.counters["allocated"] = static_cast<double>(plan.allocations.size());
@@ -116,11 +124,19 @@ void codec(benchmark::State& state) {
   const auto text = to_json(bench::make_system({1000, 8, static_cast<std::uint64_t>(state.range(0))}));
   tl::expected<system_data, std::string> system;
   for (auto _ : state) benchmark::DoNotOptimize(system = parse_system(text));
-  if (!system) return state.SkipWithError(system.error().c_str());
-  if (to_json(*system) != text) state.SkipWithError("what was written is not what is read");
+  if (!system) return wrong(state, system.error().c_str());
+  if (to_json(*system) != text) wrong(state, "what was written is not what is read");
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(text.size()));
 }
 BENCHMARK(codec)->Arg(1)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace inferno
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return inferno::all_right ? 0 : 1;
+}
