@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs the Debian or Ubuntu packages Inferno is built and tested with, if any is missing. Needs root or sudo only then.
+# Installs the Debian or Ubuntu packages Inferno is built and tested with, if any is missing, and those
+# given as arguments. Needs root or sudo only then.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config mold git curl jq libcaf-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev
@@ -10,6 +11,7 @@ if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
 else
   packages+=(libboost-dev libboost-json-dev libboost-url-dev)
 fi
+packages+=("$@")
 # Any kubectl will do; Debian's package is used where there is none.
 command -v kubectl > /dev/null || packages+=(kubernetes-client)
 
