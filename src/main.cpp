@@ -2,8 +2,10 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/commands.hpp"
+#include "net/open_files.hpp"
 
 int main(int argc, char** argv) {
+  inferno::net::raise_open_file_limit();
   CLI::App app{"Inferno: an autoscaler for LLM inference on Kubernetes"};
   app.set_version_flag("--version", std::string("inferno ") + INFERNO_VERSION);
   app.require_subcommand(1);

@@ -1,9 +1,11 @@
 // inferno-testbed: flags and wiring only.
 #include <CLI/CLI.hpp>
 
+#include "net/open_files.hpp"
 #include "testbed/commands.hpp"
 
 int main(int argc, char** argv) {
+  inferno::net::raise_open_file_limit();
   CLI::App app{"Inferno testbed: emulated Kubernetes, emulated vLLM servers, load generator, demo"};
   app.set_version_flag("--version", std::string("inferno-testbed ") + INFERNO_VERSION);
   app.require_subcommand(1);

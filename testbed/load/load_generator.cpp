@@ -132,6 +132,7 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
   bool arrivals_over = false;
   std::uint64_t phases_version = 0;
 
+  std::mutex lent;           ///< guards config.targets
   mutable std::mutex mutex;  ///< guards what statistics() reads
   load_statistics counters;
   std::vector<record> records;
@@ -174,7 +175,11 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
   std::string pick() {
     std::string best;
     long least = 0;
-    const auto urls = config.targets();
+    std::vector<std::string> urls;
+    {
+      const std::lock_guard lock(lent);
+      if (config.targets) urls = config.targets();
+    }
     if (config.route == routing::random && !urls.empty())
       return urls[std::uniform_int_distribution<std::size_t>(0, urls.size() - 1)(random)];
     for (const auto& url : urls) {
@@ -276,7 +281,14 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
 
 load_generator::load_generator(asio::any_io_executor executor, load_config config)
     : impl_(std::make_shared<impl>(std::move(executor), std::move(config))) {}
-load_generator::~load_generator() { stop(); }
+load_generator::~load_generator() {
+  stop();
+  // What the caller lent, servers of its own perhaps, must not live on in requests that are still under way: their last owner
+  // would then be the I/O thread that those servers have to end.
+  std::function<std::vector<std::string>()> targets;
+  const std::lock_guard lock(impl_->lent);
+  targets.swap(impl_->config.targets);
+}
 
 void load_generator::start(std::function<void()> done) {
   impl_->done = std::move(done);
