@@ -4,8 +4,10 @@
 #include <yaml-cpp/yaml.h>
 
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 #include <charconv>
 #include <cmath>
+#include <optional>
 
 namespace inferno::testbed {
 
@@ -242,7 +244,8 @@ tl::expected<void, std::string> json_patch(json::value& target, const json::valu
   std::size_t i = 0;
   for (const auto& operation : patch.get_array()) {
     if (!operation.is_object() || !apply_operation(result, operation.get_object()))
-      return tl::unexpected(fmt::format("operation {} of the JSON patch cannot be applied", i));
+      return tl::unexpected(
+          fmt::format("operation {} of the JSON patch cannot be applied: {}", i, json::serialize(operation).substr(0, 200)));
     ++i;
   }
   target = std::move(result);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace inferno::testbed {
 namespace {
@@ -69,7 +70,10 @@ tl::expected<selector, std::string> selector::labels(std::string_view text) {
     } else {
       r.name = part.substr(0, word);
       const auto rest = trimmed(std::string_view(part).substr(word));
-      if (rest.rfind("notin", 0) == 0) {
+      if (const bool set = rest.rfind("notin", 0) == 0 || rest.rfind("in", 0) == 0;
+          set && (rest.back() != ')' || listed(rest).empty())) {
+        return tl::unexpected(fmt::format("unable to parse requirement: \"{}\" lacks its values in parentheses", part));
+      } else if (rest.rfind("notin", 0) == 0) {
         r.what = op::not_in;
         r.values = listed(rest);
       } else if (rest.rfind("in", 0) == 0) {

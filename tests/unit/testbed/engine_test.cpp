@@ -173,7 +173,8 @@ measured simulate(const model::replica_config& c, model::req_rate rate, std::uin
   e.advance(1e18, list);
   take();
   const int counted = done - warm_up;
-  return {decode_ms / steps, waits / counted, prefills / counted, model::req_rate::per_sec(1000 * requests / over), tokens / requests};
+  return {decode_ms / steps, waits / counted, prefills / counted, model::req_rate::per_sec(1000 * requests / over),
+          tokens / requests};
 }
 
 TEST(Engine, AgreesWithTheQueueingModelOverALoadSweep) {
@@ -197,8 +198,8 @@ TEST(Engine, AgreesWithTheQueueingModelOverALoadSweep) {
       drawn.shape.out_tokens = got.out_tokens;
       const auto want = model::analyze(drawn, got.rate);
       SCOPED_TRACE(fmt::format("profile {} load {} seed {}", i, load, seed));
-      fmt::print("{:7}  {:.2f}  {:10.3f}  {:10.3f}  {:10.2f}  {:10.2f}  {:10.2f}  {:10.2f}\n", i, load, want.itl_ms, got.itl_ms, want.wait_ms, got.wait_ms,
-                 want.ttft_ms, got.wait_ms + got.prefill_ms);
+      fmt::print("{:7}  {:.2f}  {:10.3f}  {:10.3f}  {:10.2f}  {:10.2f}  {:10.2f}  {:10.2f}\n", i, load, want.itl_ms, got.itl_ms,
+                 want.wait_ms, got.wait_ms, want.ttft_ms, got.wait_ms + got.prefill_ms);
       EXPECT_NEAR(got.itl_ms / want.itl_ms, 1, 0.05);
       // A wait far below a decode step is noise to anybody who reads it.
       const double tolerance = std::max(0.05 * want.ttft_ms, 0.05 * want.itl_ms);

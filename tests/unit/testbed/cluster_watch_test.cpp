@@ -1,0 +1,146 @@
+// Watches of the emulated API server.
+#include "tests/unit/testbed/api_client.hpp"
+
+namespace inferno::testbed {
+namespace {
+
+class Watch : public cluster_test {
+ protected:
+  /// An open watch. next() waits for an event, a few seconds at most.
+  struct watcher {
+    std::unique_ptr<net::http_stream> stream;
+    net::kube::watch_decoder decoder;
+    std::vector<net::kube::watch_event> events{};
+    std::size_t taken = 0;
+  };
+  watcher open(const std::string& query, const std::string& path = config_maps) {
+    net::http_request r;
+    r.url = cluster->url() + path + "?watch=true&" + query;
+    auto stream = test::run(context, http.open_stream(std::move(r)));
+    if (!stream) throw std::runtime_error(stream.error().message);
+    return {std::move(*stream), net::kube::watch_decoder{}};
+  }
+  /// nullopt: the stream has ended.
+  std::optional<net::kube::watch_event> next(watcher& w) {
+    while (w.taken == w.events.size()) {
+      const auto part = test::run(context, w.stream->read_some(10s));
+      if (!part) throw std::runtime_error(part.error().message);
+      if (!*part) return std::nullopt;
+      const auto ok = w.decoder.feed(**part, w.events);
+      if (!ok) throw std::runtime_error(ok.error().message);
+    }
+    return w.events[w.taken++];
+  }
+  /// "ADDED name" and so on.
+  std::string told(watcher& w) {
+    const auto e = next(w);
+    if (!e) return "END";
+    static const char* words[] = {"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"};
+    return fmt::format("{} {}", words[static_cast<int>(e->type)], text_at(e->object, {"metadata", "name"}));
+  }
+  std::string revision() { return get(config_maps).at({"metadata", "resourceVersion"}); }
+  static long version(const net::kube::watch_event& e) { return std::stol(text_at(e.object, {"metadata", "resourceVersion"})); }
+};
+
+TEST_F(Watch, TellsEveryChangeInOrder) {
+  auto w = open("resourceVersion=" + revision());
+  post(config_maps, config_map("a"));
+  merge(config_maps + "/a", R"({"data":{"k":"v"}})");
+  post(config_maps, config_map("b"));
+  call("DELETE", config_maps + "/a");
+  long last = 0;
+  for (const auto* expected : {"ADDED a", "MODIFIED a", "ADDED b", "DELETED a"}) {
+    EXPECT_EQ(told(w), expected);
+    EXPECT_GT(version(w.events[w.taken - 1]), last);
+    last = version(w.events[w.taken - 1]);
+  }
+}
+
+TEST_F(Watch, ResumesWhereAnotherEnded) {
+  post(config_maps, config_map("a"));
+  const auto from = revision();
+  post(config_maps, config_map("b"));
+  call("DELETE", config_maps + "/b");
+  auto w = open("resourceVersion=" + from);
+  EXPECT_EQ(told(w), "ADDED b");
+  EXPECT_EQ(told(w), "DELETED b");
+}
+
+TEST_F(Watch, WithoutARevisionBeginsWithWhatIsThere) {
+  post(config_maps, config_map("a"));
+  auto w = open("");
+  post(config_maps, config_map("b"));
+  EXPECT_EQ(told(w), "ADDED a");
+  EXPECT_EQ(told(w), "ADDED b");
+}
+
+TEST_F(Watch, WhatLeavesTheSelectionIsDeletedAndWhatComesInIsAdded) {
+  auto w = open("labelSelector=app%3Dx&resourceVersion=" + revision());
+  post(config_maps, config_map("a", {{"app", "y"}}));
+  merge(config_maps + "/a", R"({"metadata":{"labels":{"app":"x"}}})");
+  merge(config_maps + "/a", R"({"data":{"k":"v"}})");
+  merge(config_maps + "/a", R"({"metadata":{"labels":{"app":"y"}}})");
+  merge(config_maps + "/a", R"({"metadata":{"labels":{"app":"x"}}})");
+  for (const auto* expected : {"ADDED a", "MODIFIED a", "DELETED a", "ADDED a"}) EXPECT_EQ(told(w), expected);
+}
+
+TEST_F(Watch, SeesItsNamespaceOnly) {
+  const auto from = revision();
+  auto here = open("resourceVersion=" + from);
+  auto all = open("resourceVersion=" + from, "/api/v1/configmaps");
+  post("/api/v1/namespaces/kube-system/configmaps", config_map("far"));
+  post(config_maps, config_map("near"));
+  EXPECT_EQ(told(here), "ADDED near");
+  EXPECT_EQ(told(all), "ADDED far");
+  EXPECT_EQ(told(all), "ADDED near");
+}
+
+TEST_F(Watch, SaysGoneWhenItsRevisionIsTooOld) {
+  const auto from = revision();
+  post(config_maps, config_map("a"));
+  cluster->compact();
+  const auto r = get(config_maps + "?watch=true&resourceVersion=" + from);
+  EXPECT_EQ(r.status, 410);
+  EXPECT_EQ(r.at({"reason"}), "Expired");
+  EXPECT_EQ(get(config_maps + "?watch=true&resourceVersion=soon").status, 400);
+}
+
+TEST_F(Watch, EndsAfterItsTime) {
+  auto w = open("timeoutSeconds=1&resourceVersion=" + revision());
+  EXPECT_EQ(told(w), "END");
+}
+
+TEST_F(Watch, BookmarksTellHowFarItIs) {
+  cluster_config config;
+  config.bookmark_interval = 20ms;
+  start(std::move(config));
+  post(config_maps, config_map("a"));
+  const auto now = revision();
+  auto w = open("allowWatchBookmarks=true&resourceVersion=" + now);
+  const auto mark = next(w);
+  ASSERT_TRUE(mark);
+  EXPECT_EQ(mark->type, net::kube::watch_type::bookmark);
+  EXPECT_EQ(text_at(mark->object, {"metadata", "resourceVersion"}), now);
+  EXPECT_EQ(text_at(mark->object, {"kind"}), "ConfigMap");
+}
+
+TEST_F(Watch, AWatcherTooFarBehindIsCutOff) {
+  cluster_config config;
+  config.watch_buffer = 4;
+  start(std::move(config));
+  auto w = open("resourceVersion=" + revision());
+  // More than the sockets and the buffer hold, in one call of the store: nobody takes any meanwhile.
+  std::string many;
+  for (int i = 0; i < 50; ++i)
+    many += fmt::format("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m{}, namespace: default}}\n", i);
+  apply(many);
+  const auto read_all = [&] {
+    while (next(w)) {
+    }
+  };
+  EXPECT_THROW(read_all(), std::runtime_error) << "reset, not ended";
+  EXPECT_EQ(get(config_maps + "/m49").status, 200) << "and the server goes on";
+}
+
+}  // namespace
+}  // namespace inferno::testbed
