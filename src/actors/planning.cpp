@@ -94,7 +94,6 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     model::solver_variant v;
     v.name = fmt::format("{}/{}", key.ns, key.name);
     v.priority = curve->priority;
-    v.min_replicas = curve->min_replicas;
     v.candidates = curve->candidates;
     for (std::size_t i = 0; i < v.candidates.size(); ++i)
       v.candidates[i].type = curve->device_of[i].empty() ? -1 : types.index(curve->device_of[i]);

@@ -1,5 +1,5 @@
 #pragma once
-// Candidates of a variant and their transition values (DESIGN: the optimizer).
+// Candidates of a variant and their transition values.
 #include <map>
 #include <string>
 #include <vector>
@@ -39,7 +39,11 @@ struct variant_view {
   std::vector<std::pair<const accelerator*, const model_profile*>> options;
 };
 
-/// Candidates of one variant, DESIGN section 6. Only the current accelerator when keep_accelerator and one is in use.
+/// What the replicas have to serve: the arrival rate, or the tokens per second of the SLO if those are more. `avg_out_tokens` >
+/// 0.
+req_rate demand_of(const server_load& load, const slo_targets& slo);
+
+/// Candidates of one variant. Only the current accelerator when keep_accelerator and one is in use.
 candidate_set make_candidates(const variant_view&);
 
 /// 0 if nothing changes; cost difference on the same accelerator; else that + 0.1 (new + old cost).

@@ -53,7 +53,7 @@ tl::expected<allocation, std::string> loaded_allocation(const variant_view& view
   const auto sized = size_replica(c, view.slo);
   if (!sized) return tl::unexpected(sized.error().reason());
   const double per_replica = sized->at.throughput.per_sec();
-  const double demand = std::max(load.arrival_rate.per_sec(), view.slo.tps / load.avg_out_tokens);
+  const double demand = demand_of(load, view.slo).per_sec();
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
   double replicas =
       std::max(std::ceil(demand / per_replica * (1 - 1e-12)), static_cast<double>(std::max(view.server->min_replicas, 1)));
@@ -94,6 +94,10 @@ double transition_value(const current_allocation& from, std::string_view to_acce
     return to_cost.cents - from.cost.cents;
   }
   return to_cost.cents - from.cost.cents + accelerator_change_penalty * (to_cost.cents + from.cost.cents);
+}
+
+req_rate demand_of(const server_load& load, const slo_targets& slo) {
+  return req_rate::per_sec(std::max(load.arrival_rate.per_sec(), slo.tps / load.avg_out_tokens));
 }
 
 candidate_set make_candidates(const variant_view& view) {

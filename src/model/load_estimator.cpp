@@ -6,7 +6,10 @@
 namespace inferno::model {
 
 void load_estimator::forget(double before_s) {
-  while (window_.size() > 1 && window_.front().time_s <= before_s) window_.pop_front();
+  while (window_.size() > 1 && window_.front().time_s <= before_s) {
+    window_.pop_front();
+    risen_ = false;  // a whole window has passed since
+  }
 }
 
 namespace {

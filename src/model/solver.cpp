@@ -126,7 +126,7 @@ system_solution solve_system(const system_data& system) {
   solver_input input;
   input.optimizer = system.optimizer;
   input.capacity = system.capacity;
-  std::vector<const server_spec*> planned;
+  std::vector<std::pair<const server_spec*, slo_targets>> planned;
   for (const auto& server : system.servers) {
     out.loads.emplace(server.name, server.current.load);
     const auto view = index.view(server);
@@ -142,7 +142,6 @@ system_solution solve_system(const system_data& system) {
     solver_variant v;
     v.name = server.name;
     v.priority = view->priority;
-    v.min_replicas = server.min_replicas;
     std::string unknown;
     for (auto& c : set.candidates) {
       solver_candidate candidate;
@@ -163,13 +162,14 @@ system_solution solve_system(const system_data& system) {
       continue;
     }
     input.variants.push_back(std::move(v));
-    planned.push_back(&server);
+    planned.emplace_back(&server, view->slo);
   }
   const auto result = solve(input);
   std::map<std::string, type_usage> usage;
   for (std::size_t i = 0; i < planned.size(); ++i) {
     const auto& choice = result.choices[i];
-    const auto& name = planned[i]->name;
+    const auto& [server, slo] = planned[i];
+    const auto& name = server->name;
     if (choice.candidate < 0) {
       out.unallocated.emplace(name, denial(input.variants[i], input.capacity, result.used));
       continue;
@@ -177,10 +177,12 @@ system_solution solve_system(const system_data& system) {
     const auto& candidate = input.variants[i].candidates[static_cast<std::size_t>(choice.candidate)];
     auto a = scaled(candidate.alloc, choice.num_replicas);
     const double able = a.num_replicas * a.max_rate_per_replica.per_min();
-    const auto& load = planned[i]->current.load;
-    if (load.arrival_rate.per_min() > able * (1 + 1e-9) && able > 0)
-      out.degraded.emplace(name, fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} arrive", a.num_replicas,
-                                             a.accelerator, able, load.arrival_rate.per_min()));
+    const auto& load = server->current.load;
+    const double wanted = load.arrival_rate.per_sec() > 0 && load.avg_out_tokens > 0 ? demand_of(load, slo).per_min() : 0;
+    if (wanted > able * (1 + 1e-9) && able > 0)
+      out.degraded.emplace(
+          name, fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} {}", a.num_replicas, a.accelerator, able,
+                            wanted, wanted > load.arrival_rate.per_min() ? "are the target" : "arrive"));
     out.total_cost.cents += a.cost.cents;
     if (const auto* acc = index.find(a.accelerator)) {
       auto& u = usage[acc->type];

@@ -18,7 +18,6 @@ struct solver_candidate {
 struct solver_variant {
   std::string name;
   int priority = 0;
-  int min_replicas = 0;
   std::vector<solver_candidate> candidates;  ///< by value, as make_candidates gives them
 };
 struct solver_input {

@@ -1,5 +1,7 @@
 #include "testbed/cluster/actors.hpp"
 
+#include <fmt/format.h>
+
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -28,7 +30,7 @@ store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> 
   s.deployments = self->spawn(deployment_controller, me);
   s.scheduler = self->spawn(gpu_scheduler, me);
   s.nodes = self->spawn(kubelet, me, std::move(config));
-  (void)s.objects->subscribe(0, [self](const change& c) {
+  s.objects->subscribe([self](const change& c) {
     const auto& plural = c.kind->plural;
     const bool pods = plural == "pods";
     if (!pods && plural != "deployments" && plural != "replicasets" && plural != "nodes") return;
@@ -38,7 +40,14 @@ store_actor::behavior_type api_store(store_actor::stateful_pointer<store_state> 
     if (pods) self->send(self->state.nodes, m);
   });
   return {
-      [self](const store_call& m) { m.run(*self->state.objects); },
+      [self](const store_call& m) {
+        // One object that a controller cannot cope with must not end the API server.
+        try {
+          m.run(*self->state.objects);
+        } catch (const std::exception& e) {
+          fmt::print(stderr, "emulated cluster: {}\n", e.what());
+        }
+      },
       [self](stop_cluster m) {
         auto& state = self->state;
         self->send(state.deployments, m);

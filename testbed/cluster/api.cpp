@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
@@ -122,6 +123,10 @@ api_answer change_answer(object_store& store, const api_request& r, const resolv
   }
   if (*how != patch_kind::json)
     if (const auto strict = check_strict(r, *at.kind, *body); !strict) return failure(strict.error());
+  if (*how == patch_kind::strategic && at.kind->schema)
+    return failure({415, "UnsupportedMediaType",
+                    "the body of the request was in an unknown format - accepted media types include: "
+                    "application/json-patch+json, application/merge-patch+json"});
   if (*how) {
     const auto stored = store.patch(at.kind, name, *body, **how, at.path.subresource);
     return stored ? object_answer(r, at, store, *stored) : failure(stored.error());
@@ -135,12 +140,15 @@ api_answer change_answer(object_store& store, const api_request& r, const resolv
 }
 
 api_answer delete_answer(object_store& store, const api_request& r, const resolved& at) {
-  bool at_once = r.parameter("gracePeriodSeconds") == "0";
+  object_store::remove_options how;
+  how.at_once = r.parameter("gracePeriodSeconds") == "0";
+  how.orphan = r.parameter("propagationPolicy") == "Orphan";
   if (!r.body.empty()) {
     const auto options = parse_body(r);
     if (!options) return failure(options.error());
     if (options->is_object()) {
-      at_once = at_once || integer_at(options->get_object(), {"gracePeriodSeconds"}, 1) == 0;
+      how.at_once = how.at_once || integer_at(options->get_object(), {"gracePeriodSeconds"}, 1) == 0;
+      how.orphan = how.orphan || text_at(options->get_object(), {"propagationPolicy"}) == "Orphan";
       const auto present = at.path.name.empty() ? nullptr : store.peek(at.kind->plural, {at.path.ns, at.path.name});
       for (const auto* field : {"uid", "resourceVersion"}) {
         const auto wanted = text_at(options->get_object(), {"preconditions", field});
@@ -152,7 +160,7 @@ api_answer delete_answer(object_store& store, const api_request& r, const resolv
     }
   }
   if (!at.path.name.empty()) {
-    const auto gone = store.remove(at.kind, {at.path.ns, at.path.name}, at_once);
+    const auto gone = store.remove(at.kind, {at.path.ns, at.path.name}, how);
     if (!gone) return failure(gone.error());
     if (find(**gone, {"metadata", "deletionTimestamp"})) return object_answer(r, at, store, *gone);
     json::object details{{"name", at.path.name},
@@ -170,9 +178,34 @@ api_answer delete_answer(object_store& store, const api_request& r, const resolv
   const auto found = store.list(*at.kind, at.path.ns, chosen->labels, chosen->fields);
   if (!found) return failure(found.error());
   for (const auto& o : found->items)
-    (void)store.remove(at.kind, {text_at(*o, {"metadata", "namespace"}), text_at(*o, {"metadata", "name"})}, at_once);
+    (void)store.remove(at.kind, {text_at(*o, {"metadata", "namespace"}), text_at(*o, {"metadata", "name"})}, how);
   return {200, json::serialize(
                    json::object{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}})};
+}
+
+/// The parameter, or as kubectl sends it with a deletion: in its options.
+bool is_dry_run(const api_request& r) {
+  if (r.parameter("dryRun") == "All") return true;
+  if (r.method != "DELETE" || r.body.empty()) return false;
+  const auto options = parse_body(r);
+  const auto* asked = options ? find(*options, {"dryRun"}) : nullptr;
+  return asked && asked->is_array() &&
+         std::find(asked->get_array().begin(), asked->get_array().end(), json::value("All")) != asked->get_array().end();
+}
+
+api_answer carry_out(object_store& store, const api_request& request, const resolved& at) {
+  const bool collection = at.path.name.empty();
+  if (request.method == "GET") {
+    if (collection) return list_answer(store, request, at);
+    const auto found = store.get(*at.kind, {at.path.ns, at.path.name});
+    if (!found) return failure(found.error());
+    if (at.path.subresource == "scale") return {200, json::serialize(object_store::scale_of(*at.kind, **found))};
+    return object_answer(request, at, store, *found);
+  }
+  if (request.method == "POST" && collection) return create_answer(store, request, at);
+  if ((request.method == "PUT" || request.method == "PATCH") && !collection) return change_answer(store, request, at);
+  if (request.method == "DELETE" && at.path.subresource.empty()) return delete_answer(store, request, at);
+  return failure({405, "MethodNotAllowed", "the server does not allow this method on the requested resource"});
 }
 
 }  // namespace
@@ -245,24 +278,11 @@ api_answer failure(const api_error& error) { return {error.code, json::serialize
 api_answer answer(object_store& store, const api_request& request) {
   const auto at = resolve(store, request);
   if (!at) return failure(at.error());
-  if (request.method != "GET" && request.parameter("dryRun") == "All") {
+  if (request.method != "GET" && is_dry_run(request)) {
     auto trial = store.fork();
-    auto real = request;
-    real.query.erase("dryRun");
-    return answer(trial, real);
+    return carry_out(trial, request, *at);
   }
-  const bool collection = at->path.name.empty();
-  if (request.method == "GET") {
-    if (collection) return list_answer(store, request, *at);
-    const auto found = store.get(*at->kind, {at->path.ns, at->path.name});
-    if (!found) return failure(found.error());
-    if (at->path.subresource == "scale") return {200, json::serialize(object_store::scale_of(*at->kind, **found))};
-    return object_answer(request, *at, store, *found);
-  }
-  if (request.method == "POST" && collection) return create_answer(store, request, *at);
-  if ((request.method == "PUT" || request.method == "PATCH") && !collection) return change_answer(store, request, *at);
-  if (request.method == "DELETE" && at->path.subresource.empty()) return delete_answer(store, request, *at);
-  return failure({405, "MethodNotAllowed", "the server does not allow this method on the requested resource"});
+  return carry_out(store, request, *at);
 }
 
 }  // namespace inferno::testbed

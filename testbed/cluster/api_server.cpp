@@ -80,11 +80,15 @@ api_result<opened_watch> open_watch(object_store& store, const api_request& requ
     if (!present) return tl::unexpected(present.error());
     for (const auto& o : present->items) out.initial.push_back({"ADDED", o, store.revision()});
   }
-  const auto id = store.subscribe(*revision, [view = out.view, queue](const change& c) {
+  if (*revision > 0) {
+    const auto missed = store.since(*revision);
+    if (!missed) return tl::unexpected(missed.error());
+    for (const auto& c : *missed)
+      if (auto e = out.view.see(c)) out.initial.push_back(std::move(*e));
+  }
+  out.subscription = store.subscribe([view = out.view, queue](const change& c) {
     if (auto e = view.see(c)) queue->push(std::move(*e));
   });
-  if (!id) return tl::unexpected(id.error());
-  out.subscription = *id;
   return out;
 }
 
@@ -105,19 +109,24 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
   template <class Function>
   asio::awaitable<std::invoke_result_t<Function, object_store&>> on_store(Function function) {
     using result = std::invoke_result_t<Function, object_store&>;
-    const auto slot = std::make_shared<std::optional<result>>();
-    asio::steady_timer done(executor, std::chrono::steady_clock::time_point::max());
-    const auto arrived = [slot, timer = &done](std::shared_ptr<result> r) {
-      *slot = std::move(*r);
-      timer->cancel();
+    struct outcome {
+      std::optional<result> value;
+      std::exception_ptr failure;
     };
-    caf::anon_send(store, store_call{[function = std::move(function), arrived, to = executor](object_store& s) {
-                     auto r = std::make_shared<result>(function(s));
-                     asio::post(to, [arrived, r] { arrived(r); });
+    const auto out = std::make_shared<outcome>();
+    asio::steady_timer done(executor, std::chrono::steady_clock::time_point::max());
+    caf::anon_send(store, store_call{[function = std::move(function), out, timer = &done, to = executor](object_store& s) {
+                     try {
+                       out->value.emplace(function(s));
+                     } catch (...) {
+                       out->failure = std::current_exception();
+                     }
+                     asio::post(to, [timer] { timer->cancel(); });
                    }});
     // Nothing else cancels the timer, and the store answers every call it is sent before it stops.
     co_await done.async_wait(nothrow);
-    co_return std::move(**slot);
+    if (out->failure) std::rethrow_exception(out->failure);
+    co_return std::move(*out->value);
   }
 
   /// The fault that a request runs into, if any.
@@ -192,6 +201,11 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
     std::vector<net::http_header> none;
     std::string type = json_type;
     bool alive = co_await x.begin_stream(200, std::move(type), std::move(none));
+    const auto gone = std::make_shared<bool>(false);
+    x.on_gone([gone, timer] {
+      *gone = true;
+      timer->cancel();
+    });
     bool first = true;
     const auto lines_of = [&](const std::vector<watch_event>& events) {
       std::string out;
@@ -202,7 +216,7 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
     const bool bookmarks = request.flag("allowWatchBookmarks");
     auto next_bookmark = std::chrono::steady_clock::now() + config.bookmark_interval;
     auto text = lines_of(opened->initial);
-    while (alive && !closing && std::chrono::steady_clock::now() < end) {
+    while (alive && !*gone && !closing && std::chrono::steady_clock::now() < end) {
       std::uint64_t revision = 0;
       if (bookmarks && std::chrono::steady_clock::now() >= next_bookmark) {
         // Asked of the store, so that everything up to it is in the queue by now.
@@ -220,7 +234,7 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
         alive = co_await x.write(std::exchange(text, {}));
         continue;  // what came meanwhile had nobody to wake
       }
-      timer->expires_at(std::min(end, next_bookmark));
+      timer->expires_at(bookmarks ? std::min(end, next_bookmark) : end);
       co_await timer->async_wait(nothrow);
     }
     if (alive) co_await x.end_stream();

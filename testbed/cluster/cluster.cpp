@@ -47,6 +47,7 @@ class address_block {
       if (!ec) return;
       guard_.close(ec);
     }
+    octet_ = 0;
   }
   int octet() const { return octet_; }
 
@@ -76,7 +77,13 @@ struct emulated_cluster::impl {
   template <class Function>
   auto on_store(Function function) {
     std::promise<std::invoke_result_t<Function, object_store&>> done;
-    caf::anon_send(store, store_call{[&](object_store& s) { done.set_value(function(s)); }});
+    caf::anon_send(store, store_call{[&](object_store& s) {
+                     try {
+                       done.set_value(function(s));
+                     } catch (...) {
+                       done.set_exception(std::current_exception());
+                     }
+                   }});
     return done.get_future().get();
   }
 };

@@ -214,18 +214,20 @@ std::string_view merge_key(std::string_view field) {
   return {};
 }
 
-void merge_list(json::array& target, const json::array& patch, std::string_view key) {
+void merge_list(json::array& target, const json::array& patch, std::string_view list_key) {
   for (const auto& item : patch) {
+    // Ports of a container, or of a Service.
+    const auto key = list_key == "containerPort" && !find(item, {list_key}) ? std::string_view("port") : list_key;
     const auto* id = find(item, {key});
+    const auto* directive = find(item, {"$patch"});
     if (!id) {
-      target.push_back(item);
+      if (!directive) target.push_back(item);
       continue;
     }
     auto same = std::find_if(target.begin(), target.end(), [&](const json::value& t) {
       const auto* other = find(t, {key});
       return other && *other == *id;
     });
-    const auto* directive = find(item, {"$patch"});
     if (directive && *directive == json::value("delete")) {
       if (same != target.end()) target.erase(same);
     } else if (same == target.end()) {

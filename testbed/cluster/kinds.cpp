@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "testbed/cluster/schema.hpp"
+
 namespace inferno::testbed {
 
 std::vector<kind_ptr> built_in_kinds() {
@@ -64,12 +66,21 @@ tl::expected<kind_ptr, std::string> kind_from_definition(const json::object& crd
   const auto* versions = find(crd, {"spec", "versions"});
   if (!versions || !versions->is_array() || versions->get_array().empty())
     return tl::unexpected(std::string("spec.versions: at least one is required"));
-  const auto& version = versions->get_array().front();
+  // One version is served, the stored one.
+  const auto& list = versions->get_array();
+  auto stored = std::find_if(list.begin(), list.end(), [](const json::value& v) {
+    const auto* storage = find(v, {"storage"});
+    return storage && *storage == json::value(true);
+  });
+  if (stored == list.end()) stored = list.begin();
+  const auto& version = *stored;
   if (!version.is_object()) return tl::unexpected(std::string("spec.versions[0]: expected an object"));
   k.version = text_at(version.get_object(), {"name"});
   k.has_status = find(version, {"subresources", "status"}) != nullptr;
-  if (const auto* schema = find(version, {"schema", "openAPIV3Schema"}); schema && schema->is_object())
+  if (const auto* schema = find(version, {"schema", "openAPIV3Schema"})) {
+    if (const auto flaw = schema_flaw(*schema, "schema.openAPIV3Schema"); !flaw.empty()) return tl::unexpected(flaw);
     k.schema = std::make_shared<const json::object>(schema->get_object());
+  }
   if (const auto* columns = find(version, {"additionalPrinterColumns"}); columns && columns->is_array())
     for (const auto& c : columns->get_array())
       if (c.is_object())

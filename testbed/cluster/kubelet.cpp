@@ -104,11 +104,13 @@ void write_status(object_store& store, const object_name& name, const std::strin
 }  // namespace
 
 std::string kubelet_state::new_address() {
-  for (;;) {
+  constexpr unsigned all = 250 * 250;
+  for (unsigned tried = 0; tried < all; ++tried) {
     const unsigned n = next_address++;
     auto ip = fmt::format("127.{}.{}.{}", config.second_octet, n / 250 % 250, 1 + n % 250);
     if (addresses.insert(ip).second) return ip;
   }
+  throw std::runtime_error(fmt::format("all {} pod addresses are in use", all));
 }
 
 void kubelet_state::changed(const change& c) {
@@ -141,7 +143,7 @@ void kubelet_state::start(const start_pod& m) {
   // The newest spec is with the store; what comes back goes to this actor again.
   self->send(store, store_call{[m, ip = it->second.ip, runtime = config.runtime, me = kubelet_actor{self}](object_store& s) {
                const auto pod = s.peek("pods", m.name);
-               if (!pod || text_at(*pod, {"metadata", "uid"}) != m.uid) return;
+               if (!pod || text_at(*pod, {"metadata", "uid"}) != m.uid || find(*pod, {"metadata", "deletionTimestamp"})) return;
                const auto* container = runtime ? container_with_model(*pod) : nullptr;
                const auto done = [m, me](bool ok, std::string error) {
                  caf::anon_send(me, pod_started{m.name, m.uid, ok, std::move(error)});
@@ -159,13 +161,12 @@ void kubelet_state::start(const start_pod& m) {
 
 void kubelet_state::started(const pod_started& m) {
   const auto it = pods.find(m.uid);
-  if (it == pods.end()) return;
-  auto& r = it->second;
   // Deleted while it was starting: what has been started has to end.
-  if (r.ending) {
+  if (it == pods.end() || it->second.ending) {
     if (m.ok && config.runtime) config.runtime->stop(m.name.ns, m.name.name);
     return;
   }
+  auto& r = it->second;
   if (!m.ok) ++r.restarts;
   r.started = m.ok;
   self->send(store, store_call{[m, ip = r.ip, restarts = r.restarts](object_store& s) {
@@ -187,7 +188,8 @@ void kubelet_state::end(const end_pod& m) {
   pods.erase(it);
   self->send(store, store_call{[m](object_store& s) {
                const auto pod = s.peek("pods", m.name);
-               if (pod && text_at(*pod, {"metadata", "uid"}) == m.uid) (void)s.remove(s.kind_named("Pod"), m.name, true);
+               if (pod && text_at(*pod, {"metadata", "uid"}) == m.uid)
+                 (void)s.remove(s.kind_named("Pod"), m.name, {.at_once = true, .orphan = false});
              }});
 }
 

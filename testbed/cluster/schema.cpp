@@ -63,13 +63,16 @@ class checker {
       for (const auto& name : required->get_array())
         if (!object.contains(name.get_string())) add(join(path, name.get_string()), "Required value", "FieldValueRequired");
     const auto* properties = find(schema, {"properties"});
+    const auto* others = find(schema, {"additionalProperties"});
+    const auto* all = find(schema, {"x-kubernetes-preserve-unknown-fields"});
     // An object without properties (metadata) keeps what it has.
-    if (!properties || !properties->is_object()) return;
+    const bool keep = !properties || others || (all && *all == json::value(true));
     std::vector<std::string> unknown;
     for (auto& [name, value] : object) {
-      const auto* inner = properties->get_object().if_contains(name);
+      const auto* inner = properties ? properties->get_object().if_contains(name) : nullptr;
+      if (!inner && others && others->is_object()) inner = others;
       if (!inner) {
-        unknown.emplace_back(name);
+        if (!keep) unknown.emplace_back(name);
       } else if (!value.is_null()) {
         check(inner->get_object(), value, join(path, name));
       }
@@ -116,6 +119,36 @@ class checker {
 };
 
 }  // namespace
+
+std::string schema_flaw(const json::value& schema, const std::string& path) {
+  if (!schema.is_object()) return path + ": expected an object";
+  const auto& s = schema.get_object();
+  const auto at = [&](std::string_view field) { return fmt::format("{}.{}", path, field); };
+  for (const auto* field : {"type", "format", "pattern"})
+    if (const auto* v = s.if_contains(field); v && !v->is_string()) return at(field) + ": expected a string";
+  for (const auto* field : {"minimum", "maximum", "minLength", "minItems"})
+    if (const auto* v = s.if_contains(field); v && !v->is_number()) return at(field) + ": expected a number";
+  for (const auto* field : {"required", "enum"})
+    if (const auto* v = s.if_contains(field); v && !v->is_array()) return at(field) + ": expected a list";
+  if (const auto* required = s.if_contains("required"))
+    for (const auto& name : required->get_array())
+      if (!name.is_string()) return at("required") + ": expected a list of strings";
+  try {
+    (void)std::regex(text_at(s, {"pattern"}));
+  } catch (const std::regex_error& e) {
+    return fmt::format("{}: {}: {}", at("pattern"), text_at(s, {"pattern"}), e.what());
+  }
+  if (const auto* properties = s.if_contains("properties")) {
+    if (!properties->is_object()) return at("properties") + ": expected an object";
+    for (const auto& [name, inner] : properties->get_object())
+      if (auto flaw = schema_flaw(inner, at(fmt::format("properties.{}", std::string_view(name)))); !flaw.empty()) return flaw;
+  }
+  if (const auto* items = s.if_contains("items"))
+    if (auto flaw = schema_flaw(*items, at("items")); !flaw.empty()) return flaw;
+  if (const auto* others = s.if_contains("additionalProperties"); others && !others->is_bool())
+    return schema_flaw(*others, at("additionalProperties"));
+  return {};
+}
 
 schema_findings apply_schema(const json::object& schema, json::object& object) {
   checker c;

@@ -4,7 +4,8 @@
 
 namespace inferno::testbed {
 
-/// Checks `object` against an openAPIV3Schema (type, required, properties, items, pattern, enum, minimum, maximum, minLength,
+/// Checks `object` against an openAPIV3Schema (type, required, properties, additionalProperties,
+/// x-kubernetes-preserve-unknown-fields, items, pattern, enum, minimum, maximum, minLength,
 /// minItems, format date-time, nullable) and drops what the schema does not know.
 struct schema_problem {
   std::string field;    ///< "spec.x"
@@ -16,5 +17,8 @@ struct schema_findings {
   std::vector<std::string> unknown;  ///< paths of what was dropped
 };
 schema_findings apply_schema(const json::object& schema, json::object& object);
+
+/// Why this is no schema that apply_schema can use ("path.field: what"), "" when it is one.
+std::string schema_flaw(const json::value& schema, const std::string& path);
 
 }  // namespace inferno::testbed

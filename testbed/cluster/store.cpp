@@ -6,7 +6,7 @@
 #include <charconv>
 
 #include "net/kube/client.hpp"
-#include "testbed/cluster/schema.hpp"
+#include "testbed/cluster/admission.hpp"
 
 namespace inferno::testbed {
 
@@ -78,8 +78,8 @@ std::vector<object_ptr> object_store::all(const std::string& plural, const std::
   std::vector<object_ptr> out;
   for (const auto& k : kinds_)
     if (k->plural == plural)
-      for (const auto& [name, object] : *table_of(*k))
-        if (ns.empty() || name.ns == ns) out.push_back(object);
+      for (auto it = table_of(*k)->lower_bound({ns, {}}); it != table_of(*k)->end() && (ns.empty() || it->first.ns == ns); ++it)
+        out.push_back(it->second);
   return out;
 }
 
@@ -103,8 +103,9 @@ api_result<list_result> object_store::list(const kind_info& kind, const std::str
   }
   const auto* t = table_of(kind);
   if (!t) return out;
-  for (auto it = continue_token.empty() ? t->begin() : t->upper_bound(after); it != t->end(); ++it) {
-    if ((!ns.empty() && it->first.ns != ns) || !labels.matches(*it->second) || !fields.matches(*it->second)) continue;
+  for (auto it = continue_token.empty() ? t->lower_bound({ns, {}}) : t->upper_bound(after);
+       it != t->end() && (ns.empty() || it->first.ns == ns); ++it) {
+    if (!labels.matches(*it->second) || !fields.matches(*it->second)) continue;
     if (limit > 0 && out.items.size() == limit) {
       if (out.remaining++ == 0) {
         const auto& last = *out.items.back();
@@ -118,21 +119,19 @@ api_result<list_result> object_store::list(const kind_info& kind, const std::str
   return out;
 }
 
-api_result<void> object_store::validate(const kind_info& kind, const std::string& name, json::object& object) const {
-  if (!kind.schema) return {};
-  const auto problems = apply_schema(*kind.schema, object).problems;
-  if (problems.empty()) return {};
-  std::string all;
-  json::array causes;
-  for (const auto& p : problems) {
-    all += fmt::format("{}{}: {}", all.empty() ? "" : ", ", p.field, p.message);
-    causes.push_back({{"reason", p.reason}, {"message", p.message}, {"field", p.field}});
-  }
-  if (problems.size() > 1) all = "[" + all + "]";
-  return tl::unexpected(api_error{422,
-                                  "Invalid",
-                                  fmt::format("{}.{} \"{}\" is invalid: {}", kind.kind, kind.group, name, all),
-                                  {{"name", name}, {"group", kind.group}, {"kind", kind.kind}, {"causes", std::move(causes)}}});
+void object_store::note_owners(const kind_info& kind, const object_name& name, const object_ptr& before,
+                               const object_ptr& after) {
+  const auto owners_of = [](const object_ptr& o, auto visit) {
+    const auto* owners = o ? find(*o, {"metadata", "ownerReferences"}) : nullptr;
+    if (owners && owners->is_array())
+      for (const auto& owner : owners->get_array())
+        if (owner.is_object()) visit(text_at(owner.get_object(), {"uid"}));
+  };
+  owners_of(before, [&](const std::string& uid) {
+    const auto it = dependents_.find(uid);
+    if (it != dependents_.end() && it->second.erase({kind.qualified(), name}) > 0 && it->second.empty()) dependents_.erase(it);
+  });
+  owners_of(after, [&](const std::string& uid) { dependents_[uid].insert({kind.qualified(), name}); });
 }
 
 object_ptr object_store::put(const kind_ptr& kind, const object_name& name, json::object object, const object_ptr& before) {
@@ -143,14 +142,7 @@ object_ptr object_store::put(const kind_ptr& kind, const object_name& name, json
   c.name = name;
   c.before = before;
   c.after = std::make_shared<const json::object>(std::move(object));
-  const auto owners_of = [](const object_ptr& o, auto visit) {
-    const auto* owners = o ? find(*o, {"metadata", "ownerReferences"}) : nullptr;
-    if (owners && owners->is_array())
-      for (const auto& owner : owners->get_array())
-        if (owner.is_object()) visit(text_at(owner.get_object(), {"uid"}));
-  };
-  owners_of(before, [&](const std::string& uid) { dependents_[uid].erase({kind->qualified(), name}); });
-  owners_of(c.after, [&](const std::string& uid) { dependents_[uid].insert({kind->qualified(), name}); });
+  note_owners(*kind, name, before, c.after);
   (*table_of(*kind))[name] = c.after;
   auto stored = c.after;
   publish(std::move(c));
@@ -192,7 +184,7 @@ api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::str
     return tl::unexpected(api_error{409, "AlreadyExists", fmt::format("{} \"{}\" already exists", kind->qualified(), name)});
   object["apiVersion"] = kind->group_version();
   object["kind"] = kind->kind;
-  if (const auto ok = validate(*kind, name, object); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = admit(*kind, name, object); !ok) return tl::unexpected(ok.error());
   auto& stamped = object_at(object, {"metadata"});
   stamped["uid"] = new_uid();
   stamped["creationTimestamp"] = timestamp();
@@ -200,21 +192,43 @@ api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::str
   stamped.erase("managedFields");
   // A status comes through /status, except for kinds that are all status (nodes of a manifest) in an emulated cluster.
   if (kind->has_status && kind->schema) object.erase("status");
-  if (kind->plural == "customresourcedefinitions") {
-    auto added = kind_from_definition(object);
-    if (!added)
-      return tl::unexpected(
-          api_error{422, "Invalid",
-                    fmt::format("CustomResourceDefinition.apiextensions.k8s.io \"{}\" is invalid: {}", name, added.error())});
-    if (!find_kind((*added)->group, (*added)->version, (*added)->plural)) kinds_.push_back(*added);
-    tables_[(*added)->qualified()];
-    json::object established{
-        {"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}, {"lastTransitionTime", timestamp()}};
-    object_at(object, {"status"})["conditions"] = json::array{std::move(established)};
-    object_at(object, {"status"})["acceptedNames"] = *find(object, {"spec", "names"});
-  }
+  if (kind->plural == "customresourcedefinitions")
+    if (const auto ok = define(object); !ok) return tl::unexpected(ok.error());
   if (kind->plural == "namespaces") object_at(object, {"status"})["phase"] = "Active";
+  if (kind->plural == "events") expire_events(key);
   return put(kind, key, std::move(object), nullptr);
+}
+
+/// The kind that a CustomResourceDefinition adds, or changes.
+api_result<void> object_store::define(json::object& crd) {
+  auto kind = kind_from_definition(crd);
+  if (!kind)
+    return tl::unexpected(api_error{422, "Invalid",
+                                    fmt::format("CustomResourceDefinition.apiextensions.k8s.io \"{}\" is invalid: {}",
+                                                text_at(crd, {"metadata", "name"}), kind.error())});
+  const auto same = std::find_if(kinds_.begin(), kinds_.end(),
+                                 [&](const kind_ptr& k) { return k->group == (*kind)->group && k->plural == (*kind)->plural; });
+  if (same == kinds_.end()) {
+    kinds_.push_back(*kind);
+  } else {
+    *same = *kind;
+  }
+  tables_[(*kind)->qualified()];
+  json::object established{
+      {"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}, {"lastTransitionTime", timestamp()}};
+  if (!find(crd, {"status", "conditions"})) object_at(crd, {"status"})["conditions"] = json::array{std::move(established)};
+  object_at(crd, {"status"})["acceptedNames"] = *find(crd, {"spec", "names"});
+  return {};
+}
+
+void object_store::expire_events(const object_name& newest) {
+  events_.push_back(newest);
+  const auto kind = kind_named("Event");
+  while (events_.size() > settings_.events) {
+    const auto oldest = std::move(events_.front());
+    events_.pop_front();
+    if (oldest != newest) (void)remove(kind, oldest);
+  }
 }
 
 api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_name& name, json::object object,
@@ -262,7 +276,9 @@ api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_n
     next["apiVersion"] = kind->group_version();
     next["kind"] = kind->kind;
   }
-  if (const auto ok = validate(*kind, name.name, next); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = admit(*kind, name.name, next); !ok) return tl::unexpected(ok.error());
+  if (kind->plural == "customresourcedefinitions" && subresource.empty())
+    if (const auto ok = define(next); !ok) return tl::unexpected(ok.error());
   object_at(next, {"metadata"})["resourceVersion"] = text_at(before, {"metadata", "resourceVersion"});
   if (next == before) return *present;
   const auto changed_outside = [](const json::object& a, const json::object& b) {
@@ -299,17 +315,23 @@ api_result<object_ptr> object_store::patch(const kind_ptr& kind, const object_na
   return update(kind, name, std::move(next.get_object()), subresource);
 }
 
-api_result<object_ptr> object_store::remove(const kind_ptr& kind, const object_name& name, bool at_once) {
+api_result<object_ptr> object_store::remove(const kind_ptr& kind, const object_name& name, remove_options how) {
   const auto present = get(*kind, name);
   if (!present) return tl::unexpected(present.error());
   const bool on_node = kind->plural == "pods" && !text_at(**present, {"spec", "nodeName"}).empty();
-  if (on_node && !at_once) {
+  if (on_node && !how.at_once) {
     if (find(**present, {"metadata", "deletionTimestamp"})) return *present;
     json::object next = **present;
     object_at(next, {"metadata"})["deletionTimestamp"] = timestamp();
     object_at(next, {"metadata"})["deletionGracePeriodSeconds"] = 30;
     return put(kind, name, std::move(next), *present);
   }
+  if (kind->plural == "customresourcedefinitions")
+    for (const auto& k : std::vector<kind_ptr>(kinds_))
+      if (k->schema && k->qualified() == name.name) {
+        remove_all(k, {});
+        std::erase(kinds_, k);
+      }
   json::object last = **present;
   change c;
   c.revision = ++revision_;
@@ -319,32 +341,62 @@ api_result<object_ptr> object_store::remove(const kind_ptr& kind, const object_n
   c.before = *present;
   c.last = std::make_shared<const json::object>(std::move(last));
   table_of(*kind)->erase(name);
+  note_owners(*kind, name, *present, nullptr);
   const auto uid = text_at(**present, {"metadata", "uid"});
   auto gone = c.last;
   publish(std::move(c));
-  remove_dependents(uid);
-  if (kind->plural == "namespaces") {
-    const auto all_kinds = kinds_;
-    for (const auto& k : all_kinds) {
-      std::vector<object_name> names;
-      for (const auto& [n, o] : *table_of(*k))
-        if (k->namespaced && n.ns == name.name) names.push_back(n);
-      for (const auto& n : names) (void)remove(k, n);
-    }
+  if (how.orphan) {
+    dependents_.erase(uid);
+  } else {
+    remove_dependents(uid);
   }
-  if (kind->plural == "customresourcedefinitions")
-    std::erase_if(kinds_, [&](const kind_ptr& k) { return k->schema && k->qualified() == name.name; });
+  if (kind->plural == "namespaces")
+    for (const auto& k : std::vector<kind_ptr>(kinds_))
+      if (k->namespaced) remove_all(k, name.name);
   return gone;
+}
+
+/// Of a namespace, "" = of all.
+void object_store::remove_all(const kind_ptr& kind, const std::string& ns) {
+  std::vector<object_name> names;
+  for (const auto& [n, o] : *table_of(*kind))
+    if (ns.empty() || n.ns == ns) names.push_back(n);
+  for (const auto& n : names) (void)remove(kind, n);
+}
+
+std::vector<object_ptr> object_store::dependents(const std::string& plural, const std::string& uid) const {
+  std::vector<object_ptr> out;
+  const auto it = dependents_.find(uid);
+  if (it == dependents_.end()) return out;
+  for (const auto& k : kinds_)
+    if (k->plural == plural)
+      for (auto d = it->second.lower_bound({k->qualified(), {}}); d != it->second.end() && d->first == k->qualified(); ++d)
+        if (const auto found = get(*k, d->second)) out.push_back(*found);
+  return out;
 }
 
 void object_store::remove_dependents(const std::string& uid) {
   const auto it = dependents_.find(uid);
   if (it == dependents_.end()) return;
   const auto list = it->second;
-  dependents_.erase(it);
   for (const auto& [qualified, name] : list)
-    for (const auto& k : std::vector<kind_ptr>(kinds_))
-      if (k->qualified() == qualified) (void)remove(k, name);
+    for (const auto& k : std::vector<kind_ptr>(kinds_)) {
+      if (k->qualified() != qualified) continue;
+      const auto object = get(*k, name);
+      if (!object) continue;
+      const auto& owners = find(**object, {"metadata", "ownerReferences"})->get_array();
+      if (owners.size() <= 1) {
+        (void)remove(k, name);
+        continue;
+      }
+      // Another owner lives on: this one is no longer named.
+      json::object next = **object;
+      auto& left = object_at(next, {"metadata"})["ownerReferences"].get_array();
+      left.erase(
+          std::find_if(left.begin(), left.end(), [&](const json::value& o) { return text_at(o.get_object(), {"uid"}) == uid; }));
+      (void)update(k, name, std::move(next));
+    }
+  dependents_.erase(uid);
 }
 
 json::object object_store::scale_of(const kind_info&, const json::object& object) {
@@ -388,12 +440,18 @@ api_result<json::object> object_store::update_scale(const kind_ptr& kind, const 
   return scale_of(*kind, **stored);
 }
 
-api_result<std::uint64_t> object_store::subscribe(std::uint64_t revision, std::function<void(const change&)> callback) {
-  if (revision > 0 && revision < compacted_)
+api_result<std::vector<change>> object_store::since(std::uint64_t revision) const {
+  if (revision < compacted_)
     return tl::unexpected(api_error{410, "Expired", fmt::format("too old resource version: {} ({})", revision, compacted_)});
-  if (revision > 0)
-    for (const auto& c : history_)
-      if (c.revision > revision) callback(c);
+  // Of another life of this server: what its objects were is not known here.
+  if (revision > revision_)
+    return tl::unexpected(api_error{410, "Expired", fmt::format("too large resource version: {} ({})", revision, revision_)});
+  const auto first =
+      std::partition_point(history_.begin(), history_.end(), [&](const change& c) { return c.revision <= revision; });
+  return std::vector<change>(first, history_.end());
+}
+
+std::uint64_t object_store::subscribe(std::function<void(const change&)> callback) {
   watchers_[next_watcher_] = std::move(callback);
   return next_watcher_++;
 }

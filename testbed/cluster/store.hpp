@@ -54,6 +54,7 @@ class object_store {
  public:
   struct settings {
     std::size_t history = 10000;
+    std::size_t events = 10000;  ///< Event objects kept; Kubernetes keeps them for an hour
     std::uint64_t seed = 1;
     std::function<std::chrono::system_clock::time_point()> now = [] { return std::chrono::system_clock::now(); };
   };
@@ -76,16 +77,24 @@ class object_store {
                                 const std::string& subresource = {});
   api_result<object_ptr> patch(const kind_ptr& kind, const object_name& name, const json::value& body, patch_kind how,
                                const std::string& subresource = {});
-  /// Pods on a node get a deletionTimestamp first, unless `at_once`. Dependents go too.
-  api_result<object_ptr> remove(const kind_ptr& kind, const object_name& name, bool at_once = false);
+  struct remove_options {
+    bool at_once = false;  ///< pods on a node do not get a deletionTimestamp first
+    bool orphan = false;   ///< dependents stay
+  };
+  /// Dependents of no other owner go too.
+  api_result<object_ptr> remove(const kind_ptr& kind, const object_name& name) { return remove(kind, name, remove_options{}); }
+  api_result<object_ptr> remove(const kind_ptr& kind, const object_name& name, remove_options how);
+  /// What names this owner.
+  std::vector<object_ptr> dependents(const std::string& plural, const std::string& uid) const;
   /// /scale of a Deployment or ReplicaSet.
   static json::object scale_of(const kind_info& kind, const json::object& object);
   api_result<json::object> update_scale(const kind_ptr& kind, const object_name& name, const json::value& body,
                                         std::optional<patch_kind> how);
 
-  /// Changes after `revision` (0: from now) as they come. Error 410 when they are not all kept any more. The callback must not
-  /// change the store.
-  api_result<std::uint64_t> subscribe(std::uint64_t revision, std::function<void(const change&)> callback);
+  /// Changes after `revision`. Error 410 when they are not all kept any more, or when it is none of this store.
+  api_result<std::vector<change>> since(std::uint64_t revision) const;
+  /// Changes from now on as they come. The callback must not change the store.
+  std::uint64_t subscribe(std::function<void(const change&)> callback);
   void unsubscribe(std::uint64_t id) { watchers_.erase(id); }
   std::uint64_t revision() const { return revision_; }
   void compact();
@@ -100,10 +109,13 @@ class object_store {
  private:
   using table = std::map<object_name, object_ptr>;
   api_error not_found(const kind_info& kind, const std::string& name) const;
-  api_result<void> validate(const kind_info& kind, const std::string& name, json::object& object) const;
   object_ptr put(const kind_ptr& kind, const object_name& name, json::object object, const object_ptr& before);
   void publish(change c);
   void remove_dependents(const std::string& uid);
+  void note_owners(const kind_info& kind, const object_name& name, const object_ptr& before, const object_ptr& after);
+  api_result<void> define(json::object& crd);
+  void remove_all(const kind_ptr& kind, const std::string& ns);
+  void expire_events(const object_name& newest);
   table* table_of(const kind_info& kind);
   const table* table_of(const kind_info& kind) const;
 
@@ -115,6 +127,7 @@ class object_store {
   std::uint64_t revision_ = 1;
   std::uint64_t compacted_ = 0;  ///< changes up to here are forgotten
   std::deque<change> history_;
+  std::deque<object_name> events_;  ///< oldest first; some may be gone
   std::map<std::uint64_t, std::function<void(const change&)>> watchers_;
   std::uint64_t next_watcher_ = 1;
 };

@@ -21,19 +21,8 @@ json::object owner_reference(const json::object& owner) {
           {"blockOwnerDeletion", true}};
 }
 
-bool owned_by(const json::object& o, const std::string& uid) {
-  const auto* owners = find(o, {"metadata", "ownerReferences"});
-  return owners && owners->is_array() &&
-         std::any_of(owners->get_array().begin(), owners->get_array().end(),
-                     [&](const json::value& r) { return r.is_object() && text_at(r.get_object(), {"uid"}) == uid; });
-}
-
 std::vector<object_ptr> owned(const object_store& store, const std::string& plural, const json::object& owner) {
-  std::vector<object_ptr> out;
-  const auto uid = text_at(owner, {"metadata", "uid"});
-  for (const auto& o : store.all(plural, text_at(owner, {"metadata", "namespace"})))
-    if (owned_by(*o, uid)) out.push_back(o);
-  return out;
+  return store.dependents(plural, text_at(owner, {"metadata", "uid"}));
 }
 
 std::string template_hash(const json::object& deployment) {
@@ -77,7 +66,7 @@ void write_status(object_store& store, const kind_ptr& kind, const json::object&
   (void)store.update(kind, name_of(o), std::move(next), "status");
 }
 
-json::object pod_from(const json::object& set, object_store& store) {
+json::object pod_from(const json::object& set) {
   json::object pod;
   pod["metadata"] = json::object{};
   if (const auto* meta = find(set, {"spec", "template", "metadata"}); meta && meta->is_object()) pod["metadata"] = *meta;
@@ -90,7 +79,6 @@ json::object pod_from(const json::object& set, object_store& store) {
   spec.emplace("schedulerName", "default-scheduler");
   spec.emplace("terminationGracePeriodSeconds", 30);
   object_at(pod, {"status"})["phase"] = "Pending";
-  (void)store;
   return pod;
 }
 
@@ -231,7 +219,7 @@ void reconcile_replicaset(object_store& store, const object_name& name) {
   }
   long count = static_cast<long>(pods.size());
   for (; count < want; ++count) {
-    auto made = store.create(pods_kind, name.ns, pod_from(set, store));
+    auto made = store.create(pods_kind, name.ns, pod_from(set));
     if (!made) break;
     record_event(store, set, "replicaset-controller", "SuccessfulCreate",
                  "Created pod: " + text_at(**made, {"metadata", "name"}));

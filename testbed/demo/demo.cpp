@@ -15,6 +15,7 @@
 #include "testbed/cluster/embedded.hpp"
 #include "testbed/demo/view.hpp"
 #include "testbed/load/load_generator.hpp"
+#include "testbed/samples.hpp"
 #include "testbed/signals.hpp"
 #include "testbed/vllm/vllm_runtime.hpp"
 
@@ -33,7 +34,7 @@ metadata: {name: inferno-autoscaler-variantautoscaling-config, namespace: infern
 data: {GLOBAL_OPT_INTERVAL: "10s", RATE_WINDOW: "20s", SCALE_DOWN_STABILIZATION: "20s"}
 )";
 /// Shorter answers than the quick start's 178 tokens: a minute of load then holds enough requests to measure latencies.
-constexpr const char* output_tokens = "20";
+constexpr int output_tokens = 20;
 /// The sample's profile of the A100.
 constexpr double sample_alpha_ms = 20.58, sample_beta_ms = 0.41;
 
@@ -52,14 +53,6 @@ model::replica_metrics predict(const actors::decision& d, double per_minute) {
   replica.max_batch = d.desired.max_batch;
   replica.max_queue = 10L * d.desired.max_batch;
   return model::analyze(replica, model::req_rate::per_min(per_minute / d.desired.num_replicas));
-}
-
-std::string sample_deployment() {
-  std::string text = embedded::sample_deployment;
-  const std::string quickstart_tokens = R"(value: "178")";
-  const auto at = text.find(quickstart_tokens);
-  if (at != std::string::npos) text.replace(at, quickstart_tokens.size(), fmt::format("value: \"{}\"", output_tokens));
-  return text;
 }
 
 /// A folder of this run: kubeconfig and the controller's log. It goes unless something is to be looked up in it.
@@ -183,8 +176,9 @@ void story::begin() {
   need(!folder_.path.empty(), "no folder for temporary files");
   cluster_config cluster;
   cluster.quickstart = true;
-  cluster.manifests = {faster_settings, sample_deployment()};
+  cluster.manifests = {faster_settings, sample_deployment(output_tokens)};
   cluster.runtime = servers_;
+  cluster.seed = options_.seed;
   cluster.start_delay = 2s;
   auto api = emulated_cluster::start(cluster);
   need(api.has_value(), api ? "" : api.error());

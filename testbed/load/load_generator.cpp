@@ -51,6 +51,9 @@ class event_counter {
   bool done_ = false;
 };
 
+/// A run without an end must not fill the memory: percentiles are of this many requests.
+constexpr std::size_t most_records = 1'000'000;
+
 struct record {
   steady::time_point at;
   double ttft_ms = 0;
@@ -123,19 +126,18 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
   load_config config;
   net::http_client http;
   std::mt19937_64 random;
-  asio::steady_timer wake;  ///< cancelled when the phases change or the run stops
+  asio::steady_timer wake;  ///< cancelled when the run stops
   std::string request_body;
   std::map<std::string, long> outstanding_of;
   std::function<void()> done;
   long in_flight = 0;
   bool stopped = false;
   bool arrivals_over = false;
-  std::uint64_t phases_version = 0;
 
   std::mutex lent;           ///< guards config.targets
   mutable std::mutex mutex;  ///< guards what statistics() reads
   load_statistics counters;
-  std::vector<record> records;
+  std::deque<record> records;  ///< the newest ones
 
   double gap_s(double per_minute) {
     const double mean = 60.0 / per_minute;
@@ -143,26 +145,20 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
   }
 
   static asio::awaitable<void> arrive(std::shared_ptr<impl> self) {
-    while (!self->stopped) {
-      const auto version = self->phases_version;
-      const auto phases = self->config.phases;
-      for (const auto& phase : phases) {
-        auto next = steady::now();
-        const auto end = phase.seconds > 0
-                             ? next + std::chrono::duration_cast<steady::duration>(std::chrono::duration<double>(phase.seconds))
-                             : steady::time_point::max();
-        for (;;) {
-          next = phase.per_minute > 0 ? next + std::chrono::duration_cast<steady::duration>(
-                                                   std::chrono::duration<double>(self->gap_s(phase.per_minute)))
-                                      : steady::time_point::max();
-          self->wake.expires_at(std::min(next, end));
-          co_await self->wake.async_wait(nothrow);
-          if (self->stopped || version != self->phases_version || next >= end) break;
-          asio::co_spawn(self->executor, send(self), asio::detached);
-        }
-        if (self->stopped || version != self->phases_version) break;
+    for (const auto& phase : self->config.phases) {
+      auto next = steady::now();
+      const auto end = phase.seconds > 0
+                           ? next + std::chrono::duration_cast<steady::duration>(std::chrono::duration<double>(phase.seconds))
+                           : steady::time_point::max();
+      while (!self->stopped) {
+        next = phase.per_minute > 0 ? next + std::chrono::duration_cast<steady::duration>(
+                                                 std::chrono::duration<double>(self->gap_s(phase.per_minute)))
+                                    : steady::time_point::max();
+        self->wake.expires_at(std::min(next, end));
+        co_await self->wake.async_wait(nothrow);
+        if (self->stopped || next >= end) break;
+        asio::co_spawn(self->executor, send(self), asio::detached);
       }
-      if (version == self->phases_version) break;
     }
     self->arrivals_over = true;
     self->finish_if_over();
@@ -276,6 +272,7 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
     ++self->counters.ok;
     self->counters.tokens += r.tokens;
     self->records.push_back(r);
+    if (self->records.size() > most_records) self->records.pop_front();
   }
 };
 
@@ -293,14 +290,6 @@ load_generator::~load_generator() {
 void load_generator::start(std::function<void()> done) {
   impl_->done = std::move(done);
   asio::co_spawn(impl_->executor, impl::arrive(impl_), asio::detached);
-}
-
-void load_generator::set_phases(std::vector<load_phase> phases) {
-  asio::dispatch(impl_->executor, [state = impl_, phases = std::move(phases)]() mutable {
-    state->config.phases = std::move(phases);
-    ++state->phases_version;
-    state->wake.cancel();
-  });
 }
 
 void load_generator::stop() {

@@ -65,8 +65,6 @@ class load_generator {
 
   /// `done` is called on the executor when the last phase is over and every request has ended.
   void start(std::function<void()> done = {});
-  /// Replaces the phases from now on. Thread-safe.
-  void set_phases(std::vector<load_phase> phases);
   /// No new requests. Thread-safe.
   void stop();
   /// Of the requests that ended within `recent`; 0 = of all. Counters are those of the whole run. Thread-safe.

@@ -209,8 +209,13 @@ asio::awaitable<bool> stream_tokens(net::http_exchange& x, const answer& a, std:
   std::vector<net::http_header> headers;
   headers.push_back({"Cache-Control", "no-cache"});
   if (!co_await x.begin_stream(200, std::move(type), std::move(headers))) co_return false;
+  const auto gone = std::make_shared<bool>(false);
+  x.on_gone([gone, channel] {
+    *gone = true;
+    channel->news.cancel();
+  });
   int sent = 0;
-  for (;;) {
+  while (!*gone) {
     if (channel->tokens > sent) {
       auto text = a.chunks(sent, channel->tokens);
       sent = channel->tokens;
@@ -220,6 +225,7 @@ asio::awaitable<bool> stream_tokens(net::http_exchange& x, const answer& a, std:
     if (channel->done) break;
     co_await channel->news.async_wait(nothrow);
   }
+  if (*gone) co_return false;
   if (channel->refused) {
     x.abort();  // the server stops in the middle of the answer
     co_return true;

@@ -9,6 +9,8 @@
 namespace inferno::testbed {
 namespace {
 
+constexpr double most_tokens = 1e6;
+
 struct bad_setting {
   std::string message;
 };
@@ -48,6 +50,7 @@ vllm_settings read(const environment& env) {
   e.max_batch = static_cast<int>(env.count("MAX_BATCH_SIZE", 1).value_or(e.max_batch));
   e.max_queue = env.count("MAX_QUEUE", 0).value_or(e.max_queue);
   s.avg_tokens = env.number("AVG_TOKENS", 1).value_or(s.avg_tokens);
+  if (s.avg_tokens > most_tokens) throw bad_setting{fmt::format("AVG_TOKENS: {} is more than {}", s.avg_tokens, most_tokens)};
   s.max_model_len = static_cast<int>(env.count("MAX_SEQ_LEN", 1).value_or(s.max_model_len));
   s.seed = static_cast<std::uint64_t>(env.count("SEED", 0).value_or(static_cast<long>(s.seed)));
   const auto lengths = env.text("TOKENS_DISTRIBUTION").value_or("exponential");
@@ -79,6 +82,8 @@ vllm_settings read(const environment& env) {
     if (e.kv_tokens < 1)
       throw bad_setting{
           fmt::format("MEM_SIZE: {} MB leave no room for a token beside MODEL_SIZE {} MB", *memory, model.value_or(0))};
+    // As vLLM does: a request that cannot ever fit is refused as too long.
+    s.max_model_len = static_cast<int>(std::min<double>(s.max_model_len, e.kv_tokens));
   }
   return s;
 }

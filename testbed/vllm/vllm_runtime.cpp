@@ -1,5 +1,7 @@
 #include "testbed/vllm/vllm_runtime.hpp"
 
+#include <fmt/format.h>
+
 #include <functional>
 
 namespace inferno::testbed {
@@ -7,6 +9,7 @@ namespace inferno::testbed {
 void vllm_runtime::start(pod_spec spec, std::function<void(bool ok, std::string error)> done) {
   auto settings = parse_settings(spec.env);
   if (!settings) return done(false, settings.error());
+  if (spec.port < 1 || spec.port > 65535) return done(false, fmt::format("containerPort: {} is no port", spec.port));
   // Replicas must not draw the same lengths.
   if (!spec.env.count("SEED")) settings->seed = std::hash<std::string>{}(spec.ns + "/" + spec.name);
   auto server = emulated_vllm::start(*host_, *settings, spec.ip, static_cast<unsigned short>(spec.port));

@@ -32,7 +32,7 @@ void story(rig& r, double per_minute, std::chrono::seconds steady_for) {
 }
 
 TEST(Controller, ScalesTheQuickStartWithDirectScraping) {
-  rig r({.manifests = {settings("60s", "20s", "8s"), sample_deployment(40)}});
+  rig r({.manifests = {settings("60s", "20s", "8s"), testbed::sample_deployment(40)}});
   ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
   r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "500ms"});
   if (HasFatalFailure()) return;
@@ -95,7 +95,7 @@ class prometheus {
 };
 
 TEST(Controller, ScalesTheQuickStartWithARealPrometheus) {
-  rig r({.manifests = {settings("5s", "10s", "10s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  rig r({.manifests = {settings("5s", "10s", "10s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
   prometheus p(r);
   r.start_controller({"--prometheus-url", p.url, "--scrape-interval", "1s"});
   if (HasFatalFailure()) return;
@@ -103,7 +103,7 @@ TEST(Controller, ScalesTheQuickStartWithARealPrometheus) {
 }
 
 TEST(Controller, SaysWhenPrometheusIsGoneAndHolds) {
-  rig r({.manifests = {settings("2s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  rig r({.manifests = {settings("2s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
   auto p = std::make_unique<prometheus>(r);
   r.start_controller({"--prometheus-url", p->url, "--scrape-interval", "500ms"});
   if (HasFatalFailure()) return;
@@ -115,7 +115,7 @@ TEST(Controller, SaysWhenPrometheusIsGoneAndHolds) {
 }
 
 TEST(Controller, StopsWithinTwoSecondsOfSigterm) {
-  rig r({.manifests = {settings("1s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  rig r({.manifests = {settings("1s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
   r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms", "--leader-elect"});
   if (HasFatalFailure()) return;
   ASSERT_TRUE(eventually(10s, [&] { return r.desired() == 1; })) << r.controller->output();
@@ -134,7 +134,7 @@ TEST(Controller, StopsWithinTwoSecondsOfSigterm) {
 }
 
 TEST(Controller, ServesMetricsProbesAndTheFleet) {
-  rig r({.manifests = {settings("60s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  rig r({.manifests = {settings("60s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
   r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms"});
   if (HasFatalFailure()) return;
   ASSERT_TRUE(eventually(10s, [&] { return r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.controller->output();
@@ -157,7 +157,7 @@ TEST(Controller, ServesMetricsProbesAndTheFleet) {
 }
 
 TEST(Controller, OwnsWhatItScalesAndSaysSo) {
-  rig r({.manifests = {settings("60s", "10s", "2s"), sample_deployment(40), testbed::embedded::sample_variant}});
+  rig r({.manifests = {settings("60s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
   r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms"});
   if (HasFatalFailure()) return;
   const auto deployment = r.object("/apis/apps/v1/namespaces/llm-d-sim/deployments/vllme-deployment");

@@ -23,6 +23,7 @@ std::string squeezed(const std::string& line) {
 class Kubectl : public ::testing::Test {
  protected:
   rig r;
+  const std::string deployment = testbed::sample_deployment();
   outcome ok(std::vector<std::string> args, const std::string& input = {}) {
     const auto said = fmt::format("kubectl {}", fmt::join(args, " "));
     auto o = r.kubectl(std::move(args), input);
@@ -37,7 +38,7 @@ class Kubectl : public ::testing::Test {
     return o;
   }
   void apply_samples() {
-    ok({"apply", "-f", "-"}, testbed::embedded::sample_deployment);
+    ok({"apply", "-f", "-"}, deployment);
     ok({"apply", "-f", "-"}, testbed::embedded::sample_variant);
   }
 };
@@ -64,9 +65,9 @@ TEST_F(Kubectl, KnowsTheServerAndItsResources) {
 }
 
 TEST_F(Kubectl, AppliesAndAppliesAgain) {
-  EXPECT_EQ(ok({"apply", "-f", "-"}, testbed::embedded::sample_deployment).out, "deployment.apps/vllme-deployment created\n");
-  EXPECT_EQ(ok({"apply", "-f", "-"}, testbed::embedded::sample_deployment).out, "deployment.apps/vllme-deployment unchanged\n");
-  std::string two = testbed::embedded::sample_deployment;
+  EXPECT_EQ(ok({"apply", "-f", "-"}, deployment).out, "deployment.apps/vllme-deployment created\n");
+  EXPECT_EQ(ok({"apply", "-f", "-"}, deployment).out, "deployment.apps/vllme-deployment unchanged\n");
+  std::string two = deployment;
   two.replace(two.find("replicas: 1"), 11, "replicas: 2");
   EXPECT_EQ(ok({"apply", "-f", "-"}, two).out, "deployment.apps/vllme-deployment configured\n");
   EXPECT_EQ(r.replicas(), 2);

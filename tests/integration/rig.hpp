@@ -14,6 +14,7 @@
 #include "testbed/cluster/embedded.hpp"
 #include "testbed/cluster/json_tools.hpp"
 #include "testbed/load/load_generator.hpp"
+#include "testbed/samples.hpp"
 #include "testbed/vllm/vllm_runtime.hpp"
 #include "tests/support/net_io.hpp"
 #include "tests/support/process.hpp"
@@ -60,6 +61,7 @@ class rig {
     config.manifests = std::move(options.manifests);
     config.start_delay = options.start_delay;
     config.runtime = servers;
+    config.seed = 1;
     auto started = testbed::emulated_cluster::start(config);
     if (!started) throw std::runtime_error(started.error());
     cluster = std::move(*started);
@@ -142,15 +144,6 @@ class rig {
   std::unique_ptr<child> controller;
   std::string metrics_url, probes_url;
 };
-
-/// The quick start's Deployment with answers of this many tokens.
-inline std::string sample_deployment(int tokens) {
-  std::string text = testbed::embedded::sample_deployment;
-  const std::string value = R"(value: "178")";
-  const auto at = text.find(value);
-  if (at == std::string::npos) throw std::runtime_error("the sample has no AVG_TOKENS of 178");
-  return text.replace(at, value.size(), fmt::format("value: \"{}\"", tokens));
-}
 
 inline std::string settings(const std::string& interval, const std::string& window, const std::string& stabilization,
                             const std::string& more = {}) {

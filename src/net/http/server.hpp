@@ -33,6 +33,8 @@ class http_exchange {
   virtual asio::awaitable<bool> begin_stream(int status, std::string content_type, std::vector<http_header> headers = {}) = 0;
   virtual asio::awaitable<bool> write(std::string chunk) = 0;
   virtual asio::awaitable<void> end_stream() = 0;
+  /// Called once, on the server's executor, when the client of a stream goes away before its end.
+  virtual void on_gone(std::function<void()> callback) = 0;
   /// Resets the connection at once, in the middle of a body too (fault injection, shutdown).
   virtual void abort() = 0;
 };

@@ -155,6 +155,7 @@ asio::awaitable<bool> server_connection::write(std::string chunk) {
 asio::awaitable<void> server_connection::end_stream() {
   if (!streaming_) co_return;
   streaming_ = false;
+  when_gone_ = {};
   stop_watching();
   if (!chunked_ || head_only_) co_return;
   std::string last = "0\r\n\r\n";
@@ -187,8 +188,14 @@ void server_connection::abort() {
   close();
 }
 
+void server_connection::on_gone(std::function<void()> callback) {
+  if (gone_) return callback();
+  when_gone_ = std::move(callback);
+}
+
 void server_connection::close() {
   gone_ = true;
+  if (auto tell = std::exchange(when_gone_, {})) tell();
   error_code ignored;
   stream_.socket().close(ignored);
 }

@@ -30,6 +30,7 @@ class server_connection final : public http_exchange, public std::enable_shared_
   asio::awaitable<bool> begin_stream(int status, std::string content_type, std::vector<http_header> headers) override;
   asio::awaitable<bool> write(std::string chunk) override;
   asio::awaitable<void> end_stream() override;
+  void on_gone(std::function<void()> callback) override;
   void abort() override;
 
   /// Serves until either side closes.
@@ -61,6 +62,7 @@ class server_connection final : public http_exchange, public std::enable_shared_
   bool chunked_ = true;
   bool keep_alive_ = false;
   bool gone_ = false;  ///< nothing can be sent any more
+  std::function<void()> when_gone_;
 };
 
 }  // namespace inferno::net

@@ -23,7 +23,7 @@ solver_candidate candidate(std::string acc, int type, int replicas, double value
 }
 
 solver_variant variant(std::string name, int priority, std::vector<solver_candidate> candidates) {
-  return {std::move(name), priority, 0, std::move(candidates)};
+  return {std::move(name), priority, std::move(candidates)};
 }
 
 solver_input limited(std::vector<int> capacity, std::vector<solver_variant> variants,
@@ -163,7 +163,7 @@ solver_input random_input(std::mt19937& rng) {
   for (int t = 0; t < types; ++t) in.capacity.push_back({"T" + std::to_string(t), upto(20)});
   const int n = 1 + upto(9);
   for (int i = 0; i < n; ++i) {
-    solver_variant v{"v" + std::to_string(i), upto(2), 0, {}};
+    solver_variant v{"v" + std::to_string(i), upto(2), {}};
     const int c = upto(types);
     for (int k = 0; k < c; ++k)
       v.candidates.push_back(candidate("acc" + std::to_string(k), k, 1 + upto(5), 10 * (upto(6) - 2), 1 + upto(2)));

@@ -38,6 +38,13 @@ TEST(LoadEstimator, ForgetsWhatIsOlderThanItsWindow) {
   EXPECT_DOUBLE_EQ(e.estimate()->arrival_rate.per_sec(), 1);
 }
 
+TEST(LoadEstimator, ARiseIsHeldBackNoLongerThanItsWindow) {
+  load_estimator e(5, 10);  // settles later than the window is long
+  for (int i = 1; i <= 5; ++i) e.add(arrivals(i, 1, 0));
+  for (int i = 6; i <= 30; ++i) e.add(arrivals(i, 1, 8));
+  EXPECT_DOUBLE_EQ(e.estimate()->arrival_rate.per_sec(), 8);
+}
+
 TEST(LoadEstimator, LengthsAndLatenciesAreMeansPerRequest) {
   load_estimator e;
   auto o = arrivals(2, 2, 3);

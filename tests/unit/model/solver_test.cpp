@@ -80,7 +80,6 @@ TEST(Solver, GivesTheGoldenAnswersOnTheGoldenCandidates) {
     for (const auto& server : g.system.servers) {
       solver_variant v;
       v.name = server.name;
-      v.min_replicas = server.min_replicas;
       for (const auto& c : g.system.classes)
         if (c.name == server.class_name) v.priority = c.priority;
       const auto* table = g.all.at("candidates").as_object().if_contains(server.name);

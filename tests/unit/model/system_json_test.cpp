@@ -308,6 +308,19 @@ TEST(Solution, JsonHasTheseKeysAndNoOthers) {
   EXPECT_EQ(v.at("totalCost"), 40);
 }
 
+TEST(Solution, TooFewTokensPerSecondAreSaidToo) {
+  auto s = parsed(quickstart());
+  s.optimizer.unlimited = true;
+  auto& v = s.servers[0];
+  v.max_replicas = 1;
+  for (auto& c : s.classes)
+    for (auto& t : c.targets)
+      if (c.name == v.class_name && t.model == v.model) t.slo.tps = 1000;  // 337 requests/min of 178 tokens
+  const auto plan = solve_system(s);
+  ASSERT_EQ(plan.degraded.count(v.name), 1u);
+  EXPECT_NE(plan.degraded.at(v.name).find("337.08 are the target"), std::string::npos) << plan.degraded.at(v.name);
+}
+
 /// A system with a variant of every fate.
 system_solution mixed() {
   auto s = parsed(quickstart());

@@ -145,6 +145,65 @@ TEST_F(Api, ADryRunChangesNothing) {
   EXPECT_EQ(get(config_maps + "/a").status, 404);
 }
 
+TEST_F(Api, ADeletionToTryDeletesNothing) {
+  ASSERT_EQ(post(config_maps, config_map("a")).status, 201);
+  EXPECT_EQ(call("DELETE", config_maps + "/a?dryRun=All").status, 200);
+  EXPECT_EQ(call("DELETE", config_maps + "/a", R"({"kind":"DeleteOptions","dryRun":["All"]})").status, 200);
+  EXPECT_EQ(get(config_maps + "/a").status, 200);
+}
+
+json::object owned_by(json::object object, const std::vector<std::string>& uids) {
+  json::array owners;
+  for (const auto& uid : uids) owners.push_back({{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"name", "o"}, {"uid", uid}});
+  object_at(object, {"metadata"})["ownerReferences"] = std::move(owners);
+  return object;
+}
+
+TEST_F(Api, WhatIsOwnedGoesWithItsLastOwner) {
+  const auto uid = [&](const char* name) { return post(config_maps, config_map(name)).at({"metadata", "uid"}); };
+  const auto one = uid("one"), two = uid("two");
+  post(config_maps, owned_by(config_map("of-one"), {one}));
+  post(config_maps, owned_by(config_map("of-both"), {one, two}));
+  // Named the owner once; the object of that name now does not.
+  post(config_maps, owned_by(config_map("again"), {one}));
+  call("DELETE", config_maps + "/again");
+  post(config_maps, config_map("again"));
+  call("DELETE", config_maps + "/one");
+  EXPECT_EQ(names(get(config_maps)), (std::vector<std::string>{"again", "of-both", "two"}));
+  call("DELETE", config_maps + "/two");
+  EXPECT_EQ(names(get(config_maps)), (std::vector<std::string>{"again"}));
+}
+
+TEST_F(Api, OrphansStay) {
+  const auto owner = post(config_maps, config_map("one")).at({"metadata", "uid"});
+  post(config_maps, owned_by(config_map("of-one"), {owner}));
+  call("DELETE", config_maps + "/one", R"({"kind":"DeleteOptions","propagationPolicy":"Orphan"})");
+  EXPECT_EQ(names(get(config_maps)), (std::vector<std::string>{"of-one"}));
+}
+
+TEST_F(Api, ObjectsOfTheWrongFormAreRefusedByField) {
+  const std::string deployments = "/apis/apps/v1/namespaces/default/deployments";
+  const auto with = [](const std::string& labels, const std::string& containers) {
+    return fmt::format(
+        R"({{"metadata":{{"name":"d"}},"spec":{{"selector":{{"matchLabels":{}}},"template":{{"spec":{{"containers":{}}}}}}}}})",
+        labels, containers);
+  };
+  expect_status(call("POST", deployments, with(R"({"app":1})", "[]")), 422, "Invalid", "spec.selector.matchLabels.app");
+  expect_status(call("POST", deployments, with("{}", R"(["x"])")), 422, "Invalid", "spec.template.spec.containers[0]");
+  expect_status(call("POST", deployments, R"({"metadata":{"name":"d"}})"), 422, "Invalid", "spec: Required value");
+  expect_status(call("POST", deployments, R"({"metadata":{"name":"d"},"spec":{"replicas":-1}})"), 422, "Invalid",
+                "spec.replicas");
+  expect_status(post(config_maps, config_map("a", {}, {{"k", 1}})), 422, "Invalid", "data.k");
+  expect_status(post(config_maps, config_map("a", {{"l", true}})), 422, "Invalid", "metadata.labels.l");
+}
+
+TEST_F(Api, ServicePortsMergeByPort) {
+  const std::string services = "/api/v1/namespaces/default/services";
+  ASSERT_EQ(call("POST", services, R"({"metadata":{"name":"s"},"spec":{"ports":[{"port":80}]}})").status, 201);
+  const auto r = call("PATCH", services + "/s", R"({"spec":{"ports":[{"port":81},{"$patch":"delete","port":80}]}})", strategic);
+  EXPECT_EQ(*find(r.object, {"spec", "ports"}), json::parse(R"([{"port":81}])"));
+}
+
 constexpr const char* deployment = R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"replicas":0,
   "selector":{"matchLabels":{"app":"d"}},"template":{"metadata":{"labels":{"app":"d"}},"spec":{"containers":[
   {"name":"one","image":"i1","env":[{"name":"A","value":"1"}]},{"name":"two","image":"i2"}]}}}})";
@@ -247,6 +306,31 @@ TEST_F(CustomResource, StatusAndSpecAreWrittenApart) {
   EXPECT_EQ(*find(changed.object, {"status", "actuation", "applied"}), json::value(true));
 }
 
+TEST_F(CustomResource, IsNotPatchedStrategically) {
+  ASSERT_EQ(post(path, variant()).status, 201);
+  expect_status(call("PATCH", path + "/v", "{}", strategic), 415, "UnsupportedMediaType", "application/merge-patch+json");
+}
+
+const std::string definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/variantautoscalings.llmd.ai";
+
+TEST_F(CustomResource, FollowsItsDefinition) {
+  auto crd = get(definition).object;
+  auto version = find(crd, {"spec", "versions"})->as_array()[0].as_object();
+  object_at(version, {"schema", "openAPIV3Schema", "properties", "spec", "properties"})["colour"] =
+      json::object{{"type", "string"}};
+  object_at(crd, {"spec"})["versions"] = json::array{version};
+  ASSERT_EQ(put(definition, crd).status, 200);
+  auto red = variant();
+  object_at(red, {"spec"})["colour"] = "red";
+  EXPECT_EQ(post(path, red).at({"spec", "colour"}), "red");
+  // A schema that is none is refused, and the present one stays.
+  object_at(version, {"schema", "openAPIV3Schema", "properties", "spec"})["required"] = "all";
+  object_at(crd, {"metadata"}).erase("resourceVersion");
+  object_at(crd, {"spec"})["versions"] = json::array{version};
+  expect_status(put(definition, crd), 422, "Invalid", "properties.spec.required: expected a list");
+  EXPECT_EQ(get(path + "/v").at({"spec", "colour"}), "red");
+}
+
 TEST_F(CustomResource, HasItsPrintColumnsInTables) {
   ASSERT_EQ(post(path, variant()).status, 201);
   const auto table = call("GET", path, {}, {}, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
@@ -269,8 +353,11 @@ TEST_F(CustomResource, IsDiscovered) {
   EXPECT_EQ(get("/openapi/v3").status, 200);
   // Gone with its definition.
   ASSERT_EQ(post(path, variant()).status, 201);
-  ASSERT_EQ(call("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/variantautoscalings.llmd.ai").status, 200);
+  const auto crd = get(definition).object;
+  ASSERT_EQ(call("DELETE", definition).status, 200);
   expect_status(get(path), 404, "NotFound", "could not find the requested resource");
+  ASSERT_EQ(post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd).status, 201);
+  EXPECT_TRUE(names(get(path)).empty()) << "its objects went with it";
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // Watches of the emulated API server.
+#include <ctime>
+
 #include "tests/unit/testbed/api_client.hpp"
 
 namespace inferno::testbed {
@@ -103,6 +105,32 @@ TEST_F(Watch, SaysGoneWhenItsRevisionIsTooOld) {
   EXPECT_EQ(r.status, 410);
   EXPECT_EQ(r.at({"reason"}), "Expired");
   EXPECT_EQ(get(config_maps + "?watch=true&resourceVersion=soon").status, 400);
+}
+
+TEST_F(Watch, SaysGoneWhenItsRevisionIsOfAnotherServer) {
+  EXPECT_EQ(get(config_maps + "?watch=true&resourceVersion=1000000").status, 410);
+}
+
+TEST_F(Watch, ResumesHoweverMuchItMissed) {
+  cluster_config config;
+  config.watch_buffer = 4;
+  start(std::move(config));
+  const auto from = revision();
+  for (int i = 0; i < 20; ++i) post(config_maps, config_map(fmt::format("m{:02}", i)));
+  auto w = open("resourceVersion=" + from);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(told(w), fmt::format("ADDED m{:02}", i));
+}
+
+TEST_F(Watch, AnIdleOneCostsNothing) {
+  cluster_config config;
+  config.bookmark_interval = 1ms;
+  start(std::move(config));
+  auto w = open("resourceVersion=" + revision());
+  // A hundred bookmark intervals, had it asked for bookmarks.
+  const auto before = std::clock();
+  asio::steady_timer later(context, 300ms);
+  test::run(context, [](asio::steady_timer& t) -> asio::awaitable<void> { co_await t.async_wait(asio::use_awaitable); }(later));
+  EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.1) << "seconds of CPU time in 0.3 s";
 }
 
 TEST_F(Watch, EndsAfterItsTime) {

@@ -266,6 +266,7 @@ TEST(VllmSettings, ComeFromTheQuickStartsNames) {
   EXPECT_EQ(s->engine.profile.gamma_ms, 30);
   EXPECT_TRUE(s->engine.profile.has_prefill);
   EXPECT_EQ(s->engine.kv_tokens, 27500);
+  EXPECT_EQ(parse_settings({{"MEM_SIZE", "100"}, {"KVC_PER_TOKEN", "1"}})->max_model_len, 100) << "no request can be longer";
 }
 
 TEST(VllmSettings, TimesMayDependOnTheBatch) {
@@ -282,6 +283,7 @@ TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
            {{{"MAX_BATCH_SIZE", "0"}}, "MAX_BATCH_SIZE: expected a number >= 1, got \"0\""},
            {{{"MAX_BATCH_SIZE", "1.5"}}, "MAX_BATCH_SIZE: expected a whole number, got \"1.5\""},
            {{{"AVG_TOKENS", "nan"}}, "AVG_TOKENS"},
+           {{{"AVG_TOKENS", "1e17"}}, "AVG_TOKENS"},
            {{{"BETA", "0.4ms"}}, "BETA: expected a number >= 0, got \"0.4ms\""},
            {{{"ALPHA", "0"}, {"BETA", "0"}}, "a decode step must take time"},
            {{{"TOKENS_DISTRIBUTION", "normal"}}, "got \"normal\""},
