@@ -215,20 +215,27 @@ std::string_view merge_key(std::string_view field) {
 }
 
 void merge_list(json::array& target, const json::array& patch, std::string_view list_key) {
+  const auto directive_of = [](const json::value& item) {
+    const auto* said = find(item, {"$patch"});
+    return said && said->is_string() ? std::string_view(said->get_string()) : std::string_view();
+  };
+  // An item that says so makes the others the whole list.
+  if (std::any_of(patch.begin(), patch.end(), [&](const json::value& item) { return directive_of(item) == "replace"; }))
+    target.clear();
   for (const auto& item : patch) {
     // Ports of a container, or of a Service.
     const auto key = list_key == "containerPort" && !find(item, {list_key}) ? std::string_view("port") : list_key;
     const auto* id = find(item, {key});
-    const auto* directive = find(item, {"$patch"});
+    const auto directive = directive_of(item);
     if (!id) {
-      if (!directive) target.push_back(item);
+      if (directive.empty()) target.push_back(item);
       continue;
     }
     auto same = std::find_if(target.begin(), target.end(), [&](const json::value& t) {
       const auto* other = find(t, {key});
       return other && *other == *id;
     });
-    if (directive && *directive == json::value("delete")) {
+    if (directive == "delete") {
       if (same != target.end()) target.erase(same);
     } else if (same == target.end()) {
       target.push_back(item);

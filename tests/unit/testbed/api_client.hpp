@@ -27,13 +27,29 @@ struct api_reply {
   long number(std::initializer_list<std::string_view> path) const { return integer_at(object, path, -1); }
 };
 
+/// The answer is the Status object of a failure.
+inline void expect_status(const api_reply& r, int code, const std::string& reason, const std::string& message) {
+  EXPECT_EQ(r.status, code) << r.text;
+  EXPECT_EQ(r.at({"kind"}), "Status");
+  EXPECT_EQ(r.at({"status"}), "Failure");
+  EXPECT_EQ(r.at({"reason"}), reason);
+  EXPECT_EQ(r.number({"code"}), code);
+  EXPECT_NE(r.at({"message"}).find(message), std::string::npos) << r.text;
+}
+
+inline const std::string strategic = "application/strategic-merge-patch+json";
+inline const std::string as_table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
 class cluster_test : public ::testing::Test {
  protected:
-  cluster_test() { start({}); }
+  cluster_test() {
+    cluster_config config;
+    config.start_delay = 20ms;
+    start(std::move(config));
+  }
 
   void start(cluster_config config) {
     config.seed = 1;
-    config.start_delay = 20ms;
     auto started = emulated_cluster::start(std::move(config));
     if (!started) throw std::runtime_error(started.error());
     cluster = std::move(*started);

@@ -1,5 +1,4 @@
 // The emulated API server's verbs, errors and forms, as an HTTP client sees them.
-#include "net/http/url.hpp"
 #include "tests/unit/testbed/api_client.hpp"
 
 namespace inferno::testbed {
@@ -8,16 +7,6 @@ namespace {
 using Api = cluster_test;
 
 const std::string json_patch = "application/json-patch+json";
-const std::string strategic = "application/strategic-merge-patch+json";
-
-void expect_status(const api_reply& r, int code, const std::string& reason, const std::string& message) {
-  EXPECT_EQ(r.status, code) << r.text;
-  EXPECT_EQ(r.at({"kind"}), "Status");
-  EXPECT_EQ(r.at({"status"}), "Failure");
-  EXPECT_EQ(r.at({"reason"}), reason);
-  EXPECT_EQ(r.number({"code"}), code);
-  EXPECT_NE(r.at({"message"}).find(message), std::string::npos) << r.text;
-}
 
 TEST_F(Api, CreatesGivesAndDeletes) {
   const auto made = post(config_maps, config_map("a", {}, {{"k", "v"}}));
@@ -104,40 +93,23 @@ TEST_F(Api, PatchesAsRfc6902Says) {
   EXPECT_EQ(get(config_maps + "/a").at({"data", "y"}), "4") << "all or nothing";
 }
 
-TEST_F(Api, SelectsByLabelAndField) {
-  for (const auto& [name, labels] : std::vector<std::pair<std::string, json::object>>{
-           {"a", {{"app", "x"}, {"tier", "1"}}}, {"b", {{"app", "y"}}}, {"c", json::object{}}})
-    ASSERT_EQ(post(config_maps, config_map(name, labels)).status, 201);
-  const auto chosen = [&](const std::string& query) { return names(get(config_maps + "?" + query)); };
-  using list = std::vector<std::string>;
-  EXPECT_EQ(chosen("labelSelector=app%3Dx"), (list{"a"}));
-  EXPECT_EQ(chosen("labelSelector=app%21%3Dx"), (list{"b", "c"}));
-  EXPECT_EQ(chosen("labelSelector=app"), (list{"a", "b"}));
-  EXPECT_EQ(chosen("labelSelector=%21app"), (list{"c"}));
-  EXPECT_EQ(chosen("labelSelector=app%20in%20(x,y),tier"), (list{"a"}));
-  EXPECT_EQ(chosen("labelSelector=app%20notin%20(x)"), (list{"b", "c"}));
-  EXPECT_EQ(chosen("fieldSelector=metadata.name%3Db"), (list{"b"}));
+TEST_F(Api, ADeletionMayNameTheVeryObjectItMeans) {
+  const auto made = post(config_maps, config_map("a"));
+  ASSERT_EQ(merge(config_maps + "/a", R"({"data":{"k":"v"}})").status, 200);
+  const auto remove = [&](const std::string& field, const std::string& value) {
+    return call("DELETE", config_maps + "/a", fmt::format(R"({{"preconditions":{{"{}":"{}"}}}})", field, value));
+  };
+  expect_status(remove("uid", "another"), 409, "Conflict", "Precondition failed");
+  expect_status(remove("resourceVersion", made.at({"metadata", "resourceVersion"})), 409, "Conflict", "Precondition failed");
+  EXPECT_EQ(get(config_maps + "/a").status, 200);
+  EXPECT_EQ(remove("uid", made.at({"metadata", "uid"})).status, 200);
+  EXPECT_EQ(get(config_maps + "/a").status, 404);
 }
 
-TEST_F(Api, WalksLongListsInPages) {
-  for (int i = 0; i < 7; ++i) ASSERT_EQ(post(config_maps, config_map(fmt::format("m{}", i))).status, 201);
-  auto page = get(config_maps + "?limit=3");
-  EXPECT_EQ(names(page), (std::vector<std::string>{"m0", "m1", "m2"}));
-  EXPECT_EQ(page.number({"metadata", "remainingItemCount"}), 4);
-  const auto revision = page.at({"metadata", "resourceVersion"});
-  std::vector<std::string> all = names(page);
-  const auto token_of = [](const api_reply& r) { return r.at({"metadata", "continue"}); };
-  std::string old_token;
-  while (!token_of(page).empty()) {
-    old_token = token_of(page);
-    page = get(config_maps + "?limit=3&continue=" + net::percent_encoded(old_token));
-    EXPECT_EQ(page.at({"metadata", "resourceVersion"}), revision);
-    for (const auto& n : names(page)) all.push_back(n);
-  }
-  EXPECT_EQ(all, (std::vector<std::string>{"m0", "m1", "m2", "m3", "m4", "m5", "m6"}));
-  cluster->compact();
-  expect_status(get(config_maps + "?limit=3&continue=" + net::percent_encoded(old_token)), 410, "Expired", "too old");
-  expect_status(get(config_maps + "?continue=rubbish"), 400, "BadRequest", "continue key is not valid");
+TEST_F(Api, AWriteThatChangesNothingIsNoChange) {
+  const auto made = post(config_maps, config_map("a", {}, {{"k", "v"}}));
+  EXPECT_EQ(merge(config_maps + "/a", R"({"data":{"k":"v"}})").object, made.object);
+  EXPECT_EQ(put(config_maps + "/a", made.object).object, made.object);
 }
 
 TEST_F(Api, ADryRunChangesNothing) {
@@ -244,120 +216,123 @@ TEST_F(Api, ScalesThroughItsSubresource) {
   expect_status(merge(deployments + "/d/scale", R"({"spec":{"replicas":"2"}})"), 422, "Invalid", "spec.replicas");
 }
 
-class CustomResource : public cluster_test {
- protected:
-  CustomResource() {
-    cluster_config config;
-    config.quickstart = true;
-    start(std::move(config));
-    apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n");
+TEST_F(Api, StrategicPatchesDeleteAndReplaceWhereTheySaySo) {
+  ASSERT_EQ(call("POST", deployments, deployment).status, 201);
+  const auto containers = [&](const std::string& list) {
+    const auto r = call("PATCH", deployments + "/d", R"({"spec":{"template":{"spec":{"containers":)" + list + "}}}}", strategic);
+    EXPECT_EQ(r.status, 200) << r.text;
+    std::string out;
+    for (const auto& c : find(r.object, {"spec", "template", "spec", "containers"})->as_array())
+      out += text_at(c.as_object(), {"name"}) + "=" + text_at(c.as_object(), {"image"}) + " ";
+    return out;
+  };
+  EXPECT_EQ(containers(R"([{"name":"one","$patch":"delete"}])"), "two=i2 ");
+  EXPECT_EQ(containers(R"([{"name":"three","image":"i3"}])"), "two=i2 three=i3 ");
+  EXPECT_EQ(containers(R"([{"$patch":"replace"},{"name":"four","image":"i4"}])"), "four=i4 ");
+}
+
+TEST_F(Api, AJsonPatchCountsListsFromNought) {
+  ASSERT_EQ(call("POST", deployments, deployment).status, 201);
+  const auto patch = [&](const std::string& text) { return call("PATCH", deployments + "/d", text, json_patch); };
+  const auto r = patch(R"([{"op":"add","path":"/spec/template/spec/containers/-","value":{"name":"last","image":"i"}},
+    {"op":"move","from":"/spec/template/spec/containers/0","path":"/spec/template/spec/containers/1"},
+    {"op":"copy","from":"/metadata/name","path":"/spec/template/spec/containers/2/image"}])");
+  ASSERT_EQ(r.status, 200) << r.text;
+  std::string order;
+  for (const auto& c : find(r.object, {"spec", "template", "spec", "containers"})->as_array())
+    order += text_at(c.as_object(), {"name"}) + "=" + text_at(c.as_object(), {"image"}) + " ";
+  EXPECT_EQ(order, "two=i2 one=i1 last=d ");
+  expect_status(patch(R"([{"op":"remove","path":"/spec/template/spec/containers/3"}])"), 422, "Invalid", "operation 0");
+}
+
+TEST_F(Api, TheGenerationRisesWithTheSpecAlone) {
+  const auto made = call("POST", deployments, deployment);
+  ASSERT_EQ(made.number({"metadata", "generation"}), 1);
+  auto told = made.object;
+  object_at(told, {"metadata"}).erase("resourceVersion");
+  object_at(told, {"spec"})["replicas"] = 5;
+  object_at(told, {"status"})["readyReplicas"] = 7;
+  const auto status = put(deployments + "/d/status", told);
+  ASSERT_EQ(status.status, 200) << status.text;
+  EXPECT_EQ(status.number({"status", "readyReplicas"}), 7);
+  EXPECT_EQ(status.number({"spec", "replicas"}), 0);
+  EXPECT_EQ(status.number({"metadata", "generation"}), 1);
+  EXPECT_EQ(merge(deployments + "/d", R"({"metadata":{"labels":{"team":"a"}}})").number({"metadata", "generation"}), 1);
+  object_at(told, {"status"})["readyReplicas"] = 9;
+  const auto spec = put(deployments + "/d", told);
+  EXPECT_EQ(spec.number({"spec", "replicas"}), 5);
+  EXPECT_NE(spec.number({"status", "readyReplicas"}), 9);
+  EXPECT_EQ(spec.number({"metadata", "generation"}), 2);
+  ASSERT_EQ(merge(deployments + "/d/scale", R"({"spec":{"replicas":1}})").status, 200);
+  EXPECT_EQ(get(deployments + "/d").number({"metadata", "generation"}), 3);
+  ASSERT_EQ(merge(deployments + "/d/scale", R"({"spec":{"replicas":1}})").status, 200);
+  EXPECT_EQ(get(deployments + "/d").number({"metadata", "generation"}), 3) << "as many as before";
+}
+
+TEST_F(Api, DiscoveryLeadsToEveryResource) {
+  EXPECT_EQ(get("/api").object.at("versions"), json::value({"v1"}));
+  EXPECT_EQ(get("/version").at({"major"}), "1");
+  EXPECT_EQ(get("/version").at({"minor"}), "32");
+  std::vector<std::string> lists{"/api/v1"};
+  const auto groups = get("/apis").object;
+  EXPECT_EQ(text_at(groups, {"kind"}), "APIGroupList");
+  for (const auto& g : groups.at("groups").as_array())
+    lists.push_back("/apis/" + text_at(g.as_object(), {"preferredVersion", "groupVersion"}));
+  std::map<std::string, json::object> resources;
+  for (const auto& path : lists) {
+    const auto list = get(path);
+    ASSERT_EQ(list.at({"kind"}), "APIResourceList") << path << " " << list.text;
+    EXPECT_EQ(("/apis/" + list.at({"groupVersion"})).substr(path == "/api/v1" ? 5 : 0), path == "/api/v1" ? "/v1" : path);
+    for (const auto& r : list.object.at("resources").as_array()) {
+      const auto name = text_at(r.as_object(), {"name"});
+      resources[name] = r.as_object();
+      if (name.find('/') == std::string::npos) {
+        EXPECT_EQ(get(path + "/" + name).status, 200) << name << " can be listed";
+      }
+    }
   }
-  static json::object variant() {
-    return json::parse(
-               R"({"apiVersion":"llmd.ai/v1alpha1","kind":"VariantAutoscaling","metadata":{"name":"v"},"spec":{"modelID":"m",
-      "sloClassRef":{"name":"c","key":"k"},"modelProfile":{"accelerators":[{"acc":"A100","accCount":1,"alpha":"1","beta":"2",
-      "maxBatchSize":4}]}}})")
-        .as_object();
+  EXPECT_EQ(text_at(resources.at("deployments"), {"kind"}), "Deployment");
+  EXPECT_EQ(resources.at("deployments").at("shortNames"), json::value({"deploy"}));
+  EXPECT_EQ(resources.at("nodes").at("namespaced"), json::value(false));
+  EXPECT_EQ(text_at(resources.at("deployments/scale"), {"group"}), "autoscaling");
+  EXPECT_EQ(resources.at("deployments/status").at("verbs"), json::value({"get", "patch", "update"}));
+  EXPECT_EQ(resources.count("configmaps/status"), 0u);
+}
+
+TEST_F(Api, EveryOpenApiDocumentIsThere) {
+  const auto v3 = get("/openapi/v3").object.at("paths").as_object();
+  EXPECT_TRUE(v3.contains("apis/apps/v1"));
+  for (const auto& [name, entry] : v3) {
+    const auto document = get(text_at(entry.as_object(), {"serverRelativeURL"}));
+    EXPECT_EQ(document.status, 200) << std::string_view(name);
+    EXPECT_EQ(document.at({"openapi"}), "3.0.0") << std::string_view(name);
   }
-  const std::string path = "/apis/llmd.ai/v1alpha1/namespaces/n/variantautoscalings";
-};
-
-TEST_F(CustomResource, IsCheckedAgainstItsSchema) {
-  auto bad = variant();
-  auto& profile = object_at(bad, {"spec", "modelProfile"})["accelerators"].as_array()[0].as_object();
-  profile["alpha"] = "fast";
-  profile["maxBatchSize"] = "4";
-  const auto r = post(path, bad);
-  expect_status(r, 422, "Invalid", "VariantAutoscaling.llmd.ai \"v\" is invalid: [");
-  EXPECT_EQ(r.at({"details", "name"}), "v");
-  std::vector<std::string> fields;
-  for (const auto& cause : find(r.object, {"details", "causes"})->as_array())
-    fields.push_back(text_at(cause.as_object(), {"field"}));
-  EXPECT_EQ(fields, (std::vector<std::string>{"spec.modelProfile.accelerators[0].alpha",
-                                              "spec.modelProfile.accelerators[0].maxBatchSize"}));
-  auto lacking = variant();
-  object_at(lacking, {"spec"}).erase("modelID");
-  expect_status(post(path, lacking), 422, "Invalid", "spec.modelID: Required value");
+  EXPECT_NE(get("/openapi/v3/apis/apps/v1").text.find("/apis/apps/v1/namespaces/{namespace}/deployments/{name}"),
+            std::string::npos);
+  const auto v2 = get("/openapi/v2");
+  EXPECT_EQ(v2.status, 200);
+  EXPECT_EQ(v2.type, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
 }
 
-TEST_F(CustomResource, DropsWhatItsSchemaDoesNotKnow) {
-  auto more = variant();
-  object_at(more, {"spec"})["colour"] = "red";
-  expect_status(post(path + "?fieldValidation=Strict", more), 400, "BadRequest", "unknown field \"spec.colour\"");
-  const auto made = post(path, more);
-  EXPECT_EQ(made.status, 201);
-  EXPECT_EQ(find(made.object, {"spec", "colour"}), nullptr);
-}
-
-TEST_F(CustomResource, StatusAndSpecAreWrittenApart) {
-  auto with_status = variant();
-  with_status["status"] = json::object{{"actuation", json::object{{"applied", true}}}};
-  const auto made = post(path, with_status);
-  ASSERT_EQ(made.status, 201) << made.text;
-  EXPECT_EQ(made.object.if_contains("status"), nullptr);
-  EXPECT_EQ(made.number({"metadata", "generation"}), 1);
-  const auto told = merge(path + "/v/status", R"({"status":{"actuation":{"applied":true}},"spec":{"modelID":"other"}})");
-  ASSERT_EQ(told.status, 200) << told.text;
-  EXPECT_EQ(told.at({"spec", "modelID"}), "m");
-  EXPECT_EQ(told.number({"metadata", "generation"}), 1);
-  const auto changed = merge(path + "/v", R"({"spec":{"modelID":"other"},"status":{"actuation":{"applied":false}}})");
-  EXPECT_EQ(changed.at({"spec", "modelID"}), "other");
-  EXPECT_EQ(changed.number({"metadata", "generation"}), 2);
-  EXPECT_EQ(*find(changed.object, {"status", "actuation", "applied"}), json::value(true));
-}
-
-TEST_F(CustomResource, IsNotPatchedStrategically) {
-  ASSERT_EQ(post(path, variant()).status, 201);
-  expect_status(call("PATCH", path + "/v", "{}", strategic), 415, "UnsupportedMediaType", "application/merge-patch+json");
-}
-
-const std::string definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/variantautoscalings.llmd.ai";
-
-TEST_F(CustomResource, FollowsItsDefinition) {
-  auto crd = get(definition).object;
-  auto version = find(crd, {"spec", "versions"})->as_array()[0].as_object();
-  object_at(version, {"schema", "openAPIV3Schema", "properties", "spec", "properties"})["colour"] =
-      json::object{{"type", "string"}};
-  object_at(crd, {"spec"})["versions"] = json::array{version};
-  ASSERT_EQ(put(definition, crd).status, 200);
-  auto red = variant();
-  object_at(red, {"spec"})["colour"] = "red";
-  EXPECT_EQ(post(path, red).at({"spec", "colour"}), "red");
-  // A schema that is none is refused, and the present one stays.
-  object_at(version, {"schema", "openAPIV3Schema", "properties", "spec"})["required"] = "all";
-  object_at(crd, {"metadata"}).erase("resourceVersion");
-  object_at(crd, {"spec"})["versions"] = json::array{version};
-  expect_status(put(definition, crd), 422, "Invalid", "properties.spec.required: expected a list");
-  EXPECT_EQ(get(path + "/v").at({"spec", "colour"}), "red");
-}
-
-TEST_F(CustomResource, HasItsPrintColumnsInTables) {
-  ASSERT_EQ(post(path, variant()).status, 201);
-  const auto table = call("GET", path, {}, {}, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
-  EXPECT_EQ(table.at({"kind"}), "Table");
-  std::vector<std::string> columns;
-  for (const auto& c : table.object.at("columnDefinitions").as_array()) columns.push_back(text_at(c.as_object(), {"name"}));
-  EXPECT_EQ(columns, (std::vector<std::string>{"Name", "Model", "Accelerator", "CurrentReplicas", "Optimized", "Age"}));
-  EXPECT_EQ(table.object.at("rows").at(0).at("cells").at(1), json::value("m"));
-}
-
-TEST_F(CustomResource, IsDiscovered) {
-  EXPECT_EQ(get("/version").at({"gitVersion"}), "v1.32.0");
-  const auto group = get("/apis/llmd.ai/v1alpha1");
-  EXPECT_EQ(group.at({"kind"}), "APIResourceList");
-  std::vector<std::string> resources;
-  for (const auto& r : group.object.at("resources").as_array()) resources.push_back(text_at(r.as_object(), {"name"}));
-  EXPECT_EQ(resources, (std::vector<std::string>{"variantautoscalings", "variantautoscalings/status"}));
-  EXPECT_NE(get("/apis").text.find("\"llmd.ai\""), std::string::npos);
-  EXPECT_NE(get("/openapi/v2").text.find("VariantAutoscaling"), std::string::npos);
-  EXPECT_EQ(get("/openapi/v3").status, 200);
-  // Gone with its definition.
-  ASSERT_EQ(post(path, variant()).status, 201);
-  const auto crd = get(definition).object;
-  ASSERT_EQ(call("DELETE", definition).status, 200);
-  expect_status(get(path), 404, "NotFound", "could not find the requested resource");
-  ASSERT_EQ(post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd).status, 201);
-  EXPECT_TRUE(names(get(path)).empty()) << "its objects went with it";
+TEST_F(Api, TablesHaveARowForEveryObject) {
+  ASSERT_EQ(call("POST", deployments, deployment).status, 201);
+  const auto list = call("GET", deployments, {}, {}, as_table);
+  EXPECT_EQ(list.at({"kind"}), "Table");
+  EXPECT_FALSE(list.at({"metadata", "resourceVersion"}).empty());
+  std::string columns;
+  for (const auto& c : list.object.at("columnDefinitions").as_array()) columns += text_at(c.as_object(), {"name"}) + " ";
+  EXPECT_EQ(columns, "Name Ready Up-to-date Available Age ");
+  ASSERT_EQ(list.object.at("rows").as_array().size(), 1u);
+  const auto& row = list.object.at("rows").at(0);
+  EXPECT_EQ(row.at("cells").as_array().size(), 5u);
+  EXPECT_EQ(row.at("cells").at(0), json::value("d"));
+  EXPECT_EQ(row.at("cells").at(1), json::value("0/0"));
+  EXPECT_EQ(text_at(row.at("object").as_object(), {"kind"}), "PartialObjectMetadata");
+  EXPECT_FALSE(row.at("object").as_object().contains("spec"));
+  const auto whole = call("GET", deployments + "/d?includeObject=Object", {}, {}, as_table);
+  EXPECT_EQ(text_at(whole.object.at("rows").at(0).at("object").as_object(), {"kind"}), "Deployment");
+  const auto bare = call("GET", deployments + "/d?includeObject=None", {}, {}, as_table);
+  EXPECT_FALSE(bare.object.at("rows").at(0).as_object().contains("object"));
 }
 
 }  // namespace
