@@ -103,6 +103,20 @@ api_result<list_result> object_store::list(const kind_info& kind, const std::str
   }
   const auto* t = table_of(kind);
   if (!t) return out;
+  // A walk shows the list as it was when it began: what has changed since is taken back.
+  table then;
+  if (out.revision < revision_) {
+    then = *t;
+    for (auto c = history_.rbegin(); c != history_.rend() && c->revision > out.revision; ++c) {
+      if (c->kind->qualified() != kind.qualified()) continue;
+      if (c->before) {
+        then[c->name] = c->before;
+      } else {
+        then.erase(c->name);
+      }
+    }
+    t = &then;
+  }
   for (auto it = continue_token.empty() ? t->lower_bound({ns, {}}) : t->upper_bound(after);
        it != t->end() && (ns.empty() || it->first.ns == ns); ++it) {
     if (!labels.matches(*it->second) || !fields.matches(*it->second)) continue;
