@@ -86,6 +86,60 @@ TEST_F(Watch, WhatLeavesTheSelectionIsDeletedAndWhatComesInIsAdded) {
   for (const auto* expected : {"ADDED a", "MODIFIED a", "DELETED a", "ADDED a"}) EXPECT_EQ(told(w), expected);
 }
 
+TEST_F(Watch, TwoOfThemAreToldTheSame) {
+  const auto from = revision();
+  auto one = open("resourceVersion=" + from), two = open("resourceVersion=" + from);
+  for (int i = 0; i < 30; ++i) {
+    post(config_maps, config_map(fmt::format("m{}", i)));
+    if (i % 3 == 0) call("DELETE", config_maps + fmt::format("/m{}", i));
+  }
+  for (int i = 0; i < 40; ++i) {
+    const auto a = next(one), b = next(two);
+    ASSERT_TRUE(a && b);
+    EXPECT_EQ(a->type, b->type);
+    EXPECT_EQ(a->object, b->object);
+  }
+}
+
+TEST_F(Watch, OneThatEndsLeavesTheOthersAlone) {
+  const auto from = revision();
+  auto stays = open("resourceVersion=" + from);
+  {
+    auto leaves = open("resourceVersion=" + from);
+    post(config_maps, config_map("a"));
+    EXPECT_EQ(told(leaves), "ADDED a");
+  }
+  post(config_maps, config_map("b"));
+  EXPECT_EQ(told(stays), "ADDED a");
+  EXPECT_EQ(told(stays), "ADDED b");
+}
+
+TEST_F(Watch, FollowsAFieldToo) {
+  const std::string path = "/api/v1/namespaces/default/pods";
+  auto running = open("fieldSelector=status.phase%3DRunning&resourceVersion=" + revision(), path);
+  auto one = open("fieldSelector=metadata.name%3Dp&resourceVersion=" + revision(), path);
+  for (const auto* name : {"other", "p"})
+    ASSERT_EQ(call("POST", path, fmt::format(R"({{"metadata":{{"name":"{}"}},"spec":{{"containers":[]}}}})", name)).status, 201);
+  for (const auto* phase : {"Running", "Succeeded"})
+    ASSERT_EQ(merge(path + "/p/status", fmt::format(R"({{"status":{{"phase":"{}"}}}})", phase)).status, 200);
+  EXPECT_EQ(told(running), "ADDED p");
+  EXPECT_EQ(told(running), "DELETED p");
+  EXPECT_EQ(text_at(running.events.back().object, {"status", "phase"}), "Running") << "as it was last in view";
+  EXPECT_EQ(told(one), "ADDED p");
+}
+
+TEST_F(Watch, ADeletionTellsTheLastStateAtTheRevisionOfTheDeletion) {
+  post(config_maps, config_map("a", {}, {{"k", "v"}}));
+  const auto before = revision();
+  auto w = open("resourceVersion=" + before);
+  call("DELETE", config_maps + "/a");
+  const auto gone = next(w);
+  ASSERT_TRUE(gone);
+  EXPECT_EQ(gone->type, net::kube::watch_type::deleted);
+  EXPECT_EQ(text_at(gone->object, {"data", "k"}), "v");
+  EXPECT_GT(version(*gone), std::stol(before));
+}
+
 TEST_F(Watch, SeesItsNamespaceOnly) {
   const auto from = revision();
   auto here = open("resourceVersion=" + from);
