@@ -1,8 +1,11 @@
-// The emulated vLLM server over HTTP: OpenAI's endpoints, vLLM's metrics, the settings.
+// The emulated vLLM server over HTTP: OpenAI's endpoints, vLLM's metrics.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <numeric>
+#include <sstream>
 
 #include "net/http/client.hpp"
 #include "net/metrics/exposition.hpp"
@@ -178,6 +181,106 @@ TEST_F(Vllm, CountsAsVllmDoes) {
     EXPECT_NE(exposition.find(line), std::string::npos) << line;
 }
 
+TEST_F(Vllm, ItsMetricsHaveVllmsNamesAndTypes) {
+  settings_.engine.kv_tokens = 1600;
+  complete(text, R"({"model":"m","prompt":"a b c"})");
+  const auto exposition = get("/metrics");
+  EXPECT_EQ(exposition.header("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+  std::map<std::string, std::string> types;
+  std::istringstream lines(exposition.body);
+  for (std::string word, name, type, line; std::getline(lines, line);) {
+    std::istringstream parts(line);
+    if (parts >> word >> word >> name >> type && line.rfind("# TYPE ", 0) == 0) types[name] = type;
+  }
+  const std::map<std::string, std::string> expected{{"vllm:num_requests_running", "gauge"},
+                                                    {"vllm:num_requests_waiting", "gauge"},
+                                                    {"vllm:kv_cache_usage_perc", "gauge"},
+                                                    {"vllm:gpu_cache_usage_perc", "gauge"},
+                                                    {"vllm:cache_config_info", "gauge"},
+                                                    {"vllm:prompt_tokens_total", "counter"},
+                                                    {"vllm:generation_tokens_total", "counter"},
+                                                    {"vllm:tokens_total", "counter"},
+                                                    {"vllm:request_success_total", "counter"},
+                                                    {"vllm:request_arrival_total", "counter"},
+                                                    {"vllm:time_to_first_token_seconds", "histogram"},
+                                                    {"vllm:inter_token_latency_seconds", "histogram"},
+                                                    {"vllm:time_per_output_token_seconds", "histogram"},
+                                                    {"vllm:e2e_request_latency_seconds", "histogram"},
+                                                    {"vllm:request_queue_time_seconds", "histogram"},
+                                                    {"vllm:request_inference_time_seconds", "histogram"},
+                                                    {"vllm:request_prefill_time_seconds", "histogram"},
+                                                    {"vllm:request_decode_time_seconds", "histogram"},
+                                                    {"vllm:request_prompt_tokens", "histogram"},
+                                                    {"vllm:request_generation_tokens", "histogram"}};
+  EXPECT_EQ(types, expected);
+  const auto parsed = net::metrics::parse_exposition(exposition.body);
+  EXPECT_EQ(parsed.bad_lines, 0u) << parsed.first_bad;
+  std::map<std::string, double> last_bucket, counts;
+  for (const auto& s : parsed.samples) {
+    const std::string name(s.name);
+    EXPECT_EQ(s.label_value("engine"), "0") << name;
+    if (name == "vllm:cache_config_info") {
+      EXPECT_EQ(s.label_value("num_gpu_blocks"), "100");
+      continue;
+    }
+    EXPECT_EQ(s.label_value("model_name"), "m") << name;
+    if (const auto at = name.find("_bucket"); at != std::string::npos) {
+      EXPECT_GE(s.value, last_bucket[name.substr(0, at)]) << name << " is cumulative";
+      last_bucket[name.substr(0, at)] = s.value;
+    } else if (const auto count = name.find("_count"); count != std::string::npos) {
+      counts[name.substr(0, count)] = s.value;
+    }
+  }
+  EXPECT_EQ(counts.size(), 10u);
+  EXPECT_EQ(last_bucket, counts) << "the last bucket holds everything";
+}
+
+TEST_F(Vllm, StopsByItselfUnlessItIsToldNotTo) {
+  const auto lengths = [&](const std::string& more) {
+    const auto r = complete(text, fmt::format(R"({{"model":"m","prompt":"a b"{}}})", more));
+    return fmt::format("{} {}", r.at("usage").at("completion_tokens").as_int64(),
+                       std::string_view(r.at("choices").at(0).at("finish_reason").as_string()));
+  };
+  EXPECT_EQ(lengths(""), "7 stop");
+  EXPECT_EQ(lengths(R"(,"max_tokens":50)"), "7 stop");
+  EXPECT_EQ(lengths(R"(,"max_tokens":7)"), "7 stop");
+  EXPECT_EQ(lengths(R"(,"max_tokens":6)"), "6 length");
+  EXPECT_EQ(lengths(R"(,"max_completion_tokens":5)"), "5 length");
+  EXPECT_EQ(lengths(R"(,"max_tokens":50,"ignore_eos":true)"), "50 length");
+}
+
+TEST_F(Vllm, TheModelsLengthIsTheEndOfEveryAnswer) {
+  settings_.max_model_len = 5;
+  const auto r = complete(text, R"({"model":"m","prompt":"a b"})");
+  EXPECT_EQ(r.at("usage").at("completion_tokens"), json::value(3));
+  EXPECT_EQ(r.at("choices").at(0).at("finish_reason"), json::value("length"));
+}
+
+TEST_F(Vllm, LengthsHaveTheirMeanAndComeAgainWithTheSeed) {
+  const auto lengths = [&](length_distribution how, std::uint64_t seed) {
+    server_.reset();
+    settings_.lengths = how;
+    settings_.seed = seed;
+    settings_.engine = {{0.01, 0, 0, 0, false}, 1, 10, 0, true};
+    std::vector<std::int64_t> out;
+    for (int i = 0; i < 300; ++i)
+      out.push_back(complete(text, R"({"model":"m","prompt":"x"})").at("usage").at("completion_tokens").as_int64());
+    return out;
+  };
+  const auto mean = [](const std::vector<std::int64_t>& all) {
+    return static_cast<double>(std::accumulate(all.begin(), all.end(), std::int64_t{0})) / static_cast<double>(all.size());
+  };
+  const auto uniform = lengths(length_distribution::uniform, 1);
+  EXPECT_EQ(lengths(length_distribution::uniform, 1), uniform);
+  EXPECT_NE(lengths(length_distribution::uniform, 2), uniform);
+  EXPECT_EQ(*std::min_element(uniform.begin(), uniform.end()), 1);
+  EXPECT_EQ(*std::max_element(uniform.begin(), uniform.end()), 13) << "twice the mean, less one";
+  EXPECT_NEAR(mean(uniform), 7, 0.7);
+  const auto exponential = lengths(length_distribution::exponential, 1);
+  EXPECT_NEAR(mean(exponential), 7, 1.3);
+  EXPECT_GT(*std::max_element(exponential.begin(), exponential.end()), 20) << "a long tail";
+}
+
 TEST_F(Vllm, AFullQueueIsRefused) {
   settings_.engine = {{50, 0, 0, 0, false}, 1, 1, 0, true};
   const auto body = R"({"model":"m","prompt":"x","max_tokens":4,"ignore_eos":true})";
@@ -239,59 +342,6 @@ TEST_F(Vllm, TheKvCacheLimitsTheBatch) {
   });
   EXPECT_EQ(most, 2);
   refused(text, fmt::format(R"({{"model":"m","prompt":"{}","max_tokens":90,"ignore_eos":true}})", prompt), 503, "queue is full");
-}
-
-using environment = std::map<std::string, std::string>;
-
-TEST(VllmSettings, ComeFromTheQuickStartsNames) {
-  const auto s = parse_settings({{"MODEL_NAME", "granite"},
-                                 {"MAX_BATCH_SIZE", "16"},
-                                 {"AVG_TOKENS", "178"},
-                                 {"TOKENS_DISTRIBUTION", "deterministic"},
-                                 {"MAX_SEQ_LEN", "2048"},
-                                 {"DECODE_TIME", "20"},
-                                 {"PREFILL_TIME", "30"},
-                                 {"MEM_SIZE", "80000"},
-                                 {"MODEL_SIZE", "25000"},
-                                 {"KVC_PER_TOKEN", "2"},
-                                 {"UNKNOWN", "x"}});
-  ASSERT_TRUE(s) << s.error();
-  EXPECT_EQ(s->model, "granite");
-  EXPECT_EQ(s->engine.max_batch, 16);
-  EXPECT_EQ(s->avg_tokens, 178);
-  EXPECT_EQ(s->lengths, length_distribution::constant);
-  EXPECT_EQ(s->max_model_len, 2048);
-  EXPECT_EQ(s->engine.profile.alpha_ms, 20);
-  EXPECT_EQ(s->engine.profile.beta_ms, 0);
-  EXPECT_EQ(s->engine.profile.gamma_ms, 30);
-  EXPECT_TRUE(s->engine.profile.has_prefill);
-  EXPECT_EQ(s->engine.kv_tokens, 27500);
-  EXPECT_EQ(parse_settings({{"MEM_SIZE", "100"}, {"KVC_PER_TOKEN", "1"}})->max_model_len, 100) << "no request can be longer";
-}
-
-TEST(VllmSettings, TimesMayDependOnTheBatch) {
-  const auto s = parse_settings({{"ALPHA", "20.58"}, {"BETA", "0.41"}, {"GAMMA", "5"}, {"DELTA", "0.1"}, {"DECODE_TIME", "9"}});
-  ASSERT_TRUE(s) << s.error();
-  EXPECT_EQ(s->engine.profile.alpha_ms, 20.58);
-  EXPECT_EQ(s->engine.profile.beta_ms, 0.41);
-  EXPECT_EQ(s->engine.profile.delta_ms, 0.1);
-}
-
-TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
-  for (const auto& [env, what] : std::vector<std::pair<environment, std::string>>{
-           {{{"MAX_BATCH_SIZE", "many"}}, "MAX_BATCH_SIZE: expected a number >= 1, got \"many\""},
-           {{{"MAX_BATCH_SIZE", "0"}}, "MAX_BATCH_SIZE: expected a number >= 1, got \"0\""},
-           {{{"MAX_BATCH_SIZE", "1.5"}}, "MAX_BATCH_SIZE: expected a whole number, got \"1.5\""},
-           {{{"AVG_TOKENS", "nan"}}, "AVG_TOKENS"},
-           {{{"AVG_TOKENS", "1e17"}}, "AVG_TOKENS"},
-           {{{"BETA", "0.4ms"}}, "BETA: expected a number >= 0, got \"0.4ms\""},
-           {{{"ALPHA", "0"}, {"BETA", "0"}}, "a decode step must take time"},
-           {{{"TOKENS_DISTRIBUTION", "normal"}}, "got \"normal\""},
-           {{{"MEM_SIZE", "10"}, {"MODEL_SIZE", "20"}, {"KVC_PER_TOKEN", "1"}}, "MEM_SIZE: 10 MB leave no room"}}) {
-    const auto s = parse_settings(env);
-    ASSERT_FALSE(s) << what;
-    EXPECT_NE(s.error().find(what), std::string::npos) << s.error();
-  }
 }
 
 }  // namespace
