@@ -58,7 +58,12 @@ bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
 }
 
 void variant_analysis::choose_yardstick() {
-  yardstick_.reset();
+  const auto before = std::exchange(yardstick_, std::nullopt);
+  find_yardstick();
+  if (yardstick_ != before) recent_.revalue([this](const planned_load& load) { return replicas_needed(load); });
+}
+
+void variant_analysis::find_yardstick() {
   const auto& object = *inputs_->object;
   const auto* cls = inputs_->shared ? inputs_->shared->find_class(object) : nullptr;
   if (!cls) return;
@@ -74,15 +79,18 @@ void variant_analysis::choose_yardstick() {
       }
 }
 
-/// Rate over the highest rate of a replica; without a yardstick the tokens to make, which order loads as well.
-double variant_analysis::replicas_needed(const model::load_estimate& load) const {
-  const double tokens = load.arrival_rate.per_sec() * std::max(load.shape.out_tokens, 1.0);
-  if (!yardstick_ || load.shape.out_tokens <= 0) return tokens;
+/// Rate over the highest rate of a replica: within the targets, or at all when nothing meets them. Without a yardstick the tokens
+/// to make, which order loads as well. A load of unknown lengths, before anything was completed, needs nothing that could be
+/// counted: it must not outlive the first one that is known.
+double variant_analysis::replicas_needed(const planned_load& load) const {
+  if (load.shape.out_tokens <= 0) return 0;
+  if (!yardstick_) return load.rate.per_sec() * load.shape.out_tokens;
   auto [replica, slo] = *yardstick_;
   replica.shape = load.shape;
-  if (model::validate(replica)) return tokens;
-  const auto sized = model::size_replica(replica, slo);
-  return sized && sized->rate.per_sec() > 0 ? load.arrival_rate.per_sec() / sized->rate.per_sec() : tokens;
+  if (model::validate(replica)) return 0;
+  auto sized = model::size_replica(replica, slo);
+  if (!sized) sized = model::size_replica(replica, {});
+  return sized && sized->rate.per_sec() > 0 ? load.rate.per_sec() / sized->rate.per_sec() : 0;
 }
 
 bool variant_analysis::set_metrics(condition next) {
@@ -110,7 +118,8 @@ bool variant_analysis::observe(const load_sample& s) {
   if (!estimate) return changed;
   estimate_ = estimate;
   const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
-  const auto& recent = recent_.push(s.time_s, replicas_needed(*estimate), {estimate->arrival_rate, estimate->shape}, hold_s);
+  const planned_load now{estimate->arrival_rate, estimate->shape};
+  const auto& recent = recent_.push(s.time_s, replicas_needed(now), now, hold_s);
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
   if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;

@@ -27,14 +27,14 @@ class variant_analysis {
   void resolve(capacity_curve& curve);
   void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
   model::server_spec make_server() const;
-  void choose_yardstick();
-  double replicas_needed(const model::load_estimate& load) const;
-
   /// What replicas are planned for: a rate and its lengths.
   struct planned_load {
     model::req_rate rate;
     model::request_shape shape;
   };
+  void choose_yardstick();
+  void find_yardstick();
+  double replicas_needed(const planned_load& load) const;
 
   variant_key key_;
   std::shared_ptr<const variant_inputs> inputs_;

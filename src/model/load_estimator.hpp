@@ -2,6 +2,7 @@
 // Demand of a variant from samples of its servers: a window mean that lets go of the past when the rate has visibly changed.
 #include <deque>
 #include <optional>
+#include <utility>
 
 #include "model/quantities.hpp"
 #include "model/queue.hpp"
@@ -71,6 +72,15 @@ class sliding_peak {
     while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
     entries_.push_back({time_s, value, std::move(what)});
     return entries_.front().what;
+  }
+  /// Values every entry anew, when the measure itself has changed.
+  template <class Value>
+  void revalue(Value value_of) {
+    for (auto& e : std::exchange(entries_, {})) {
+      const double value = value_of(e.what);
+      while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
+      entries_.push_back({e.time_s, value, std::move(e.what)});
+    }
   }
 
  private:

@@ -37,6 +37,7 @@ struct replica_config {
   request_shape shape;
   int max_batch = 1;
   long max_queue = 10;
+  bool operator==(const replica_config&) const = default;
 };
 
 /// Steady state of a replica at an arrival rate.

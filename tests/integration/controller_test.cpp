@@ -44,6 +44,19 @@ TEST(Controller, ScalesTheQuickStartWithDirectScraping) {
   story(r, 240, 10s);
 }
 
+TEST(Controller, ReactsSoonerToALargerStep) {
+  rig r({.manifests = {settings("60s", "20s", "8s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
+  ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "500ms"});
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(eventually(10s, [&] { return r.desired() == 1; }));
+  const auto began = steady::now();
+  testbed::load_generator load(r.where->io().executor(), r.load_of(420));
+  load.start();
+  ASSERT_TRUE(eventually(10s, [&] { return r.replicas() == 2; })) << r.controller->output();
+  fmt::print("load step of twice a replica's capacity to scale patch: {:.2f} s\n", seconds_since(began));
+}
+
 /// The machine's Prometheus, scraping the pods that run. Debian's is built without Kubernetes service discovery, so it asks a URL
 /// for its targets instead, with the labels a ServiceMonitor's would have.
 class prometheus {
