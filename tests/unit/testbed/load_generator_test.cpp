@@ -86,7 +86,8 @@ TEST_F(Load, ComesAtEvenIntervalsWhenDeterministic) {
   EXPECT_EQ(s.ok, s.sent) << s.first_error;
   EXPECT_EQ(s.failed, 0);
   EXPECT_EQ(s.tokens, 5 * s.ok);
-  EXPECT_GE(s.itl.mean, 0.9) << "a millisecond a token";
+  // However late the first token is read, the last one is not made sooner.
+  EXPECT_GE(s.ttft.mean + 4 * s.itl.mean, 4.99) << "a millisecond a token";
   EXPECT_GT(s.ttft.p50, 0);
   EXPECT_LE(s.ttft.p50, s.ttft.p95);
   EXPECT_LE(s.ttft.p95, s.ttft.p99);
