@@ -84,11 +84,9 @@ system_data make_system(const system_recipe& recipe) {
       p.acc_count = size >= 4 && fast < 6 ? 2 : 1;
       p.max_batch = r.choice(std::array{4, 8, 16, 32, 64, 128, 256});
       p.at_tokens = r.choice(std::array{128, 256, 512, 1024});
-      p.params.alpha_ms = r.uniform(12, 24) * k + 2;
-      p.params.beta_ms = r.uniform(0.15, 0.6) * k;
-      p.params.gamma_ms = r.uniform(4, 20) * k;
-      p.params.delta_ms = r.uniform(0.002, 0.02) * k;
-      p.params.has_prefill = true;
+      // Braces evaluate in order, as the recipe draws.
+      p.params = linear_profile{r.uniform(12, 24) * k + 2, r.uniform(0.15, 0.6) * k, r.uniform(4, 20) * k,
+                                r.uniform(0.002, 0.02) * k, true};
       s.profiles.push_back(p);
       runs_on[p.model].push_back(p.acc);
     }

@@ -23,7 +23,7 @@ void wrong(benchmark::State& state, const char* what) {
 /// A large batch: the model works on N states.
 replica_config large_replica(int batch) {
   replica_config c;
-  c.profile = {7.47, 0.044, 18, 0.0036, true};
+  c.profile = linear_profile{7.47, 0.044, 18, 0.0036, true};
   c.shape = {512, 256};
   c.max_batch = batch;
   c.max_queue = 10L * batch;
@@ -129,7 +129,8 @@ void codec(benchmark::State& state) {
   // Boost.JSON before 1.84 reads numbers to the last bit but one.
   bool same = system->servers.size() == written.servers.size() && system->profiles.size() == written.profiles.size();
   for (std::size_t i = 0; same && i < written.profiles.size(); ++i) {
-    const auto &a = written.profiles[i].params, &b = system->profiles[i].params;
+    const auto& a = std::get<linear_profile>(written.profiles[i].params);
+    const auto& b = std::get<linear_profile>(system->profiles[i].params);
     same = system->profiles[i].acc == written.profiles[i].acc && std::abs(a.alpha_ms - b.alpha_ms) <= 1e-15 * a.alpha_ms &&
            std::abs(a.delta_ms - b.delta_ms) <= 1e-15 * a.delta_ms;
   }

@@ -59,6 +59,17 @@ double target_ms(const YAML::Node& entry, const char* field, const std::string& 
   return *n;
 }
 
+/// slo-ttft-percentile: 0 = the mean.
+double percentile(const YAML::Node& entry, const std::string& path) {
+  const auto node = entry["slo-ttft-percentile"];
+  if (!node) return 0;
+  const auto p = node.IsScalar() ? model::parse_percentile(node.Scalar()) : std::nullopt;
+  if (!p)
+    throw std::invalid_argument(fmt::format("{}.slo-ttft-percentile: expected mean or a percentile between 0 and 100, got {}", path,
+                                            node.IsScalar() ? node.Scalar() : "a structure"));
+  return *p;
+}
+
 tl::expected<model::service_class, std::string> parse_class(const std::string& text) {
   try {
     const auto root = YAML::Load(text);
@@ -84,6 +95,7 @@ tl::expected<model::service_class, std::string> parse_class(const std::string& t
       t.slo.ttft_ms = target_ms(entry, "slo-ttft", path);
       t.slo.wait_p95_ms = target_ms(entry, "slo-ttw", path);
       t.slo.tps = target_ms(entry, "slo-tps", path);
+      t.slo.ttft_percentile = percentile(entry, path);
       c.targets.push_back(std::move(t));
     }
     return c;

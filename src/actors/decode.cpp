@@ -76,25 +76,43 @@ class profile_reader {
     // Checked, then left alone: a server is started with maxBatchSize whatever the outputs' length, and the quick start decides
     // so.
     count({"atTokens"}, 0, 0);
-    const bool newer = entry_.contains("perfParms");
-    if (newer) {
-      out.params.alpha_ms = parameter({"perfParms", "decodeParms", "alpha"}, true);
-      out.params.beta_ms = parameter({"perfParms", "decodeParms", "beta"}, true);
-      out.params.has_prefill = find(entry_, {"perfParms", "prefillParms"}) != nullptr;
-      if (out.params.has_prefill) {
-        out.params.gamma_ms = parameter({"perfParms", "prefillParms", "gamma"}, true);
-        out.params.delta_ms = parameter({"perfParms", "prefillParms", "delta"}, true);
-      }
+    if (find(entry_, {"perfParms", "iterationParms"})) {
+      out.params = iteration();
     } else {
-      out.params.alpha_ms = parameter({"alpha"}, true);
-      out.params.beta_ms = parameter({"beta"}, true);
+      out.params = linear(entry_.contains("perfParms"));
     }
-    if (problem_.empty() && out.params.alpha_ms + out.params.beta_ms <= 0)
-      problem_ = fmt::format("{}: alpha and beta are both 0", path_);
+    out.kv.bytes = parameter({"kvCacheGiB"}, false) * (1 << 30);
+    out.kv.bytes_per_token = parameter({"kvBytesPerToken"}, false);
+    if (problem_.empty())
+      if (const auto problem = model::validate(out.params)) problem_ = fmt::format("{}: {}", path_, *problem);
     return problem_;
   }
 
  private:
+  model::linear_profile linear(bool newer) {
+    model::linear_profile p;
+    if (!newer) {
+      p.alpha_ms = parameter({"alpha"}, true);
+      p.beta_ms = parameter({"beta"}, true);
+      return p;
+    }
+    p.alpha_ms = parameter({"perfParms", "decodeParms", "alpha"}, true);
+    p.beta_ms = parameter({"perfParms", "decodeParms", "beta"}, true);
+    p.has_prefill = find(entry_, {"perfParms", "prefillParms"}) != nullptr;
+    if (p.has_prefill) {
+      p.gamma_ms = parameter({"perfParms", "prefillParms", "gamma"}, true);
+      p.delta_ms = parameter({"perfParms", "prefillParms", "delta"}, true);
+    }
+    return p;
+  }
+  model::iteration_profile iteration() {
+    model::iteration_profile p;
+    p.alpha_ms = parameter({"perfParms", "iterationParms", "alpha"}, true);
+    p.beta_ms = parameter({"perfParms", "iterationParms", "beta"}, true);
+    p.gamma_ms = parameter({"perfParms", "iterationParms", "gamma"}, true);
+    p.max_batched_tokens = count({"perfParms", "iterationParms", "maxBatchedTokens"}, p.max_batched_tokens, 1);
+    return p;
+  }
   std::string name(std::initializer_list<std::string_view> path) const {
     std::string full = path_;
     for (const auto& p : path) full += fmt::format(".{}", p);

@@ -33,8 +33,9 @@ allocation idle_allocation(const variant_view& view, const accelerator& acc, con
   a.accelerator = acc.name;
   a.max_batch = view.server->max_batch > 0 ? view.server->max_batch : profile.max_batch;
   a.cost = cost_of(acc, profile, a.num_replicas);
-  a.itl_ms = profile.params.alpha_ms + profile.params.beta_ms;
-  a.ttft_ms = profile.params.has_prefill ? profile.params.gamma_ms + profile.params.delta_ms : 0;
+  const auto alone = times_at(profile.params, {1, 1}, 1);
+  a.itl_ms = alone.itl_ms;
+  a.ttft_ms = alone.first_token_ms;
   const auto& load = view.server->current.load;
   if (load.avg_out_tokens > 0) {
     replica_config c{profile.params, {load.avg_in_tokens, load.avg_out_tokens}, a.max_batch, queue_per_batch * a.max_batch};

@@ -1,46 +1,26 @@
 #pragma once
-// The performance model of one replica: a birth-death queue whose service rate depends on the batch (docs/architecture.md).
+// The performance model of one replica: a birth-death queue whose service rate depends on the batch (docs/model.md).
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "model/profile.hpp"
 #include "model/quantities.hpp"
 
 namespace inferno::model {
 
-/// Linear profile of a model on an accelerator: decode step(n) = alpha + beta*n ms, prefill(n) = gamma + delta*in*n ms for batch
-/// n.
-struct linear_profile {
-  double alpha_ms = 0;
-  double beta_ms = 0;
-  double gamma_ms = 0;
-  double delta_ms = 0;
-  bool has_prefill =
-      false;  ///< false: a profile without prefill parameters; prefill(n) = 0 and every output token is a decode step
-  bool operator==(const linear_profile&) const = default;
-};
-
-/// Mean tokens of a request.
-struct request_shape {
-  double in_tokens = 0;
-  double out_tokens = 0;
-  bool operator==(const request_shape&) const = default;
-};
-
-/// The analysis takes time proportional to N; a batch beyond this is a mistake in the input, not a server.
-inline constexpr int max_batch_limit = 1 << 20;
-
 /// One replica. max_batch N in [1, max_batch_limit]; max_queue Q >= 0 requests wait beyond it.
 struct replica_config {
-  linear_profile profile;
+  performance_profile profile;
   request_shape shape;
   int max_batch = 1;
   long max_queue = 10;
   bool operator==(const replica_config&) const = default;
 };
 
-/// Steady state of a replica at an arrival rate.
+/// Steady state of a replica at an arrival rate; means over the requests it accepts.
 struct replica_metrics {
   req_rate throughput;
   double response_ms = 0;  ///< wait + service
@@ -49,10 +29,16 @@ struct replica_metrics {
   double effective_batch = 0;  ///< n with service time(n) = mean service time, in [0, N]
   double prefill_ms = 0;
   double itl_ms = 0;
-  double ttft_ms = 0;  ///< wait + prefill
+  double ttft_ms = 0;  ///< wait + prefill (iteration profile: and one ITL)
   double busy = 0;     ///< 1 - p(0)
   double rho = 0;      ///< in_service / N
   double blocked = 0;  ///< p(N + Q)
+};
+
+/// Time to first token that 50, 90, 95 and 99 % of the accepted requests do not exceed, ms.
+struct ttft_percentiles {
+  double p50 = 0, p90 = 0, p95 = 0, p99 = 0;
+  bool operator==(const ttft_percentiles&) const = default;
 };
 
 /// Latency objectives; 0 = no target. wait_p95_ms is the older `slo-ttw`.
@@ -61,6 +47,7 @@ struct slo_targets {
   double ttft_ms = 0;
   double wait_p95_ms = 0;
   double tps = 0;
+  double ttft_percentile = 0;  ///< which TTFT the target is about: 0 = the mean, else a percentile in (0, 100)
   bool operator==(const slo_targets&) const = default;
 };
 
@@ -68,10 +55,7 @@ struct slo_targets {
 struct replica_sizing {
   req_rate min_rate;  ///< searched interval: 0.001 mu(1) ...
   req_rate max_rate;  ///< ... 0.999 mu(N)
-  req_rate rate_itl;
-  req_rate rate_ttft;
-  req_rate rate_tps;
-  req_rate rate;               ///< the least of them
+  req_rate rate;
   std::string_view binding{};  ///< the target that binds: "itl", "ttft", "ttw", "tps", or "" when none does
   replica_metrics at;          ///< analysis at `rate`
 };
@@ -87,13 +71,36 @@ struct infeasible {
 /// Refuses NaN, infinity, negative values and a profile of zeros; empty = valid. The message names the parameter and the value.
 std::optional<std::string> validate(const replica_config&);
 
+/// `slo-ttft-percentile` as people write it: "mean" = 0, else a percentile between 0 and 100, as "p95" or "95"; nullopt: neither.
+std::optional<double> parse_percentile(std::string_view text);
+
 /// Refuses NaN, infinity and negative targets; 0 = no target.
 std::optional<std::string> validate(const slo_targets&);
 
-/// Steady state at `rate` (> 0). `config` must be valid. Cost: O(N), whatever Q.
+/// Steady state at `rate` (> 0). `config` must be valid. p(n) = p(n-1) lambda/mu(n), mu(n) = min(n, N)/service time(min(n, N));
+/// throughput X = lambda (1 - p(N+Q)), wait = L_q/X by Little's law. With the lengths' variability known, the wait is scaled by
+/// (1 + cv^2)/2 of the service times (Allen-Cunneen). Cost: O(N) at most, whatever Q; no allocation.
 replica_metrics analyze(const replica_config& config, req_rate rate);
 
-/// Sizing of one replica. `config` must be valid.
+/// The TTFT that a share `q` in (0, 1) of the accepted requests does not exceed at `rate`, ms. An arrival that finds n < N in the
+/// replica is prefilled with batch n + 1 at once; one that finds j waiting waits for j + 1 departures of a full batch (Erlang).
+double ttft_quantile_ms(const replica_config& config, req_rate rate, double q);
+ttft_percentiles ttft_percentiles_at(const replica_config& config, req_rate rate);
+
+/// Sizing of one replica: the largest rate in [0.001 mu(1), 0.999 mu(N)] that meets every target; with a TPS target at most 0.9 of
+/// the upper end. `config` must be valid. No allocation.
 tl::expected<replica_sizing, infeasible> size_replica(const replica_config& config, const slo_targets& targets);
+
+/// A batch limit and what it gives.
+struct batch_choice {
+  int max_batch = 1;
+  replica_sizing sizing;
+};
+
+/// The smallest batch limit in [1, config.max_batch] whose rate is within 2 % of the best of them, by search; `max_queue` is
+/// taken as it is, or as `queue_per_batch` times the batch when that is not 0. Infeasible: the verdict of the best batch for the
+/// target that fails. About 40 sizings.
+tl::expected<batch_choice, infeasible> best_batch(const replica_config& config, const slo_targets& targets,
+                                                  long queue_per_batch = 0);
 
 }  // namespace inferno::model

@@ -21,7 +21,8 @@ struct model_profile {
   int acc_count = 1;
   int max_batch = 0;
   int at_tokens = 0;  ///< output tokens at which max_batch was found; 0 = max_batch holds for every length
-  linear_profile params;
+  performance_profile params;
+  kv_memory kv;  ///< of one replica; bounds the batch when it is known
 };
 
 struct class_target {
@@ -39,6 +40,8 @@ struct server_load {
   req_rate arrival_rate;
   double avg_in_tokens = 0;
   double avg_out_tokens = 0;
+  double out_cv = -1;  ///< standard deviation of the output tokens over their mean; negative = not known
+  request_shape shape() const { return {avg_in_tokens, avg_out_tokens, out_cv}; }
 };
 
 /// What a server has: accelerator "" = none.

@@ -81,6 +81,15 @@ class reader {
     if (!ok || !std::isfinite(x) || x < 0) refuse(path_, "a number >= 0", value_);
     return x;
   }
+  /// "mean" (also when absent) = 0; else a percentile, as 95 or "p95".
+  double percentile() const {
+    if (!present()) return 0;
+    const auto x = value_->is_string()   ? parse_percentile(value_->get_string())
+                   : value_->is_number() ? parse_percentile(fmt::format("{}", number()))
+                                         : std::nullopt;
+    if (x) return *x;
+    refuse(path_, "mean or a percentile between 0 and 100, as p95", value_);
+  }
   int count(int fallback, int least = 0, int most = 1'000'000) const {
     if (!present()) return fallback;
     const double x = number();
@@ -106,6 +115,29 @@ accelerator read_accelerator(const reader& r) {
   return a;
 }
 
+performance_profile read_linear(const reader& r) {
+  linear_profile p;
+  const auto decode = r["decodeParms"].present() ? r["decodeParms"] : r;
+  p.alpha_ms = decode["alpha"].number();
+  p.beta_ms = decode["beta"].number();
+  const auto prefill = r["prefillParms"].present() ? r["prefillParms"] : r;
+  p.has_prefill = prefill["gamma"].present() || prefill["delta"].present();
+  if (p.has_prefill) {
+    p.gamma_ms = prefill["gamma"].number();
+    p.delta_ms = prefill["delta"].number();
+  }
+  return p;
+}
+
+performance_profile read_iteration(const reader& r) {
+  iteration_profile p;
+  p.alpha_ms = r["alpha"].number();
+  p.beta_ms = r["beta"].number();
+  p.gamma_ms = r["gamma"].number();
+  p.max_batched_tokens = r["maxBatchedTokens"].count(p.max_batched_tokens, 1, 10'000'000);
+  return p;
+}
+
 model_profile read_profile(const reader& r) {
   model_profile p;
   p.model = r["name"].name();
@@ -113,17 +145,11 @@ model_profile read_profile(const reader& r) {
   p.acc_count = r["accCount"].count(1, 1, most_units);
   p.max_batch = r["maxBatchSize"].count(0, 1, max_batch_limit);
   p.at_tokens = r["atTokens"].count(0);
-  const auto decode = r["decodeParms"].present() ? r["decodeParms"] : r;
-  p.params.alpha_ms = decode["alpha"].number();
-  p.params.beta_ms = decode["beta"].number();
-  const auto prefill = r["prefillParms"].present() ? r["prefillParms"] : r;
-  p.params.has_prefill = prefill["gamma"].present() || prefill["delta"].present();
-  if (p.params.has_prefill) {
-    p.params.gamma_ms = prefill["gamma"].number();
-    p.params.delta_ms = prefill["delta"].number();
-  }
+  p.params = r["iterationParms"].present() ? read_iteration(r["iterationParms"]) : read_linear(r);
+  p.kv.bytes = r["kvCacheGiB"].number(0) * (1 << 30);
+  p.kv.bytes_per_token = r["kvBytesPerToken"].number(0);
   if (p.max_batch == 0) refuse(r.path() + ".maxBatchSize", "a whole number >= 1", nullptr);
-  if (p.params.alpha_ms + p.params.beta_ms <= 0) throw bad_field{r.path() + ": alpha and beta are both 0"};
+  if (const auto problem = validate(p.params)) throw bad_field{fmt::format("{}: {}", r.path(), *problem)};
   return p;
 }
 
@@ -138,6 +164,7 @@ service_class read_class(const reader& r) {
     target.slo.ttft_ms = t["slo-ttft"].number(0);
     target.slo.wait_p95_ms = t["slo-ttw"].number(0);
     target.slo.tps = t["slo-tps"].number(0);
+    target.slo.ttft_percentile = t["slo-ttft-percentile"].percentile();
     c.targets.push_back(std::move(target));
   }
   return c;
@@ -157,6 +184,7 @@ current_allocation read_allocation(const reader& r) {
   a.load.avg_in_tokens = load["avgInTokens"].number(0);
   // The quick start's form has one length: of the output.
   a.load.avg_out_tokens = load["avgOutTokens"].present() ? load["avgOutTokens"].number() : load["avgLength"].number(0);
+  a.load.out_cv = load["cvOutTokens"].number(-1);
   return a;
 }
 
@@ -236,7 +264,10 @@ system_data read_system(const reader& root) {
 }
 
 json::object load_json(const server_load& l) {
-  return {{"arrivalRate", rounded_per_min(l.arrival_rate)}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+  json::object out{
+      {"arrivalRate", rounded_per_min(l.arrival_rate)}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
+  if (l.out_cv >= 0) out["cvOutTokens"] = l.out_cv;
+  return out;
 }
 
 }  // namespace
@@ -277,21 +308,36 @@ std::string to_json(const system_data& s) {
     accelerators.push_back(
         json::object{{"name", a.name}, {"type", a.type}, {"multiplicity", a.multiplicity}, {"cost", a.cost.cents}});
   for (const auto& p : s.profiles) {
-    json::object decode{{"alpha", p.params.alpha_ms}, {"beta", p.params.beta_ms}};
-    json::object m{{"name", p.model},         {"acc", p.acc},
-                   {"accCount", p.acc_count}, {"maxBatchSize", p.max_batch},
-                   {"atTokens", p.at_tokens}, {"decodeParms", std::move(decode)}};
-    if (p.params.has_prefill) m["prefillParms"] = json::object{{"gamma", p.params.gamma_ms}, {"delta", p.params.delta_ms}};
+    json::object m{{"name", p.model},
+                   {"acc", p.acc},
+                   {"accCount", p.acc_count},
+                   {"maxBatchSize", p.max_batch},
+                   {"atTokens", p.at_tokens}};
+    if (const auto* i = std::get_if<iteration_profile>(&p.params)) {
+      m["iterationParms"] = json::object{{"alpha", i->alpha_ms},
+                                         {"beta", i->beta_ms},
+                                         {"gamma", i->gamma_ms},
+                                         {"maxBatchedTokens", i->max_batched_tokens}};
+    } else {
+      const auto& l = std::get<linear_profile>(p.params);
+      m["decodeParms"] = json::object{{"alpha", l.alpha_ms}, {"beta", l.beta_ms}};
+      if (l.has_prefill) m["prefillParms"] = json::object{{"gamma", l.gamma_ms}, {"delta", l.delta_ms}};
+    }
+    if (p.kv.bytes > 0) m["kvCacheGiB"] = p.kv.bytes / (1 << 30);
+    if (p.kv.bytes_per_token > 0) m["kvBytesPerToken"] = p.kv.bytes_per_token;
     models.push_back(std::move(m));
   }
   for (const auto& c : s.classes) {
     json::array targets;
-    for (const auto& t : c.targets)
-      targets.push_back(json::object{{"model", t.model},
-                                     {"slo-itl", t.slo.itl_ms},
-                                     {"slo-ttft", t.slo.ttft_ms},
-                                     {"slo-ttw", t.slo.wait_p95_ms},
-                                     {"slo-tps", t.slo.tps}});
+    for (const auto& t : c.targets) {
+      json::object target{{"model", t.model},
+                          {"slo-itl", t.slo.itl_ms},
+                          {"slo-ttft", t.slo.ttft_ms},
+                          {"slo-ttw", t.slo.wait_p95_ms},
+                          {"slo-tps", t.slo.tps}};
+      if (t.slo.ttft_percentile > 0) target["slo-ttft-percentile"] = t.slo.ttft_percentile;
+      targets.push_back(std::move(target));
+    }
     classes.push_back(json::object{{"name", c.name}, {"priority", c.priority}, {"modelTargets", std::move(targets)}});
   }
   for (const auto& v : s.servers) {

@@ -47,8 +47,7 @@ double first_token_ms(const Prediction& p) {
 /// What the model says of the decision's replicas at a rate: the controller plans for more than it has just seen.
 model::replica_metrics predict(const actors::decision& d, double per_minute) {
   model::replica_config replica;
-  replica.profile.alpha_ms = sample_alpha_ms;
-  replica.profile.beta_ms = sample_beta_ms;
+  replica.profile = model::linear_profile{sample_alpha_ms, sample_beta_ms, 0, 0, false};
   replica.shape = d.curve->measured.shape;
   replica.max_batch = d.desired.max_batch;
   replica.max_queue = 10L * d.desired.max_batch;

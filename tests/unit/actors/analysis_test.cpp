@@ -16,7 +16,7 @@ std::shared_ptr<variant_inputs> quickstart() {
   object->class_name = "Premium";
   object->accelerator_label = "A100";
   object->target_name = "v";
-  object->profiles.push_back({"default", "A100", 1, 4, 0, {20.58, 0.41, 0, 0, false}});
+  object->profiles.push_back({"default", "A100", 1, 4, 0, model::linear_profile{20.58, 0.41, 0, 0, false}, {}});
   auto target = std::make_shared<deployment_object>();
   target->key = {"n", "v"};
   target->replicas = 1;

@@ -38,10 +38,10 @@ TEST(DecodeVariant, ReadsTheQuickStartsObject) {
   ASSERT_THAT(v.profiles, SizeIs(3));
   EXPECT_EQ(v.profiles[1].acc, "MI300X");
   EXPECT_EQ(v.profiles[0].model, "default");
-  EXPECT_DOUBLE_EQ(v.profiles[0].params.alpha_ms, 20.58);
-  EXPECT_DOUBLE_EQ(v.profiles[0].params.beta_ms, 0.41);
+  EXPECT_DOUBLE_EQ(std::get<model::linear_profile>(v.profiles[0].params).alpha_ms, 20.58);
+  EXPECT_DOUBLE_EQ(std::get<model::linear_profile>(v.profiles[0].params).beta_ms, 0.41);
   EXPECT_EQ(v.profiles[0].max_batch, 4);
-  EXPECT_FALSE(v.profiles[0].params.has_prefill);
+  EXPECT_FALSE(std::get<model::linear_profile>(v.profiles[0].params).has_prefill);
 }
 
 TEST(DecodeVariant, ReadsTheOptionalFields) {
@@ -70,7 +70,7 @@ TEST(DecodeVariant, ReadsPerformanceParametersOfTheNewerForm) {
       R"({"acc":"H100","perfParms":{"decodeParms":{"alpha":"6.9","beta":0.027},"prefillParms":{"gamma":"5.2","delta":"0.1"}},"maxBatchSize":"64"})");
   EXPECT_EQ(v.problem, "");
   ASSERT_THAT(v.profiles, SizeIs(1));
-  const auto& p = v.profiles[0].params;
+  const auto& p = std::get<model::linear_profile>(v.profiles[0].params);
   EXPECT_DOUBLE_EQ(p.alpha_ms, 6.9);
   EXPECT_DOUBLE_EQ(p.beta_ms, 0.027) << "numbers are as good as text";
   EXPECT_TRUE(p.has_prefill);

@@ -14,9 +14,9 @@ struct Variant : ::testing::Test {
   accelerator a100{"A100", "NVIDIA-A100", 1, {40}};
   accelerator g2{"G2", "Gaudi-2", 1, {23}};
   accelerator mi{"MI300X", "MI300X", 1, {65}};
-  model_profile on_a100{"default", "A100", 1, 4, 128, {20.58, 0.41, 0, 0, false}};
-  model_profile on_g2{"default", "G2", 1, 4, 128, {17.15, 0.34, 0, 0, false}};
-  model_profile on_mi{"default", "MI300X", 1, 4, 128, {7.77, 0.15, 0, 0, false}};
+  model_profile on_a100{"default", "A100", 1, 4, 128, linear_profile{20.58, 0.41, 0, 0, false}, {}};
+  model_profile on_g2{"default", "G2", 1, 4, 128, linear_profile{17.15, 0.34, 0, 0, false}, {}};
+  model_profile on_mi{"default", "MI300X", 1, 4, 128, linear_profile{7.77, 0.15, 0, 0, false}, {}};
   server_spec server;
   variant_view view;
 
@@ -81,7 +81,7 @@ TEST_F(Variant, KeepsItsAcceleratorOnlyWhenAsked) {
 
 TEST_F(Variant, WithoutLoadHoldsTheLeastReplicas) {
   view.options = {{&a100, &on_a100}};
-  on_a100.params = {20, 0.5, 30, 0.25, true};
+  on_a100.params = linear_profile{20, 0.5, 30, 0.25, true};
   for (const bool no_rate : {true, false}) {
     server.current.load = no_rate ? server_load{req_rate{}, 10, 178} : server_load{req_rate::per_min(10), 10, 0};
     server.min_replicas = 3;
@@ -214,10 +214,10 @@ TEST_F(Variant, RefusesWhatIsNoNumber) {
   view.slo.ttft_ms = nan;
   EXPECT_EQ(refused(), "slo-ttft: expected a finite number >= 0, got nan");
   view.slo.ttft_ms = 0;
-  on_a100.params.alpha_ms = nan;
+  std::get<linear_profile>(on_a100.params).alpha_ms = nan;
   server.keep_accelerator = true;
   EXPECT_EQ(refused(), "A100: alpha: expected a finite number >= 0, got nan");
-  on_a100.params = {0, 0, 0, 0, false};
+  on_a100.params = linear_profile{0, 0, 0, 0, false};
   EXPECT_EQ(refused(), "A100: alpha and beta are both 0: a decode step must take time");
 }
 

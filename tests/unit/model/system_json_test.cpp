@@ -55,7 +55,7 @@ TEST(SystemJson, ReadsTheQuickStart) {
   EXPECT_EQ(s.accelerators[2].type, "NVIDIA-A100-PCIE-80GB");
   EXPECT_EQ(s.accelerators[2].cost.cents, 40);
   ASSERT_EQ(s.profiles.size(), 3u);
-  EXPECT_EQ(s.profiles[0].params, (linear_profile{20.58, 0.41, 0, 0, false}));
+  EXPECT_EQ(s.profiles[0].params, (performance_profile(linear_profile{20.58, 0.41, 0, 0, false})));
   EXPECT_EQ(s.profiles[0].max_batch, 4);
   EXPECT_EQ(s.profiles[0].at_tokens, 128);
   ASSERT_EQ(s.classes.size(), 2u);
@@ -79,12 +79,12 @@ TEST(SystemJson, AcceptsABareSystem) {
 TEST(SystemJson, AcceptsBothFormsOfAProfileAndNumbersAsStrings) {
   const auto plain =
       parsed(changed(model0, R"({"name":"default","acc":"A100","alpha":"20.58","beta":"0.41","maxBatchSize":"4"})"));
-  EXPECT_EQ(plain.profiles[0].params, (linear_profile{20.58, 0.41, 0, 0, false}));
+  EXPECT_EQ(plain.profiles[0].params, (performance_profile(linear_profile{20.58, 0.41, 0, 0, false})));
   EXPECT_EQ(plain.profiles[0].at_tokens, 0);
   EXPECT_EQ(plain.profiles[0].acc_count, 1);
   const auto nested = parsed(changed(model0, R"({"name":"default","acc":"A100","maxBatchSize":4,
       "decodeParms":{"alpha":20.58,"beta":0.41},"prefillParms":{"gamma":"5.2","delta":0.1}})"));
-  EXPECT_EQ(nested.profiles[0].params, (linear_profile{20.58, 0.41, 5.2, 0.1, true}));
+  EXPECT_EQ(nested.profiles[0].params, (performance_profile(linear_profile{20.58, 0.41, 5.2, 0.1, true})));
 }
 
 TEST(SystemJson, AcceptsOlderAndNewerNamesOfTargets) {
@@ -344,8 +344,8 @@ system_solution mixed() {
     v.min_replicas = 0;
     v.current.load = {};
   });
-  s.classes[1].targets.push_back({"slow", {1, 0, 0, 0}});
-  s.profiles.push_back({"slow", "A100", 1, 4, 128, {20.58, 0.41, 0, 0, false}});
+  s.classes[1].targets.push_back({"slow", {1, 0, 0, 0, 0}});
+  s.profiles.push_back({"slow", "A100", 1, 4, 128, linear_profile{20.58, 0.41, 0, 0, false}, {}});
   add("h-infeasible", [](auto& v) { v.model = "slow"; });
   return solve_system(s);
 }

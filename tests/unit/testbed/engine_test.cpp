@@ -129,7 +129,8 @@ struct measured {
 
 /// Poisson arrivals, exponential output lengths, steady state.
 measured simulate(const model::replica_config& c, model::req_rate rate, std::uint64_t seed, int requests) {
-  engine e({c.profile, c.max_batch, c.max_queue, 0, false});
+  const auto& profile = std::get<model::linear_profile>(c.profile);
+  engine e({profile, c.max_batch, c.max_queue, 0, false});
   std::mt19937_64 rng(seed);
   std::exponential_distribution<double> gap(rate.per_ms());
   // A geometric length with the mean the model has: the discrete exponential.
@@ -147,7 +148,7 @@ measured simulate(const model::replica_config& c, model::req_rate rate, std::uin
     for (const auto& x : list) {
       auto& r = open.at(x.id);
       if (x.kind == kind::admitted) r.admitted = r.prefilled = x.time_ms;
-      if (x.kind == kind::first_token && c.profile.has_prefill && c.shape.in_tokens > 0) r.prefilled = x.time_ms;
+      if (x.kind == kind::first_token && profile.has_prefill && c.shape.in_tokens > 0) r.prefilled = x.time_ms;
       if (x.kind != kind::finished) continue;
       if (++done > warm_up) {
         waits += r.admitted - r.arrived;
@@ -165,7 +166,7 @@ measured simulate(const model::replica_config& c, model::req_rate rate, std::uin
     take();
     const int out = 1 + length(rng);
     tokens += out;
-    open[id] = {now, 0, -1, 0, c.profile.has_prefill && c.shape.in_tokens > 0 ? out - 1 : out};
+    open[id] = {now, 0, -1, 0, profile.has_prefill && c.shape.in_tokens > 0 ? out - 1 : out};
     if (!e.submit(id, static_cast<int>(c.shape.in_tokens), out, now, list)) open.erase(id);
     take();
   }
@@ -179,11 +180,11 @@ measured simulate(const model::replica_config& c, model::req_rate rate, std::uin
 
 TEST(Engine, AgreesWithTheQueueingModelOverALoadSweep) {
   const std::vector<model::replica_config> profiles{
-      {{20.58, 0.41, 0, 0, false}, {0, 178}, 4, 40},
+      {model::linear_profile{20.58, 0.41, 0, 0, false}, {0, 178}, 4, 40},
       // Prompts have a fixed length here: the larger their share of the service time, the shorter the wait than an exponential's.
-      {{7, 0.3, 15, 0.02, true}, {64, 128}, 16, 160},
-      {{12, 0.8, 30, 0.01, true}, {400, 200}, 32, 320},
-      {{5, 0.05, 5, 0.001, true}, {512, 64}, 64, 640},
+      {model::linear_profile{7, 0.3, 15, 0.02, true}, {64, 128}, 16, 160},
+      {model::linear_profile{12, 0.8, 30, 0.01, true}, {400, 200}, 32, 320},
+      {model::linear_profile{5, 0.05, 5, 0.001, true}, {512, 64}, 64, 640},
   };
   fmt::print("profile  load   ITL model   ITL emul.   wait model  wait emul.  TTFT model  TTFT emul.\n");
   for (std::size_t i = 0; i < profiles.size(); ++i) {
