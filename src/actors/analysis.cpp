@@ -202,7 +202,7 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
   }
   if (!unknown.empty()) curve.hold_message = fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
   const auto set = model::make_candidates(view);
-  if (set.candidates.empty()) return hold(curve, "Infeasible", set.infeasible);
+  if (set.candidates.empty()) return hold(curve, "Infeasible", set.reason());
   for (const auto& c : set.candidates) {
     const auto* option = find(c.accelerator);
     curve.candidates.push_back({c, -1, option ? option->second->acc_count * option->first->multiplicity : 0});

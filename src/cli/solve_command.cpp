@@ -1,8 +1,10 @@
 // `inferno solve`: the allocation for a SystemData file.
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <thread>
 
 #include "cli/commands.hpp"
 #include "model/system_json.hpp"
@@ -13,6 +15,7 @@ namespace {
 struct flags {
   std::string file;
   std::string output = "table";
+  model::solver_kind solver = model::solver_kind::automatic;
 };
 
 void run(const flags& f) {
@@ -33,9 +36,12 @@ void run(const flags& f) {
       refuse("cannot be read");
     }
   }
-  const auto system = model::parse_system(text);
+  auto system = model::parse_system(text);
   if (!system) refuse(system.error());
-  const auto solution = model::solve_system(*system);
+  system->optimizer.solver = f.solver;
+  const auto began = std::chrono::steady_clock::now();
+  auto solution = model::solve_system(*system, std::thread::hardware_concurrency());
+  solution.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   std::cout << (f.output == "json"   ? model::solution_json(solution) + "\n"
                 : f.output == "yaml" ? model::solution_yaml(solution)
                                      : model::solution_table(solution))
@@ -56,6 +62,14 @@ void add_solve(CLI::App& app) {
   command->add_option("-o,--output", f->output, "table, json or yaml")
       ->check(CLI::IsMember({"table", "json", "yaml"}))
       ->capture_default_str();
+  command
+      ->add_option("--solver", f->solver,
+                   "for limited capacity: auto (best plan with a bound), exact (the same, searching far longer for a proof) or greedy "
+                   "(as the Go autoscaler)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, model::solver_kind>{{"auto", model::solver_kind::automatic},
+                                                                                     {"greedy", model::solver_kind::greedy},
+                                                                                     {"exact", model::solver_kind::exact}}))
+      ->default_str("auto");
   command->callback([f] { run(*f); });
 }
 

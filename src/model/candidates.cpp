@@ -14,16 +14,42 @@ constexpr double accelerator_change_penalty = 0.1;
 /// Requests that may queue at a replica, in batches.
 constexpr long queue_per_batch = 10;
 
-int batch_of(const server_spec& server, const model_profile& profile) {
-  if (server.max_batch > 0) return server.max_batch;
-  const double out = std::floor(server.current.load.avg_out_tokens);
-  if (profile.at_tokens <= 0 || out <= 0) return profile.max_batch;
-  const double batch = std::floor(static_cast<double>(profile.max_batch) * profile.at_tokens / out);
-  return static_cast<int>(std::clamp(batch, 1.0, static_cast<double>(max_batch_limit)));
+/// The most requests a replica serves at once: override, or the profile's, for its length of outputs, within the KV memory.
+int batch_limit(const server_spec& server, const model_profile& profile) {
+  const auto& load = server.current.load;
+  int limit = server.max_batch > 0 ? server.max_batch : profile.max_batch;
+  const double out = std::floor(load.avg_out_tokens);
+  if (server.max_batch <= 0 && profile.at_tokens > 0 && out > 0) {
+    const double scaled = std::floor(static_cast<double>(profile.max_batch) * profile.at_tokens / out);
+    limit = static_cast<int>(std::clamp(scaled, 1.0, static_cast<double>(max_batch_limit)));
+  }
+  const auto fits = out > 0 ? kv_batch_limit(profile.kv, load.shape()) : std::nullopt;
+  return fits ? std::min(limit, *fits) : limit;
+}
+
+/// One replica on an accelerator as the variant's server is run there, without search.
+replica_config replica_of(const variant_view& view, const model_profile& profile, int batch) {
+  return {profile.params, view.server->current.load.shape(), batch, queue_per_batch * batch};
 }
 
 cost_per_hour cost_of(const accelerator& acc, const model_profile& profile, int replicas) {
   return {acc.cost.cents * profile.acc_count * replicas};
+}
+
+struct sized_batch {
+  int max_batch;
+  replica_sizing sizing;
+};
+
+tl::expected<sized_batch, infeasible> size(const variant_view& view, const replica_config& c) {
+  if (view.search_batch) {
+    const auto found = best_batch(c, view.slo, queue_per_batch);
+    if (!found) return tl::unexpected(found.error());
+    return sized_batch{found->max_batch, found->sizing};
+  }
+  const auto sized = size_replica(c, view.slo);
+  if (!sized) return tl::unexpected(sized.error());
+  return sized_batch{c.max_batch, *sized};
 }
 
 allocation idle_allocation(const variant_view& view, const accelerator& acc, const model_profile& profile) {
@@ -36,34 +62,36 @@ allocation idle_allocation(const variant_view& view, const accelerator& acc, con
   const auto alone = times_at(profile.params, {1, 1}, 1);
   a.itl_ms = alone.itl_ms;
   a.ttft_ms = alone.first_token_ms;
-  const auto& load = view.server->current.load;
-  if (load.avg_out_tokens > 0) {
-    replica_config c{profile.params, {load.avg_in_tokens, load.avg_out_tokens}, a.max_batch, queue_per_batch * a.max_batch};
+  if (view.server->current.load.avg_out_tokens > 0) {
+    const auto c = replica_of(view, profile, a.max_batch);
     if (!validate(c))
       if (const auto sized = size_replica(c, view.slo)) a.max_rate_per_replica = sized->at.throughput;
   }
   return a;
 }
 
-tl::expected<allocation, std::string> loaded_allocation(const variant_view& view, const accelerator& acc,
-                                                        const model_profile& profile) {
-  const auto& load = view.server->current.load;
-  replica_config c{profile.params, {load.avg_in_tokens, load.avg_out_tokens}, batch_of(*view.server, profile), 0};
+tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, const accelerator& acc,
+                                                    const model_profile& profile) {
+  const auto& server = *view.server;
+  auto c = replica_of(view, profile, batch_limit(server, profile));
+  if (auto problem = validate(c)) return tl::unexpected(refusal{acc.name, {}, std::move(*problem)});
+  const auto sized = size(view, c);
+  if (!sized) return tl::unexpected(refusal{acc.name, sized.error(), {}});
+  c.max_batch = sized->max_batch;
   c.max_queue = queue_per_batch * c.max_batch;
-  if (const auto problem = validate(c)) return tl::unexpected(*problem);
-  const auto sized = size_replica(c, view.slo);
-  if (!sized) return tl::unexpected(sized.error().reason());
-  const double per_replica = sized->at.throughput.per_sec();
-  const double demand = demand_of(load, view.slo).per_sec();
+  const double per_replica = sized->sizing.at.throughput.per_sec();
+  const double demand = demand_of(server.current.load, view.slo).per_sec();
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
-  double replicas =
-      std::max(std::ceil(demand / per_replica * (1 - 1e-12)), static_cast<double>(std::max(view.server->min_replicas, 1)));
-  if (replicas > most_replicas) return tl::unexpected(fmt::format("would need {:.0f} replicas", replicas));
-  if (view.server->max_replicas > 0) replicas = std::min(replicas, static_cast<double>(view.server->max_replicas));
-  const auto at = analyze(c, req_rate::per_sec(demand / replicas));
+  double replicas = std::max(std::ceil(demand / per_replica * (1 - 1e-9)), static_cast<double>(std::max(server.min_replicas, 1)));
+  if (replicas > most_replicas)
+    return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.0f} replicas", replicas)});
+  if (server.max_replicas > 0) replicas = std::min(replicas, static_cast<double>(server.max_replicas));
+  const auto rate = req_rate::per_sec(demand / replicas);
+  const auto at = analyze(c, rate);
   allocation a;
   a.accelerator = acc.name;
   a.num_replicas = static_cast<int>(replicas);
+  a.rate_per_replica = rate;
   a.max_batch = c.max_batch;
   a.cost = cost_of(acc, profile, a.num_replicas);
   a.itl_ms = at.itl_ms;
@@ -71,8 +99,8 @@ tl::expected<allocation, std::string> loaded_allocation(const variant_view& view
   a.ttft_ms = at.ttft_ms;
   a.busy = at.busy;
   a.rho = at.rho;
-  a.max_rate_per_replica = sized->at.throughput;
-  a.binding = sized->binding;
+  a.max_rate_per_replica = sized->sizing.at.throughput;
+  a.binding = sized->sizing.binding;
   return a;
 }
 
@@ -85,6 +113,16 @@ std::optional<std::string> bad_input(const variant_view& view) {
   for (const auto& [name, value] : numbers)
     if (!std::isfinite(value) || value < 0) return fmt::format("{}: expected a finite number >= 0, got {}", name, value);
   return validate(view.slo);
+}
+
+const model_profile* profile_of(const variant_view& view, const std::string& accelerator) {
+  for (const auto& [acc, profile] : view.options)
+    if (acc->name == accelerator) return profile;
+  return nullptr;
+}
+
+bool idle(const server_spec& server) {
+  return server.current.load.arrival_rate.per_sec() <= 0 || server.current.load.avg_out_tokens <= 0;
 }
 
 }  // namespace
@@ -101,24 +139,27 @@ req_rate demand_of(const server_load& load, const slo_targets& slo) {
   return req_rate::per_sec(std::max(load.arrival_rate.per_sec(), slo.tps / load.avg_out_tokens));
 }
 
-candidate_set make_candidates(const variant_view& view) {
+std::string candidate_set::reason() const {
+  std::string out = problem;
+  for (const auto& r : refused) out += fmt::format("{}{}: {}", out.empty() ? "" : "; ", r.accelerator, r.reason());
+  return out;
+}
+
+candidate_set make_candidates(const variant_view& view, bool all) {
   candidate_set out;
   const auto& server = *view.server;
   if (auto problem = bad_input(view)) {
-    out.infeasible = std::move(*problem);
+    out.problem = std::move(*problem);
     return out;
   }
-  const bool zero_load = server.current.load.arrival_rate.per_sec() <= 0 || server.current.load.avg_out_tokens <= 0;
-  const bool bound = server.keep_accelerator && !server.current.accelerator.empty();
-  const auto refuse = [&](std::string_view acc, std::string_view why) {
-    out.infeasible += fmt::format("{}{}: {}", out.infeasible.empty() ? "" : "; ", acc, why);
-  };
+  const bool bound = !all && server.keep_accelerator && !server.current.accelerator.empty();
+  out.candidates.reserve(bound ? 1 : view.options.size());
   for (const auto& [acc, profile] : view.options) {
     if (bound && acc->name != server.current.accelerator) continue;
-    auto a = zero_load ? tl::expected<allocation, std::string>(idle_allocation(view, *acc, *profile))
-                       : loaded_allocation(view, *acc, *profile);
+    auto a = idle(server) ? tl::expected<allocation, refusal>(idle_allocation(view, *acc, *profile))
+                          : loaded_allocation(view, *acc, *profile);
     if (!a) {
-      refuse(acc->name, a.error());
+      out.refused.push_back(std::move(a.error()));
       continue;
     }
     // Scaled to zero is one candidate, whatever the accelerator.
@@ -126,14 +167,45 @@ candidate_set make_candidates(const variant_view& view) {
     a->value = transition_value(server.current, a->accelerator, a->num_replicas, a->cost);
     out.candidates.push_back(std::move(*a));
   }
-  if (out.candidates.empty() && out.infeasible.empty())
-    out.infeasible = bound ? fmt::format("no profile for the accelerator in use, {}", server.current.accelerator)
-                           : "no accelerator has a profile for the model";
+  if (out.candidates.empty() && out.refused.empty())
+    out.problem = bound ? fmt::format("no profile for the accelerator in use, {}", server.current.accelerator)
+                        : "no accelerator has a profile for the model";
   std::sort(out.candidates.begin(), out.candidates.end(), [](const allocation& a, const allocation& b) {
     return std::tie(a.value, a.cost.cents, a.accelerator) < std::tie(b.value, b.cost.cents, b.accelerator);
   });
-  if (!out.candidates.empty()) out.infeasible.clear();
   return out;
+}
+
+std::optional<allocation> cheapest_elsewhere(const variant_view& view) {
+  auto set = make_candidates(view, true);
+  std::optional<allocation> best;
+  for (auto& c : set.candidates) {
+    if (c.accelerator == view.server->current.accelerator) continue;
+    if (!best || std::tie(c.cost.cents, c.accelerator) < std::tie(best->cost.cents, best->accelerator)) best = std::move(c);
+  }
+  return best;
+}
+
+void add_percentiles(const variant_view& view, allocation& a) {
+  const auto* profile = profile_of(view, a.accelerator);
+  if (!profile) return;
+  if (a.rate_per_replica.per_sec() > 0) {
+    a.ttft_at = ttft_percentiles_at(replica_of(view, *profile, a.max_batch), a.rate_per_replica);
+  } else {
+    a.ttft_at = {a.ttft_ms, a.ttft_ms, a.ttft_ms, a.ttft_ms};
+  }
+}
+
+void predict_at(const variant_view& view, allocation& a, req_rate rate) {
+  const auto* profile = profile_of(view, a.accelerator);
+  if (!profile || rate.per_sec() <= 0) return;
+  const auto at = analyze(replica_of(view, *profile, a.max_batch), rate);
+  a.rate_per_replica = rate;
+  a.itl_ms = at.itl_ms;
+  a.wait_ms = at.wait_ms;
+  a.ttft_ms = at.ttft_ms;
+  a.busy = at.busy;
+  a.rho = at.rho;
 }
 
 }  // namespace inferno::model

@@ -1,125 +1,51 @@
 #include "model/greedy.hpp"
 
-#include <algorithm>
 #include <limits>
-#include <set>
+#include <queue>
 #include <tuple>
 
 namespace inferno::model {
 namespace {
 
-class greedy {
+const std::vector<solver_candidate>& candidates(const solver_input& input, std::size_t v) { return input.variants[v].candidates; }
+
+/// A variant at one of its candidates. Ordered by regret, then value (both descending); ties by cost, accelerator, variant.
+struct entry {
+  double regret;
+  double value;
+  std::size_t variant;
+  std::size_t at;
+};
+
+entry make_entry(const solver_input& input, std::size_t v, std::size_t at) {
+  const auto& list = candidates(input, v);
+  const double value = list[at].alloc.value;
+  return {at + 1 < list.size() ? list[at + 1].alloc.value - value : std::numeric_limits<double>::infinity(), value, v, at};
+}
+
+struct less_urgent {
+  const solver_input* input;
+  bool operator()(const entry& b, const entry& a) const {
+    if (a.regret != b.regret) return a.regret > b.regret;
+    if (a.value != b.value) return a.value > b.value;
+    const auto& va = input->variants[a.variant];
+    const auto& vb = input->variants[b.variant];
+    const auto& ca = va.candidates[a.at].alloc;
+    const auto& cb = vb.candidates[b.at].alloc;
+    // The index last: two variants of one name must not pass for one.
+    return std::tie(ca.cost.cents, ca.accelerator, va.name, a.variant) <
+           std::tie(cb.cost.cents, cb.accelerator, vb.name, b.variant);
+  }
+};
+
+class best_effort {
  public:
-  explicit greedy(const solver_input& input) : input_(input), available_(input.capacity.size()) {
-    for (std::size_t i = 0; i < available_.size(); ++i) available_[i] = input.capacity[i].count;
-    out_.choices.resize(input.variants.size());
-  }
-
-  solver_result run() {
-    std::map<int, std::vector<std::size_t>> groups;
-    for (std::size_t i = 0; i < input_.variants.size(); ++i) groups[input_.variants[i].priority].push_back(i);
-    std::vector<std::size_t> left;
-    for (const auto& [priority, members] : groups) {
-      auto without = allocate(members);
-      if (input_.optimizer.delayed_best_effort) {
-        left.insert(left.end(), without.begin(), without.end());
-      } else {
-        best_effort(without);
-      }
-    }
-    best_effort(left);
-    for (std::size_t i = 0; i < available_.size(); ++i) out_.used.push_back(input_.capacity[i].count - available_[i]);
-    return std::move(out_);
-  }
-
- private:
-  /// A variant at one of its candidates. Ordered by regret, then value (both descending); ties by cost, accelerator, variant.
-  struct entry {
-    double regret;
-    double value;
-    std::size_t variant;
-    std::size_t at;
-  };
-  struct more_urgent {
-    const solver_input* input;
-    bool operator()(const entry& a, const entry& b) const {
-      if (a.regret != b.regret) return a.regret > b.regret;
-      if (a.value != b.value) return a.value > b.value;
-      const auto& va = input->variants[a.variant];
-      const auto& vb = input->variants[b.variant];
-      const auto& ca = va.candidates[a.at].alloc;
-      const auto& cb = vb.candidates[b.at].alloc;
-      // The index last: two variants of one name must not pass for one.
-      return std::tie(ca.cost.cents, ca.accelerator, va.name, a.variant) <
-             std::tie(cb.cost.cents, cb.accelerator, vb.name, b.variant);
-    }
-  };
-
-  const std::vector<solver_candidate>& candidates(std::size_t v) const { return input_.variants[v].candidates; }
-
-  entry make_entry(std::size_t v, std::size_t at) const {
-    const auto& list = candidates(v);
-    const double value = list[at].alloc.value;
-    return {at + 1 < list.size() ? list[at + 1].alloc.value - value : std::numeric_limits<double>::infinity(), value, v, at};
-  }
-
-  int fitting(const solver_candidate& c) const {
-    if (c.type < 0 || c.units_per_replica <= 0) return std::numeric_limits<int>::max();
-    return available_[static_cast<std::size_t>(c.type)] / c.units_per_replica;
-  }
-  void take(const solver_candidate& c, int replicas) {
-    if (c.type >= 0) available_[static_cast<std::size_t>(c.type)] -= replicas * c.units_per_replica;
-  }
-
-  /// Full allocations; returns the variants that got none, in the order in which they ran out of candidates.
-  std::vector<std::size_t> allocate(const std::vector<std::size_t>& members) {
-    std::set<entry, more_urgent> queue(more_urgent{&input_});
-    std::vector<std::size_t> without;
-    for (const auto v : members)
-      if (!candidates(v).empty()) queue.insert(make_entry(v, 0));
-    while (!queue.empty()) {
-      const auto top = *queue.begin();
-      queue.erase(queue.begin());
-      const auto& c = candidates(top.variant)[top.at];
-      if (fitting(c) >= c.alloc.num_replicas) {
-        take(c, c.alloc.num_replicas);
-        out_.choices[top.variant] = {static_cast<int>(top.at), c.alloc.num_replicas, false};
-      } else if (top.at + 1 < candidates(top.variant).size()) {
-        queue.insert(make_entry(top.variant, top.at + 1));
-      } else {
-        without.push_back(top.variant);
-      }
-    }
-    return without;
-  }
-
-  void best_effort(const std::vector<std::size_t>& without) {
-    switch (input_.optimizer.saturation) {
-      case saturation_policy::none:
-        return;
-      case saturation_policy::priority_exhaustive:
-        return exhaust(without);
-      case saturation_policy::priority_round_robin: {
-        std::map<int, std::vector<std::size_t>> groups;
-        for (const auto v : without) groups[input_.variants[v].priority].push_back(v);
-        for (const auto& [priority, members] : groups) take_turns(members);
-        return;
-      }
-      case saturation_policy::round_robin:
-        return take_turns(without);
-    }
-  }
+  best_effort(const solver_input& input, gpu_room& room, std::vector<solver_choice>& choices)
+      : input_(input), room_(room), choices_(choices) {}
 
   void exhaust(const std::vector<std::size_t>& without) {
     for (const auto v : without)
-      for (std::size_t i = 0; i < candidates(v).size(); ++i) {
-        const auto& c = candidates(v)[i];
-        const int replicas = std::min(fitting(c), c.alloc.num_replicas);
-        if (replicas <= 0) continue;
-        take(c, replicas);
-        out_.choices[v] = {static_cast<int>(i), replicas, replicas < c.alloc.num_replicas};
-        break;
-      }
+      for (std::size_t i = 0; i < candidates(input_, v).size() && choices_[v].num_replicas == 0; ++i) fill(v, i);
   }
 
   void take_turns(const std::vector<std::size_t>& without) {
@@ -132,27 +58,105 @@ class greedy {
     }
   }
 
+ private:
+  /// As many replicas of a candidate as fit.
+  void fill(std::size_t v, std::size_t i) {
+    const auto& c = candidates(input_, v)[i];
+    solver_choice choice{static_cast<int>(i), 0, false, {}};
+    for_each_part(c, [&](int type, int units, int wanted) {
+      const int replicas = std::min(room_.fitting(type, units), wanted);
+      room_.take(type, units, replicas);
+      choice.num_replicas += replicas;
+      if (!c.mix.empty()) choice.part_replicas.push_back(replicas);
+    });
+    if (choice.num_replicas == 0) return;
+    choice.partial = choice.num_replicas < c.alloc.num_replicas;
+    choices_[v] = std::move(choice);
+  }
+
+  /// The part of a candidate that can grow by a replica, -1 = none. `choice` says what it has.
+  int growing(const solver_candidate& c, const solver_choice& choice) const {
+    int at = 0, found = -1;
+    for_each_part(c, [&](int type, int units, int wanted) {
+      const auto part = static_cast<std::size_t>(at);
+      const int has = c.mix.empty() ? choice.num_replicas : part < choice.part_replicas.size() ? choice.part_replicas[part] : 0;
+      if (found < 0 && has < wanted && room_.fitting(type, units) > 0) found = at;
+      ++at;
+    });
+    return found;
+  }
+
   /// One more replica; the first one settles on the candidate. False: there is no room, or it has all.
   bool take_one(std::size_t v) {
-    auto& choice = out_.choices[v];
-    for (std::size_t i = 0; choice.candidate < 0 && i < candidates(v).size(); ++i)
-      if (fitting(candidates(v)[i]) > 0 && candidates(v)[i].alloc.num_replicas > 0) choice.candidate = static_cast<int>(i);
+    auto& choice = choices_[v];
+    const auto& list = candidates(input_, v);
+    for (std::size_t i = 0; choice.candidate < 0 && i < list.size(); ++i)
+      if (growing(list[i], {}) >= 0) {
+        choice.candidate = static_cast<int>(i);
+        choice.part_replicas.assign(list[i].mix.size(), 0);
+      }
     if (choice.candidate < 0) return false;
-    const auto& c = candidates(v)[static_cast<std::size_t>(choice.candidate)];
-    if (choice.num_replicas >= c.alloc.num_replicas || fitting(c) <= 0) return false;
-    take(c, 1);
+    const auto& c = list[static_cast<std::size_t>(choice.candidate)];
+    const int part = growing(c, choice);
+    if (part < 0) return false;
+    if (c.mix.empty()) {
+      room_.take(c.type, c.units_per_replica, 1);
+    } else {
+      const auto& p = c.mix[static_cast<std::size_t>(part)];
+      room_.take(p.type, p.units_per_replica, 1);
+      ++choice.part_replicas[static_cast<std::size_t>(part)];
+    }
     ++choice.num_replicas;
     choice.partial = choice.num_replicas < c.alloc.num_replicas;
     return true;
   }
 
   const solver_input& input_;
-  std::vector<int> available_;
-  solver_result out_;
+  gpu_room& room_;
+  std::vector<solver_choice>& choices_;
 };
 
 }  // namespace
 
-solver_result solve_greedy(const solver_input& input) { return greedy(input).run(); }
+std::vector<std::size_t> allocate_greedily(const solver_input& input, const std::vector<std::size_t>& members, gpu_room& room,
+                                           std::vector<solver_choice>& choices) {
+  std::priority_queue<entry, std::vector<entry>, less_urgent> queue(less_urgent{&input});
+  std::vector<std::size_t> without;
+  for (const auto v : members)
+    if (!candidates(input, v).empty()) queue.push(make_entry(input, v, 0));
+  while (!queue.empty()) {
+    const auto top = queue.top();
+    queue.pop();
+    if (room.take_all(candidates(input, top.variant)[top.at])) {
+      choices[top.variant] = whole(input.variants[top.variant], top.at);
+    } else if (top.at + 1 < candidates(input, top.variant).size()) {
+      queue.push(make_entry(input, top.variant, top.at + 1));
+    } else {
+      without.push_back(top.variant);
+    }
+  }
+  return without;
+}
+
+void allocate_best_effort(const solver_input& input, const std::vector<std::size_t>& without, gpu_room& room,
+                          std::vector<solver_choice>& choices) {
+  best_effort policy(input, room, choices);
+  switch (input.optimizer.saturation) {
+    case saturation_policy::none:
+      return;
+    case saturation_policy::priority_exhaustive:
+      return policy.exhaust(without);
+    case saturation_policy::priority_round_robin: {
+      std::map<int, std::vector<std::size_t>> groups;
+      for (const auto v : without) groups[input.variants[v].priority].push_back(v);
+      for (const auto& [priority, members] : groups) policy.take_turns(members);
+      return;
+    }
+    case saturation_policy::round_robin:
+      return policy.take_turns(without);
+  }
+}
+
+solver_result solve_greedy(const solver_input& input) { return solve_by_priority(input, allocate_greedily); }
 
 }  // namespace inferno::model

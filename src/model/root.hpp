@@ -7,10 +7,10 @@
 namespace inferno::model {
 
 /// Chandrupatla's method (Adv. Eng. Software 28, 1997): inverse quadratic steps, bisection when they would not help. Needs
-/// f(a) <= 0 < f(b); returns the end of the last bracket where f <= 0, to a relative width of `tolerance`. `first` in (a, b) is
-/// where to begin; a good guess saves half of the evaluations.
+/// f(a) <= 0 < f(b); returns the end of the last bracket where f <= 0, to a relative width of `tolerance`, or a point where
+/// -`enough` <= f <= 0. `first` in (a, b) is where to begin; a good guess saves half of the evaluations.
 template <class F>
-double find_root(F f, double a, double fa, double b, double fb, double first, double tolerance) {
+double find_root(F f, double a, double fa, double b, double fb, double first, double tolerance, double enough = 0) {
   if (fa == 0) return a;
   double c = a, fc = fa;
   double t = (first - a) / (b - a);
@@ -28,7 +28,7 @@ double find_root(F f, double a, double fa, double b, double fb, double first, do
     a = x;
     fa = fx;
     const double width = std::abs(b - a);
-    if (fx == 0) return x;
+    if (fx <= 0 && fx >= -enough) return x;
     const double smallest = tolerance * std::abs(x);
     if (width <= smallest) break;
     const double xi = (a - b) / (c - b);

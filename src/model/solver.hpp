@@ -1,6 +1,7 @@
 #pragma once
 // From candidate tables to one plan.
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,14 @@ struct solver_candidate {
   allocation alloc;
   int type = -1;  ///< index into solver_input::capacity; -1 = not limited
   int units_per_replica = 1;
+  /// A pool's mix of accelerators: its parts, of which `alloc` tells the totals (cost, value, replicas); `type` is not used then.
+  struct part {
+    std::size_t member = 0;  ///< of the pool
+    allocation alloc;
+    int type = -1;
+    int units_per_replica = 1;
+  };
+  std::vector<part> mix{};
 };
 struct solver_variant {
   std::string name;
@@ -31,31 +40,36 @@ struct solver_choice {
   int candidate = -1;    ///< index, -1 = nothing
   int num_replicas = 0;  ///< fewer than the candidate's when `partial`
   bool partial = false;
-};
-struct solver_result {
-  std::vector<solver_choice> choices;
-  std::vector<int> used;  ///< cards by capacity index
+  std::vector<int> part_replicas{};  ///< of a mix
 };
 
-/// Least value per variant (unlimited), or greedy by priority and regret with the saturation policies (limited).
-solver_result solve(const solver_input&);
-
-/// The plan for a whole system.
+/// Cards of a type that a plan uses.
 struct type_usage {
   std::string type;
   int count = 0;
   int limit = -1;  ///< -1 = not limited
   cost_per_hour cost;
 };
-struct system_solution {
-  std::map<std::string, allocation> allocations;  ///< by server name; partial ones with cost and value scaled
-  std::map<std::string, server_load> loads;
-  std::map<std::string, std::string> infeasible;   ///< no candidate meets the targets: why
-  std::map<std::string, std::string> unallocated;  ///< had candidates, got none: why
-  std::map<std::string, std::string> degraded;     ///< allocated, but too few replicas to meet the targets: by how much
-  std::vector<type_usage> by_type;                 ///< sorted by type
-  cost_per_hour total_cost;
+
+/// How good the plan is.
+struct solver_report {
+  std::string name;  ///< unlimited, greedy, auto or exact
+  int satisfied = 0;        ///< variants with a full allocation
+  int satisfiable = 0;      ///< no plan satisfies more, priorities respected
+  double value = 0;         ///< total transition value of the satisfied ones
+  std::optional<double> lower_bound;  ///< of that value when as many are satisfied; none from greedy
+  std::optional<double> gap;          ///< (value - lower_bound) / cost of the satisfied ones; 0 = proven
 };
-system_solution solve_system(const system_data&);
+
+struct solver_result {
+  std::vector<solver_choice> choices;
+  std::vector<int> used;      ///< cards by capacity index
+  std::vector<double> price;  ///< shadow price of a card by capacity index, cents/hour; empty when the solver has none
+  solver_report report;
+};
+
+/// Least value per variant (unlimited); limited: lexicographic by priority, or greedy by priority and regret, each with the
+/// saturation policies for what is left.
+solver_result solve(const solver_input&);
 
 }  // namespace inferno::model

@@ -67,6 +67,8 @@ struct server_spec {
   int min_replicas = 1;
   int max_replicas = 0;  ///< 0 = no limit
   int max_batch = 0;     ///< override of the profile's; 0 = none
+  /// Servers of one pool, model and class share their demand, in proportion to what each can serve; "" = none.
+  std::string pool;
   current_allocation current;
 };
 
@@ -77,10 +79,15 @@ struct type_capacity {
 
 enum class saturation_policy { none, priority_exhaustive, priority_round_robin, round_robin };
 
+/// Which solver plans limited capacity. `automatic` searches as long as it is cheap, `exact` much longer.
+enum class solver_kind { automatic, greedy, exact };
+
 struct optimizer_spec {
   bool unlimited = true;
   bool delayed_best_effort = false;
   saturation_policy saturation = saturation_policy::none;
+  solver_kind solver = solver_kind::automatic;
+  bool search_batch = false;  ///< search the best batch at or below the one of profile or override
 };
 
 struct system_data {

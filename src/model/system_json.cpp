@@ -197,6 +197,7 @@ server_spec read_server(const reader& r) {
   s.min_replicas = r["minNumReplicas"].count(1, 0, most_replicas);
   s.max_replicas = r["maxNumReplicas"].count(0, 0, most_replicas);
   s.max_batch = r["maxBatchSize"].count(0, 0, max_batch_limit);
+  s.pool = r["pool"].text();
   if (s.max_replicas > 0 && s.max_replicas < s.min_replicas)
     throw bad_field{fmt::format("{}.maxNumReplicas: expected 0 or a number >= minNumReplicas, which is {}, got {}", r.path(),
                                 s.min_replicas, s.max_replicas)};
@@ -214,6 +215,7 @@ optimizer_spec read_optimizer(const reader& r) {
   optimizer_spec o;
   o.unlimited = r["unlimited"].flag(!r.present());
   o.delayed_best_effort = r["delayedBestEffort"].flag(false);
+  o.search_batch = r["batchSearch"].flag(false);
   const auto policy = r["saturationPolicy"].text("None");
   for (const auto& [name, value] : policies)
     if (policy == name) {
@@ -353,6 +355,7 @@ std::string to_json(const system_data& s) {
                                    {"maxNumReplicas", v.max_replicas},
                                    {"maxBatchSize", v.max_batch},
                                    {"currentAlloc", std::move(current)}});
+    if (!v.pool.empty()) servers.back().get_object()["pool"] = v.pool;
   }
   for (const auto& c : s.capacity) counts.push_back(json::object{{"type", c.type}, {"count", c.count}});
   std::string_view policy = "None";
@@ -360,6 +363,7 @@ std::string to_json(const system_data& s) {
     if (value == s.optimizer.saturation) policy = name;
   json::object optimizer{
       {"unlimited", s.optimizer.unlimited}, {"delayedBestEffort", s.optimizer.delayed_best_effort}, {"saturationPolicy", policy}};
+  if (s.optimizer.search_batch) optimizer["batchSearch"] = true;
   json::object out{{"acceleratorData", json::object{{"accelerators", std::move(accelerators)}}},
                    {"modelData", json::object{{"models", std::move(models)}}},
                    {"serviceClassData", json::object{{"serviceClasses", std::move(classes)}}},

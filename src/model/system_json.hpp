@@ -4,7 +4,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
-#include "model/solver.hpp"
+#include "model/solve_system.hpp"
 
 namespace inferno::model {
 

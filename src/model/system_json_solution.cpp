@@ -13,17 +13,44 @@ namespace {
 
 namespace json = boost::json;
 
+json::object allocation_object(const allocation& a) {
+  return {{"accelerator", a.accelerator},
+          {"numReplicas", a.num_replicas},
+          {"maxBatch", a.max_batch},
+          {"cost", a.cost.cents},
+          {"itlAverage", a.itl_ms},
+          {"waitAverage", a.wait_ms},
+          {"ttftAverage", a.ttft_ms},
+          {"ttftPercentiles",
+           json::object{{"p50", a.ttft_at.p50}, {"p90", a.ttft_at.p90}, {"p95", a.ttft_at.p95}, {"p99", a.ttft_at.p99}}},
+          {"utilization", a.busy},
+          {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
+}
+
+json::object solver_object(const system_solution& s) {
+  const auto& r = s.solver;
+  json::object out{{"name", r.name}, {"satisfied", r.satisfied}, {"satisfiable", r.satisfiable}, {"value", r.value}};
+  out["lowerBound"] = r.lower_bound ? json::value(*r.lower_bound) : json::value(nullptr);
+  out["gap"] = r.gap ? json::value(*r.gap) : json::value(nullptr);
+  out["seconds"] = s.seconds ? json::value(*s.seconds) : json::value(nullptr);
+  return out;
+}
+
 json::object solution_object(const system_solution& s) {
   json::object allocations;
   for (const auto& [name, a] : s.allocations) {
     const auto& l = s.loads.at(name);
     json::object load{
         {"arrivalRate", rounded_per_min(l.arrival_rate)}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
-    allocations[name] = json::object{
-        {"accelerator", a.accelerator}, {"numReplicas", a.num_replicas}, {"maxBatch", a.max_batch},
-        {"cost", a.cost.cents},         {"itlAverage", a.itl_ms},        {"waitAverage", a.wait_ms},
-        {"ttftAverage", a.ttft_ms},     {"utilization", a.busy},         {"maxRatePerReplica", a.max_rate_per_replica.per_min()},
-        {"load", std::move(load)}};
+    if (l.out_cv >= 0) load["cvOutTokens"] = l.out_cv;
+    auto object = allocation_object(a);
+    if (const auto more = s.also.find(name); more != s.also.end()) {
+      json::array parts;
+      for (const auto& part : more->second) parts.push_back(allocation_object(part));
+      object["also"] = std::move(parts);
+    }
+    object["load"] = std::move(load);
+    allocations[name] = std::move(object);
   }
   json::array types;
   for (const auto& t : s.by_type) {
@@ -40,6 +67,7 @@ json::object solution_object(const system_solution& s) {
   out["infeasible"] = reasons(s.infeasible);
   if (!s.unallocated.empty()) out["unallocated"] = reasons(s.unallocated);
   if (!s.degraded.empty()) out["degraded"] = reasons(s.degraded);
+  out["solver"] = solver_object(s);
   return out;
 }
 

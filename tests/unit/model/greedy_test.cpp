@@ -31,7 +31,7 @@ solver_input limited(std::vector<int> capacity, std::vector<solver_variant> vari
   solver_input in;
   in.variants = std::move(variants);
   for (const int count : capacity) in.capacity.push_back({"T" + std::to_string(in.capacity.size()), count});
-  in.optimizer = {false, delayed, policy};
+  in.optimizer = {false, delayed, policy, solver_kind::greedy, false};
   return in;
 }
 
@@ -172,7 +172,7 @@ solver_input random_input(std::mt19937& rng) {
     });
     in.variants.push_back(std::move(v));
   }
-  in.optimizer = {false, rng() % 2 == 0, static_cast<saturation_policy>(rng() % 4)};
+  in.optimizer = {false, rng() % 2 == 0, static_cast<saturation_policy>(rng() % 4), solver_kind::greedy, false};
   return in;
 }
 

@@ -1,0 +1,226 @@
+#include "model/lexicographic.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "model/assignment.hpp"
+#include "model/greedy.hpp"
+
+namespace inferno::model {
+namespace {
+
+constexpr std::int64_t automatic_nodes = 50'000;
+constexpr std::int64_t exact_nodes = 20'000'000;
+
+/// Satisfied variants and their total value of one class.
+struct standing {
+  int satisfied = 0;
+  double value = 0;
+  double cost = 0;
+  /// Better than `other` beyond rounding.
+  bool better(const standing& other) const {
+    if (satisfied != other.satisfied) return satisfied > other.satisfied;
+    return value < other.value - 1e-9 * std::max(std::abs(other.cost), std::abs(other.value));
+  }
+};
+
+std::map<int, standing> standings(const solver_input& input, const std::vector<solver_choice>& choices) {
+  std::map<int, standing> out;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    auto& s = out[input.variants[i].priority];
+    if (choices[i].candidate < 0 || choices[i].partial) continue;
+    const auto& a = input.variants[i].candidates[static_cast<std::size_t>(choices[i].candidate)].alloc;
+    ++s.satisfied;
+    s.value += a.value;
+    s.cost += a.cost.cents;
+  }
+  return out;
+}
+
+/// Whether `a` comes before `b`: better in the most important class in which they differ.
+bool before(const std::map<int, standing>& a, const std::map<int, standing>& b) {
+  for (const auto& [priority, mine] : a) {
+    const auto& other = b.at(priority);
+    if (mine.better(other)) return true;
+    if (other.better(mine)) return false;
+  }
+  return false;
+}
+
+/// One class against the room that is left.
+class class_solver {
+ public:
+  class_solver(const solver_input& input, const std::vector<std::size_t>& members, const gpu_room& room, std::int64_t nodes)
+      : input_(input), members_(members), room_(room), nodes_(nodes) {}
+
+  void solve(std::vector<solver_choice>& choices) {
+    if (take_the_best(choices)) return;
+    auto greedy_room = room_;
+    std::vector<solver_choice> greedy(choices.size());
+    allocate_greedily(input_, members_, greedy_room, greedy);
+    int unsatisfied = 0;
+    for (const auto v : members_) unsatisfied += greedy[v].candidate < 0;
+    const auto least = build();
+    auto start = options_of(greedy, least);
+    if (unsatisfied > 0) {
+      const auto counted = solve_assignment(counting(least), start, {150, nodes_, true});
+      least_unsatisfied = static_cast<int>(std::lround(counted.lower_bound));
+      unsatisfied = static_cast<int>(std::lround(counted.value));
+      // Equal counts leave the start as it is: greedy cared for the value too.
+      start = counted.choice;
+    }
+    const auto solved = solve_assignment(valued(least, unsatisfied), start, {200, nodes_, false});
+    lower_bound = solved.lower_bound;
+    price.assign(solved.price.begin(), solved.price.end() - 1);
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      const int candidate = candidate_of_[solved.choice[i]];
+      auto& choice = choices[members_[i]];
+      choice = candidate < 0 ? solver_choice{} : whole(input_.variants[members_[i]], static_cast<std::size_t>(candidate));
+    }
+  }
+
+  double lower_bound = 0;  ///< of the value, with as many satisfied
+  int least_unsatisfied = 0;
+  std::vector<double> price;
+
+ private:
+  /// Every member's first candidate, when there is room for all: nothing can be better.
+  bool take_the_best(std::vector<solver_choice>& choices) {
+    auto room = room_;
+    double value = 0;
+    int none = 0;
+    for (const auto v : members_) {
+      const auto& list = input_.variants[v].candidates;
+      none += list.empty();
+      if (list.empty()) continue;
+      if (!room.take_all(list.front())) return false;
+      value += list.front().alloc.value;
+    }
+    for (const auto v : members_)
+      if (!input_.variants[v].candidates.empty()) choices[v] = whole(input_.variants[v], 0);
+    lower_bound = value;
+    least_unsatisfied = none;
+    return true;
+  }
+
+  /// The candidates that fit the room by themselves, and last, for each member, none.
+  assignment_problem build() {
+    assignment_problem p;
+    for (std::size_t t = 0; t < input_.capacity.size(); ++t) p.capacity.push_back(room_.left(t));
+    for (const auto v : members_) {
+      const auto& list = input_.variants[v].candidates;
+      for (std::size_t c = 0; c < list.size(); ++c) {
+        auto alone = room_;
+        if (!list[c].mix.empty() ? !alone.take_all(list[c])
+                                 : room_.fitting(list[c].type, list[c].units_per_replica) < list[c].alloc.num_replicas)
+          continue;
+        p.add_option(list[c].alloc.value);
+        for_each_part(list[c], [&](int type, int units, int replicas) {
+          if (type >= 0) p.add_use(type, static_cast<double>(units) * replicas);
+        });
+        candidate_of_.push_back(static_cast<int>(c));
+      }
+      p.add_option(0);
+      candidate_of_.push_back(-1);
+      p.end_item();
+    }
+    return p;
+  }
+
+  std::vector<std::size_t> options_of(const std::vector<solver_choice>& choices, const assignment_problem& p) const {
+    std::vector<std::size_t> out;
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      auto o = p.item_begin[i];
+      while (candidate_of_[o] != choices[members_[i]].candidate) ++o;
+      out.push_back(o);
+    }
+    return out;
+  }
+
+  /// An unsatisfied member costs 1, everything else nothing.
+  assignment_problem counting(assignment_problem p) const {
+    for (std::size_t o = 0; o < p.value.size(); ++o) p.value[o] = candidate_of_[o] < 0 ? 1 : 0;
+    return p;
+  }
+
+  /// At most so many unsatisfied: being it takes one unit of a type of its own.
+  assignment_problem valued(const assignment_problem& p, int unsatisfied) const {
+    const int none = static_cast<int>(p.capacity.size());
+    assignment_problem out;
+    out.item_begin = p.item_begin;
+    out.capacity = p.capacity;
+    out.capacity.push_back(unsatisfied);
+    for (std::size_t o = 0; o < p.value.size(); ++o) {
+      out.add_option(p.value[o]);
+      for (auto u = p.use_begin[o]; u < p.use_begin[o + 1]; ++u) out.add_use(p.uses[u].type, p.uses[u].units);
+      if (candidate_of_[o] < 0) out.add_use(none, 1);
+    }
+    return out;
+  }
+
+  const solver_input& input_;
+  const std::vector<std::size_t>& members_;
+  const gpu_room& room_;
+  std::int64_t nodes_;
+  std::vector<int> candidate_of_;  ///< by option; -1 = none
+};
+
+}  // namespace
+
+solver_result solve_lexicographic(const solver_input& input) {
+  const auto nodes = input.optimizer.solver == solver_kind::exact ? exact_nodes : automatic_nodes;
+  double bound = 0;
+  int unsatisfiable = 0;
+  std::vector<double> price(input.capacity.size());
+  auto out = solve_by_priority(input, [&](const solver_input&, std::vector<std::size_t> members, gpu_room& room,
+                                          std::vector<solver_choice>& choices) {
+    // The order of the input must not decide between equals.
+    std::sort(members.begin(), members.end(), [&](auto a, auto b) {
+      return std::tie(input.variants[a].name, a) < std::tie(input.variants[b].name, b);
+    });
+    class_solver one(input, members, room, nodes);
+    one.solve(choices);
+    bound += one.lower_bound;
+    unsatisfiable += one.least_unsatisfied;
+    for (std::size_t t = 0; t < one.price.size(); ++t) price[t] = std::max(price[t], one.price[t]);
+    std::vector<std::size_t> without;
+    for (const auto v : members) {
+      if (choices[v].candidate >= 0) {
+        room.take_all(input.variants[v].candidates[static_cast<std::size_t>(choices[v].candidate)]);
+      } else if (!input.variants[v].candidates.empty()) {
+        without.push_back(v);
+      }
+    }
+    // What is left goes to the most valuable first, as in the greedy solver.
+    std::stable_sort(without.begin(), without.end(), [&](auto a, auto b) {
+      return input.variants[a].candidates.front().alloc.value > input.variants[b].candidates.front().alloc.value;
+    });
+    return without;
+  });
+  const auto mine = standings(input, out.choices);
+  // What the classes leave to those below them can make the greedy plan the better one in a class further down.
+  auto other = solve_greedy(input);
+  auto theirs = standings(input, other.choices);
+  const bool greedy_wins = before(theirs, mine);
+  auto& report = out.report;
+  report.name = input.optimizer.solver == solver_kind::exact ? "exact" : "auto";
+  report.satisfiable = static_cast<int>(input.variants.size()) - unsatisfiable;
+  double cost = 0;
+  if (greedy_wins) {
+    out.choices = std::move(other.choices);
+    out.used = std::move(other.used);
+  }
+  for (const auto& [priority, s] : greedy_wins ? theirs : mine) {
+    report.satisfied += s.satisfied;
+    report.value += s.value;
+    cost += s.cost;
+  }
+  report.lower_bound = std::min(bound, report.value);
+  report.gap = (report.value - *report.lower_bound) / std::max(cost, 1e-9);
+  if (*report.gap < 1e-9) report.gap = 0;
+  out.price = std::move(price);
+  return out;
+}
+
+}  // namespace inferno::model

@@ -1,0 +1,48 @@
+#pragma once
+// From a system to a plan for it.
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/solver.hpp"
+
+namespace inferno::model {
+
+/// The plan for a whole system.
+struct system_solution {
+  std::map<std::string, allocation> allocations;  ///< by server name; partial ones with cost and value scaled
+  /// What a server of a pool has besides, on other accelerators.
+  std::map<std::string, std::vector<allocation>> also;
+  std::map<std::string, server_load> loads;
+  std::map<std::string, std::string> infeasible;   ///< no candidate meets the targets: why
+  std::map<std::string, std::string> unallocated;  ///< had candidates, got none: why
+  std::map<std::string, std::string> degraded;     ///< allocated, but too few replicas to meet the targets: by how much
+  std::vector<type_usage> by_type;                 ///< sorted by type
+  cost_per_hour total_cost;
+  solver_report solver;
+  std::optional<double> seconds;  ///< of analysis and solve; the caller's clock
+  std::map<std::string, double> price;  ///< shadow price of a card by type, cents/hour
+};
+
+/// A system whose variants are analysed: what the solver gets, and whom its variants stand for.
+struct prepared_system {
+  solver_input input;
+  struct member {
+    const server_spec* server = nullptr;
+    variant_view view;  ///< a pool's: with the demand of the whole pool
+  };
+  /// By solver variant: one server, or the members of a pool.
+  std::vector<std::vector<member>> members;
+  std::deque<server_spec> pooled;  ///< servers with the demand of their pool, for the views
+  std::map<std::string, std::string> infeasible, unallocated;  ///< servers that are no variant of the input: why
+};
+
+/// Candidates of every variant. `threads` analyse; the result is the same for any number. `system` must outlive it.
+prepared_system analyze_system(const system_data& system, unsigned threads = 1);
+system_solution plan_system(const system_data& system, const prepared_system& prepared, const solver_result& result);
+/// All of it.
+system_solution solve_system(const system_data& system, unsigned threads = 1);
+
+}  // namespace inferno::model
