@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "bench/make_system.hpp"
+#include "model/solve_system.hpp"
 #include "model/system_json.hpp"
 
 namespace inferno {

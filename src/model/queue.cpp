@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -160,8 +161,8 @@ tl::expected<batch_choice, infeasible> best_batch(const replica_config& config, 
     if (!sized && (verdict.target.empty() || sized.error().best_ms < verdict.best_ms)) verdict = sized.error();
     return sized ? sized->at.throughput.per_sec() : 0.0;
   };
-  // Rates rise with the batch until a target stops them, and hardly fall from there: steps of a quarter find the best, bisection
-  // the first that is near it.
+  // Rates rise with the batch until a target stops them, and fall slightly from there: steps of a quarter find the best up to its
+  // neighbours, thirds the best between those, bisection the first that is near it.
   double best = 0;
   int before = 0, after = 0;
   std::array<std::pair<int, double>, 64> tried;
@@ -172,6 +173,17 @@ tl::expected<batch_choice, infeasible> best_batch(const replica_config& config, 
     if (batch == config.max_batch) break;
   }
   if (best <= 0) return tl::unexpected(verdict);
+  const auto top = static_cast<std::size_t>(
+      std::max_element(tried.begin(), tried.begin() + n, [](const auto& a, const auto& b) { return a.second < b.second; }) -
+      tried.begin());
+  int low = tried[top > 0 ? top - 1 : 0].first, high = tried[std::min(top + 1, n - 1)].first;
+  while (high - low > 2) {
+    const int third = (high - low) / 3;
+    const double a = rate(low + third), b = rate(high - third);
+    best = std::max({best, a, b});
+    (a < b ? low : high) = a < b ? low + third : high - third;
+  }
+  best = std::max(best, rate((low + high) / 2));
   for (std::size_t i = 0; i < n; ++i) {
     after = tried[i].first;
     if (tried[i].second >= near_best * best) break;

@@ -99,7 +99,7 @@ struct batch_choice {
 
 /// The smallest batch limit in [1, config.max_batch] whose rate is within 2 % of the best of them, by search; `max_queue` is
 /// taken as it is, or as `queue_per_batch` times the batch when that is not 0. Infeasible: the verdict of the best batch for the
-/// target that fails. About 40 sizings.
+/// target that fails. About 60 sizings.
 tl::expected<batch_choice, infeasible> best_batch(const replica_config& config, const slo_targets& targets,
                                                   long queue_per_batch = 0);
 

@@ -98,13 +98,18 @@ std::string solution_yaml(const system_solution& s) { return write_yaml(solution
 std::string solution_table(const system_solution& s) {
   std::string out;
   std::vector<row> rows{{"VARIANT", "ACCELERATOR", "REPLICAS", "BATCH", "COST", "RATE/MIN", "ITL ms", "WAIT ms", "TTFT ms",
-                         "UTIL", "MAX RATE/MIN"}};
-  for (const auto& [name, a] : s.allocations)
+                         "P95 ms", "UTIL", "MAX RATE/MIN"}};
+  const auto add = [&](const std::string& name, const std::string& rate, const allocation& a) {
     rows.push_back({name, a.accelerator.empty() ? "-" : a.accelerator, std::to_string(a.num_replicas),
-                    std::to_string(a.max_batch), fmt::format("{:.2f}", a.cost.cents),
-                    fmt::format("{:.2f}", s.loads.at(name).arrival_rate.per_min()), fmt::format("{:.4f}", a.itl_ms),
-                    fmt::format("{:.3f}", a.wait_ms), fmt::format("{:.3f}", a.ttft_ms), fmt::format("{:.5f}", a.busy),
-                    fmt::format("{:.2f}", a.max_rate_per_replica.per_min())});
+                    std::to_string(a.max_batch), fmt::format("{:.2f}", a.cost.cents), rate, fmt::format("{:.4f}", a.itl_ms),
+                    fmt::format("{:.3f}", a.wait_ms), fmt::format("{:.3f}", a.ttft_ms), fmt::format("{:.1f}", a.ttft_at.p95),
+                    fmt::format("{:.5f}", a.busy), fmt::format("{:.2f}", a.max_rate_per_replica.per_min())});
+  };
+  for (const auto& [name, a] : s.allocations) {
+    add(name, fmt::format("{:.2f}", s.loads.at(name).arrival_rate.per_min()), a);
+    if (const auto more = s.also.find(name); more != s.also.end())
+      for (const auto& part : more->second) add("", "", part);
+  }
   if (rows.size() > 1) out += aligned(rows, 2) + "\n";
   std::vector<row> types{{"TYPE", "COUNT", "LIMIT", "COST"}};
   for (const auto& t : s.by_type)
@@ -114,6 +119,11 @@ std::string solution_table(const system_solution& s) {
   for (const auto& t : s.by_type) cards += t.count;
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
   out += aligned(types, 1);
+  if (s.solver.gap && s.solver.name != "unlimited")
+    out += fmt::format("\nsolver {}: {} of {} satisfied{}, value {:.2f} at most {:.3f} % of the cost above the least possible\n",
+                       s.solver.name, s.solver.satisfied, s.allocations.size() + s.unallocated.size(),
+                       s.solver.satisfied == s.solver.satisfiable ? "" : fmt::format(" (at most {} could be)", s.solver.satisfiable),
+                       s.solver.value, 100 * *s.solver.gap);
   const std::pair<const char*, const std::map<std::string, std::string>&> remarks[] = {
       {"infeasible", s.infeasible}, {"unallocated", s.unallocated}, {"degraded", s.degraded}};
   for (const auto& [kind, of] : remarks) {

@@ -52,7 +52,8 @@ struct scenario {
 
 std::vector<scenario> scenarios() {
   std::vector<scenario> out;
-  for (const auto& v : golden().at("scenarios").as_array()) {
+  const auto g = golden();
+  for (const auto& v : g.at("scenarios").as_array()) {
     scenario s;
     s.name = v.at("name").as_string();
     s.config.profile = iteration_profile{number(v, "alpha_ms"), number(v, "beta_ms_per_token"), number(v, "gamma_ms_per_token2"),

@@ -295,11 +295,16 @@ TEST(Solution, JsonHasTheseKeysAndNoOthers) {
     for (const auto& member : of.as_object()) out += std::string(member.key()) + " ";
     return out;
   };
-  EXPECT_EQ(keys(v), "allocations byType totalCost infeasible ");
+  EXPECT_EQ(keys(v), "allocations byType totalCost infeasible solver ");
   EXPECT_EQ(keys(v.at("allocations")), "vllme-deployment:llm-d-sim ");
   const auto& a = v.at("allocations").at("vllme-deployment:llm-d-sim");
   EXPECT_EQ(keys(a),
-            "accelerator numReplicas maxBatch cost itlAverage waitAverage ttftAverage utilization maxRatePerReplica load ");
+            "accelerator numReplicas maxBatch cost itlAverage waitAverage ttftAverage ttftPercentiles utilization maxRatePerReplica "
+            "load ");
+  EXPECT_EQ(keys(a.at("ttftPercentiles")), "p50 p90 p95 p99 ");
+  EXPECT_GT(a.at("ttftPercentiles").at("p95").to_number<double>(), a.at("ttftAverage").to_number<double>());
+  EXPECT_EQ(keys(v.at("solver")), "name satisfied satisfiable value lowerBound gap seconds ");
+  EXPECT_EQ(v.at("solver").at("gap"), 0);
   EXPECT_EQ(keys(a.at("load")), "arrivalRate avgInTokens avgOutTokens ");
   EXPECT_NEAR(a.at("load").at("arrivalRate").to_number<double>(), 22.67, 1e-12);
   EXPECT_NEAR(a.at("maxRatePerReplica").to_number<double>(), 25.3115, 1e-3) << "requests/min";
@@ -405,6 +410,7 @@ TEST(Solution, Yaml) {
   auto s = solve_system(parsed(quickstart()));
   auto& a = s.allocations.begin()->second;
   a.itl_ms = 21.5, a.wait_ms = 110.25, a.ttft_ms = 110.25, a.busy = 0.75, a.max_rate_per_replica = req_rate::per_min(30);
+  a.ttft_at = {1, 2, 3, 4.5};
   s.loads.begin()->second.arrival_rate = req_rate::per_min(30);
   s.infeasible["x"] = "a reason: \"why\"";
   EXPECT_EQ(solution_yaml(s), R"("allocations":
@@ -416,6 +422,11 @@ TEST(Solution, Yaml) {
     "itlAverage": 21.5
     "waitAverage": 110.25
     "ttftAverage": 110.25
+    "ttftPercentiles":
+      "p50": 1
+      "p90": 2
+      "p95": 3
+      "p99": 4.5
     "utilization": 0.75
     "maxRatePerReplica": 30
     "load":
@@ -431,22 +442,33 @@ TEST(Solution, Yaml) {
 "totalCost": 40
 "infeasible":
   "x": "a reason: \"why\""
+"solver":
+  "name": "auto"
+  "satisfied": 1
+  "satisfiable": 1
+  "value": 0
+  "lowerBound": 0
+  "gap": 0
+  "seconds": null
 )");
 }
 
 TEST(Solution, Table) {
   auto s = solve_system(parsed(quickstart()));
+  s.allocations.begin()->second.ttft_at.p95 = 480.25;
   s.infeasible["other"] = "why not";
   s.unallocated["third"] = "no room";
   s.degraded["fourth"] = "too few";
   EXPECT_EQ(
       solution_table(s),
-      R"(VARIANT                     ACCELERATOR  REPLICAS  BATCH   COST  RATE/MIN   ITL ms  WAIT ms  TTFT ms     UTIL  MAX RATE/MIN
-vllme-deployment:llm-d-sim  A100                1      4  40.00     22.67  21.5556  110.798  110.798  0.76306         25.31
+      R"(VARIANT                     ACCELERATOR  REPLICAS  BATCH   COST  RATE/MIN   ITL ms  WAIT ms  TTFT ms  P95 ms     UTIL  MAX RATE/MIN
+vllme-deployment:llm-d-sim  A100                1      4  40.00     22.67  21.5556  110.798  110.798   480.2  0.76306         25.31
 
 TYPE                   COUNT  LIMIT   COST
 NVIDIA-A100-PCIE-80GB      1      2  40.00
 TOTAL                      1         40.00
+
+solver auto: 1 of 2 satisfied, value 0.00 at most 0.000 % of the cost above the least possible
 
 infeasible: other: why not
 
@@ -458,8 +480,9 @@ degraded: fourth: too few
 
 TEST(Solution, OfNothing) {
   const auto s = solve_system(parsed(R"({"serverData":{}})"));
-  EXPECT_EQ(solution_json(s), R"({"allocations":{},"byType":[],"totalCost":0,"infeasible":{}})");
-  EXPECT_EQ(solution_yaml(s), "\"allocations\": {}\n\"byType\": []\n\"totalCost\": 0\n\"infeasible\": {}\n");
+  EXPECT_EQ(solution_json(s), R"({"allocations":{},"byType":[],"totalCost":0,"infeasible":{},"solver":{"name":"unlimited","satisfied":0,"satisfiable":0,"value":0,"lowerBound":0,"gap":0,"seconds":null}})");
+  EXPECT_EQ(solution_yaml(s), "\"allocations\": {}\n\"byType\": []\n\"totalCost\": 0\n\"infeasible\": {}\n\"solver\":\n  \"name\": \"unlimited\"\n  \"satisfied\": 0\n"
+            "  \"satisfiable\": 0\n  \"value\": 0\n  \"lowerBound\": 0\n  \"gap\": 0\n  \"seconds\": null\n");
   EXPECT_EQ(solution_table(s), "TYPE   COUNT  LIMIT  COST\nTOTAL      0         0.00\n");
 }
 
