@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <tuple>
 
 namespace inferno::model {
@@ -28,7 +29,7 @@ namespace {
 class search {
  public:
   search(const assignment_problem& p, std::vector<std::size_t> start, const assignment_effort& effort)
-      : p_(p), effort_(effort), best_(std::move(start)), price_(p.capacity.size(), 0.0), reduced_(p.value.size()) {
+      : p_(p), effort_(effort), best_(std::move(start)), price_(p.capacity.size(), 0.0), reduced_(p.value.size()), weight_(p.value.size()) {
     for (const double v : p_.value) scale_ = std::max(scale_, std::abs(v));
     best_value_ = value_of(best_);
     best_price_ = price_;
@@ -94,53 +95,220 @@ class search {
     lower_ = std::max(lower_, bound);
   }
 
-  /// Subgradient steps of Polyak's length, each type in units of its own typical price.
+  /// The best prices, by a smooth stand-in for L: each minimum is replaced by a soft one of temperature tau (Nesterov, "Smooth
+  /// minimization of non-smooth functions", 2005), which Newton steps maximize over prices >= 0; tau falls until little is soft.
   void ascend() {
     std::vector<std::size_t> choice(p_.items());
-    std::vector<double> room, step(price_.size());
+    if (look(choice, false)) return;
+    double tau = 0.25 * spread();
+    const double coldest = tau * 1e-5;
+    for (; tau > coldest; tau *= 0.1) {
+      for (int k = 0; k < 8 && newton(tau); ++k) {
+      }
+      if (look(choice, tau < 0.01 * spread())) return;
+      if (good_enough()) break;
+    }
+    if (!good_enough()) walk(choice);
+    price_ = best_price_;
+    relax(choice);
+    // Prices are as good as they get: what is left is the packing.
+    for (auto* from : {&best_, &choice}) {
+      auto plan = *from;
+      auto room = room_of(plan);
+      repair(plan, room);
+      exchange(plan, room);
+      offer(std::move(plan), std::move(room));
+    }
+  }
+
+  /// Subgradient steps of Polyak's length from the best prices on: where L has few kinks near its top, they do what Newton steps
+  /// cannot.
+  void walk(std::vector<std::size_t>& choice) {
     double theta = 1;
-    double best_bound = -std::numeric_limits<double>::infinity();
     int since_better = 0;
-    for (int k = 0; k < effort_.dual_steps; ++k) {
+    price_ = best_price_;
+    std::vector<double> step(price_.size());
+    for (int k = 0; k < 150 && theta > 1e-3; ++k) {
+      const double before = best_bound_;
       const double bound = relax(choice);
-      raise(bound);
-      room = p_.capacity;
-      for (const auto o : choice) use(room, o, 1);
-      const bool better = bound > best_bound + 1e-12 * std::abs(bound);
-      if (better) {
-        best_bound = bound;
+      if (bound > best_bound_) {
+        best_bound_ = bound;
         best_price_ = price_;
-        since_better = 0;
-      } else if (++since_better >= 8) {
+        raise(bound);
+      }
+      since_better = best_bound_ > before + 1e-9 * std::abs(before) ? 0 : since_better + 1;
+      if (since_better >= 6) {
         theta /= 2;
         since_better = 0;
         price_ = best_price_;
-        if (theta < 1e-4) break;
+        relax(choice);
       }
-      // Repairs cost as much as a few steps; answers change little from one step to the next.
-      if (k < 4 || k % 8 == 0 || k + 1 == effort_.dual_steps) offer(choice, room);
-      if (closed()) return;
+      const auto room = room_of(choice);
       double length = 0;
       for (std::size_t t = 0; t < price_.size(); ++t) {
         // Over-use pulls the price up, room pulls it down; where the price is 0 already, room does not count.
-        step[t] = price_[t] <= 0 && room[t] >= 0 ? 0 : -room[t] / scale(t);
+        step[t] = price_[t] <= 0 && room[t] >= 0 ? 0 : -room[t];
         length += step[t] * step[t];
       }
       if (length <= 0) return;
       const double by = theta * std::max(best_value_ - bound, tolerance()) / length;
-      for (std::size_t t = 0; t < price_.size(); ++t) price_[t] = std::max(0.0, price_[t] + by * step[t] / scale(t));
+      for (std::size_t t = 0; t < price_.size(); ++t) price_[t] = std::max(0.0, price_[t] + by * step[t]);
     }
-    price_ = best_price_;
-    relax(choice);
-    room = p_.capacity;
-    for (const auto o : choice) use(room, o, 1);
-    offer(choice, room);
   }
-  double scale(std::size_t t) const { return std::max(1.0, std::sqrt(p_.capacity[t])); }
 
-  /// A relaxed answer made feasible and improved, kept if it is the best so far.
+  std::vector<double> room_of(const std::vector<std::size_t>& choice) const {
+    auto room = p_.capacity;
+    for (const auto o : choice) use(room, o, 1);
+    return room;
+  }
+
+  /// Better than the caller asked for.
+  bool good_enough() const { return best_value_ - lower_ <= effort_.enough; }
+
+  /// L at the present prices; its answer as a plan if it is feasible or, with `mend`, can be made so. true: proven.
+  bool look(std::vector<std::size_t>& choice, bool mend) {
+    const double bound = relax(choice);
+    if (bound > best_bound_) {
+      best_bound_ = bound;
+      best_price_ = price_;
+    }
+    raise(bound);
+    auto room = room_of(choice);
+    if (mend) repair(choice, room);
+    offer(choice, room);
+    return closed();
+  }
+
+  /// How far an item's options lie apart, on average.
+  double spread() const {
+    double sum = 0;
+    for (std::size_t i = 0; i < p_.items(); ++i) {
+      const auto first = p_.value.begin() + static_cast<std::ptrdiff_t>(p_.item_begin[i]);
+      const auto [least, most] =
+          std::minmax_element(first, p_.value.begin() + static_cast<std::ptrdiff_t>(p_.item_begin[i + 1]));
+      sum += *most - *least;
+    }
+    return std::max(sum / static_cast<double>(p_.items()), 1e-12);
+  }
+
+  /// Value, gradient and Hessian of the soft L. The Hessian is that of -L, so positive semidefinite.
+  double soft(double tau, std::vector<double>& gradient, std::vector<double>& hessian) {
+    const std::size_t types = price_.size();
+    gradient.assign(types, 0);
+    hessian.assign(types * types, 0);
+    double value = 0;
+    for (std::size_t t = 0; t < types; ++t) {
+      gradient[t] = -p_.capacity[t];
+      value -= price_[t] * p_.capacity[t];
+    }
+    std::vector<double> mean(types);
+    std::vector<std::size_t> touched;
+    for (std::size_t i = 0; i < p_.items(); ++i) {
+      const auto from = p_.item_begin[i], to = p_.item_begin[i + 1];
+      double least = std::numeric_limits<double>::infinity();
+      for (auto o = from; o < to; ++o) {
+        double x = p_.value[o];
+        for (auto u = p_.use_begin[o]; u < p_.use_begin[o + 1]; ++u)
+          x += price_[static_cast<std::size_t>(p_.uses[u].type)] * p_.uses[u].units;
+        reduced_[o] = x;
+        least = std::min(least, x);
+      }
+      double sum = 0;
+      for (auto o = from; o < to; ++o) {
+        const double x = (reduced_[o] - least) / tau;
+        weight_[o] = x <= 0 ? 1 : x < 40 ? std::exp(-x) : 0;
+        sum += weight_[o];
+      }
+      value += least - tau * std::log(sum);
+      touched.clear();
+      for (auto o = from; o < to; ++o) {
+        const double w = weight_[o] / sum;
+        if (w == 0) continue;
+        for (auto u = p_.use_begin[o]; u < p_.use_begin[o + 1]; ++u) {
+          const auto t = static_cast<std::size_t>(p_.uses[u].type);
+          const double expected = w * p_.uses[u].units;
+          if (mean[t] == 0) touched.push_back(t);
+          mean[t] += expected;
+          for (auto v = p_.use_begin[o]; v < p_.use_begin[o + 1]; ++v)
+            hessian[t * types + static_cast<std::size_t>(p_.uses[v].type)] += expected * p_.uses[v].units;
+        }
+      }
+      for (const auto t : touched) {
+        gradient[t] += mean[t];
+        for (const auto k : touched) hessian[t * types + k] -= mean[t] * mean[k];
+      }
+      for (const auto t : touched) mean[t] = 0;
+    }
+    for (auto& h : hessian) h /= tau;
+    return value;
+  }
+
+  /// One step, damped (Levenberg-Marquardt) until it helps. false: nothing more to gain at this temperature.
+  bool newton(double tau) {
+    if (soft_at_ != tau) soft_value_ = soft(tau, gradient_, hessian_);
+    soft_at_ = tau;
+    const std::size_t types = price_.size();
+    std::vector<std::size_t> free;
+    double left = 0;
+    for (std::size_t t = 0; t < types; ++t)
+      if (price_[t] > 0 || gradient_[t] > 0) {
+        free.push_back(t);
+        left = std::max(left, std::abs(gradient_[t]) / std::max(1.0, p_.capacity[t]));
+      }
+    if (left < 1e-3) return false;
+    const auto from = price_;
+    std::vector<double> gradient, hessian;
+    for (int tries = 0; tries < 8; ++tries) {
+      const auto step = solve(free, hessian_, gradient_, damping_);
+      for (std::size_t k = 0; k < free.size(); ++k) price_[free[k]] = std::max(0.0, from[free[k]] + step[k]);
+      const double value = soft(tau, gradient, hessian);
+      if (value > soft_value_) {
+        soft_value_ = value;
+        gradient_.swap(gradient);
+        hessian_.swap(hessian);
+        damping_ = std::max(1e-9, damping_ / 10);
+        return true;
+      }
+      damping_ = std::min(1e9, damping_ * 10);
+    }
+    price_ = from;
+    return false;
+  }
+
+  /// (H + damping diag H) x = g on the free types, by Cholesky.
+  static std::vector<double> solve(const std::vector<std::size_t>& free, const std::vector<double>& hessian,
+                                   const std::vector<double>& gradient, double damping) {
+    const std::size_t n = free.size(), types = gradient.size();
+    std::vector<double> a(n * n), x(n);
+    double largest = 0;
+    for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, hessian[free[i] * types + free[i]]);
+    for (std::size_t i = 0; i < n; ++i) {
+      x[i] = gradient[free[i]];
+      for (std::size_t j = 0; j < n; ++j) a[i * n + j] = hessian[free[i] * types + free[j]];
+      a[i * n + i] += damping * (a[i * n + i] + 1e-6 * largest) + 1e-12 * largest + 1e-300;
+    }
+    for (std::size_t j = 0; j < n; ++j) {
+      for (std::size_t k = 0; k < j; ++k) a[j * n + j] -= a[j * n + k] * a[j * n + k];
+      a[j * n + j] = std::sqrt(std::max(a[j * n + j], 1e-15 * largest + 1e-300));
+      for (std::size_t i = j + 1; i < n; ++i) {
+        for (std::size_t k = 0; k < j; ++k) a[i * n + j] -= a[i * n + k] * a[j * n + k];
+        a[i * n + j] /= a[j * n + j];
+      }
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t k = 0; k < i; ++k) x[i] -= a[i * n + k] * x[k];
+      x[i] /= a[i * n + i];
+    }
+    for (std::size_t i = n; i-- > 0;) {
+      for (std::size_t k = i + 1; k < n; ++k) x[i] -= a[k * n + i] * x[k];
+      x[i] /= a[i * n + i];
+    }
+    return x;
+  }
+
+  /// A feasible plan, improved, is kept if it is the best so far.
   void offer(std::vector<std::size_t> choice, std::vector<double> room) {
-    if (!repair(choice, room)) return;
+    if (std::any_of(room.begin(), room.end(), [](double r) { return r < -1e-9; })) return;
     improve(choice, room);
     const double value = value_of(choice);
     if (value < best_value_ - tolerance()) {
@@ -227,6 +395,141 @@ class search {
     }
   }
 
+  // ---- exchanges --------------------------------------------------------------------------------------------------------------
+
+  /// An item's change of option: what it costs, and what it takes of the types it touches.
+  struct change {
+    double reduced, value;
+    std::size_t item, option;
+    std::vector<assignment_problem::use> takes;
+  };
+
+  /// For every type the changes that free some of it, and those that take some, which lose the least in reduced cost.
+  std::vector<change> promising(const std::vector<std::size_t>& choice, std::size_t most) const {
+    const std::size_t types = price_.size();
+    std::vector<std::vector<move>> kinds(2 * types + 1);  // frees t, takes t, neither
+    const auto less = [](const move& a, const move& b) {
+      return std::tie(a.loss, a.item, a.option) < std::tie(b.loss, b.item, b.option);
+    };
+    // Heaps of the least, the greatest of them on top.
+    const auto offer_to = [&](std::vector<move>& kind, const move& m) {
+      if (kind.size() == most && !less(m, kind.front())) return;
+      if (kind.size() == most) {
+        std::pop_heap(kind.begin(), kind.end(), less);
+        kind.pop_back();
+      }
+      kind.push_back(m);
+      std::push_heap(kind.begin(), kind.end(), less);
+    };
+    for (std::size_t i = 0; i < p_.items(); ++i) {
+      const auto now = choice[i];
+      for (auto o = p_.item_begin[i]; o < p_.item_begin[i + 1]; ++o) {
+        if (o == now) continue;
+        const move m{reduced_[o] - reduced_[now], i, o};
+        bool touches = false;
+        for (auto u = p_.use_begin[now]; u < p_.use_begin[now + 1]; ++u)
+          if (p_.uses[u].units > units(o, p_.uses[u].type)) {
+            offer_to(kinds[static_cast<std::size_t>(p_.uses[u].type)], m);
+            touches = true;
+          }
+        for (auto u = p_.use_begin[o]; u < p_.use_begin[o + 1]; ++u)
+          if (p_.uses[u].units > units(now, p_.uses[u].type)) {
+            offer_to(kinds[types + static_cast<std::size_t>(p_.uses[u].type)], m);
+            touches = true;
+          }
+        if (!touches) offer_to(kinds[2 * types], m);
+      }
+    }
+    std::vector<move> all;
+    for (const auto& kind : kinds) all.insert(all.end(), kind.begin(), kind.end());
+    const auto same = [](const move& a, const move& b) { return a.item == b.item && a.option == b.option; };
+    std::sort(all.begin(), all.end(), less);
+    all.erase(std::unique(all.begin(), all.end(), same), all.end());
+    std::vector<change> out;
+    for (const auto& m : all) out.push_back(make_change(choice, m.item, m.option));
+    return out;
+  }
+
+  change make_change(const std::vector<std::size_t>& choice, std::size_t item, std::size_t option) const {
+    const auto now = choice[item];
+    change c{reduced_[option] - reduced_[now], p_.value[option] - p_.value[now], item, option, {}};
+    const auto take = [&](int type, double units) {
+      for (auto& t : c.takes)
+        if (t.type == type) {
+          t.units += units;
+          return;
+        }
+      c.takes.push_back({type, units});
+    };
+    for (auto u = p_.use_begin[option]; u < p_.use_begin[option + 1]; ++u) take(p_.uses[u].type, p_.uses[u].units);
+    for (auto u = p_.use_begin[now]; u < p_.use_begin[now + 1]; ++u) take(p_.uses[u].type, -p_.uses[u].units);
+    return c;
+  }
+
+  /// Value of over-use, dear enough that every exchange that ends it pays.
+  double penalty(std::size_t t, double room) const {
+    return room >= -1e-9 ? 0 : -room * (3 * best_price_[t] + 1e-3 * scale_);
+  }
+  /// What `c` changes in reduced cost (room left counts at its price) and penalty, in this room.
+  double effect(const change& c, const std::vector<double>& room) const {
+    double sum = c.reduced;
+    for (const auto& t : c.takes) {
+      const auto at = static_cast<std::size_t>(t.type);
+      sum += penalty(at, room[at] - t.units) - penalty(at, room[at]);
+    }
+    return sum;
+  }
+
+  /// Single changes and pairs of them, the best first, as long as reduced cost and over-use together fall.
+  void exchange(std::vector<std::size_t>& choice, std::vector<double>& room) {
+    constexpr std::size_t kernel = 16;
+    for (int round = 0; round < 4; ++round) {
+      auto changes = promising(choice, kernel);
+      bool moved = false;
+      while (const auto pair = best_pair(changes, room)) {
+        moved = true;
+        for (const auto k : {pair->first, pair->second})
+          if (k < changes.size()) {
+            take(changes[k], room, 1);
+            choice[changes[k].item] = changes[k].option;
+          }
+        // Changes of what moved are stale.
+        const auto first = changes[pair->first].item;
+        const auto second = pair->second < changes.size() ? changes[pair->second].item : first;
+        std::erase_if(changes, [&](const change& c) { return c.item == first || c.item == second; });
+      }
+      if (!moved) return;
+    }
+  }
+
+  static void take(const change& c, std::vector<double>& room, double sign) {
+    for (const auto& t : c.takes) room[static_cast<std::size_t>(t.type)] -= sign * t.units;
+  }
+
+  /// The change, or the two of different items, that help most; the second is past the end for a single one.
+  std::optional<std::pair<std::size_t, std::size_t>> best_pair(const std::vector<change>& changes, std::vector<double>& room) const {
+    double best = -tolerance();
+    std::optional<std::pair<std::size_t, std::size_t>> found;
+    for (std::size_t a = 0; a < changes.size(); ++a) {
+      const double one = effect(changes[a], room);
+      if (one < best) {
+        best = one;
+        found = {a, changes.size()};
+      }
+      take(changes[a], room, 1);
+      for (std::size_t b = a + 1; b < changes.size(); ++b) {
+        if (changes[b].item == changes[a].item) continue;
+        const double both = one + effect(changes[b], room);
+        if (both < best) {
+          best = both;
+          found = {a, b};
+        }
+      }
+      take(changes[a], room, -1);
+    }
+    return found;
+  }
+
   // ---- branch and bound -------------------------------------------------------------------------------------------------------
 
   struct branch_item {
@@ -268,6 +571,8 @@ class search {
     // Those with the most to lose first: wrong turns end early.
     std::sort(open.begin(), open.end(),
               [](const auto& a, const auto& b) { return std::tie(b.second, a.item) < std::tie(a.second, b.item); });
+    // Too many open items are not searched through in any number of steps.
+    if (static_cast<std::int64_t>(open.size()) * 100 > effort_.search_nodes) return;
     nodes_ = 0;
     if (descend(open, 0, root_, room, now)) settle();
   }
@@ -310,6 +615,11 @@ class search {
   std::vector<double> price_, best_price_;
   std::vector<double> reduced_;  ///< value + price of every option, of the last relax()
   std::vector<double> least_;
+  std::vector<double> weight_;
+  double best_bound_ = -std::numeric_limits<double>::infinity();
+  std::vector<double> gradient_, hessian_;  ///< of the soft L at the present prices and the temperature soft_at_
+  double soft_value_ = 0, soft_at_ = -1;
+  double damping_ = 1e-6;
   double root_ = 0;
   std::int64_t nodes_ = 0;
 };

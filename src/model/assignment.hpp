@@ -27,7 +27,7 @@ struct assignment_problem {
 };
 
 struct assignment_effort {
-  int dual_steps = 200;             ///< of the Lagrangian ascent
+  double enough = 0;                ///< stop when value - lower bound is no more
   std::int64_t search_nodes = 0;    ///< of the branch and bound that follows; it ends proven when it needs fewer
   bool integral = false;            ///< all values are whole numbers: the bound is rounded up
 };

@@ -10,7 +10,9 @@
 namespace inferno::model {
 namespace {
 
-constexpr std::int64_t automatic_nodes = 50'000;
+constexpr std::int64_t automatic_nodes = 20'000;
+/// Of the cost: the automatic solver stops looking where less can be saved.
+constexpr double enough_gap = 2e-4;
 constexpr std::int64_t exact_nodes = 20'000'000;
 
 /// Satisfied variants and their total value of one class.
@@ -64,13 +66,18 @@ class class_solver {
     const auto least = build();
     auto start = options_of(greedy, least);
     if (unsatisfied > 0) {
-      const auto counted = solve_assignment(counting(least), start, {150, nodes_, true});
+      const auto counted = solve_assignment(counting(least), start, {0, nodes_, true});
       least_unsatisfied = static_cast<int>(std::lround(counted.lower_bound));
       unsatisfied = static_cast<int>(std::lround(counted.value));
       // Equal counts leave the start as it is: greedy cared for the value too.
       start = counted.choice;
     }
-    const auto solved = solve_assignment(valued(least, unsatisfied), start, {200, nodes_, false});
+    double cost = 0;
+    for (const auto v : members_)
+      if (greedy[v].candidate >= 0)
+        cost += input_.variants[v].candidates[static_cast<std::size_t>(greedy[v].candidate)].alloc.cost.cents;
+    const double enough = input_.optimizer.solver == solver_kind::exact ? 0 : enough_gap * cost;
+    const auto solved = solve_assignment(valued(least, unsatisfied), start, {enough, nodes_, false});
     lower_bound = solved.lower_bound;
     price.assign(solved.price.begin(), solved.price.end() - 1);
     for (std::size_t i = 0; i < members_.size(); ++i) {
