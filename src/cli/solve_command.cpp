@@ -15,6 +15,7 @@ namespace {
 struct flags {
   std::string file;
   std::string output = "table";
+  std::string explain;
   model::solver_kind solver = model::solver_kind::automatic;
 };
 
@@ -42,6 +43,17 @@ void run(const flags& f) {
   const auto began = std::chrono::steady_clock::now();
   auto solution = model::solve_system(*system, std::thread::hardware_concurrency());
   solution.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  if (!f.explain.empty()) {
+    const auto explained = model::explain_server(*system, solution, f.explain);
+    if (!explained) refuse("serverData.servers: no server \"" + f.explain + "\" to explain");
+    if (!*explained) refuse(f.explain + ": " + explained->error());
+    const auto& e = **explained;
+    std::cout << (f.output == "json"   ? model::explanation_json(e) + "\n"
+                  : f.output == "yaml" ? model::explanation_yaml(e)
+                                       : model::explanation_table(e))
+              << std::flush;
+    return;
+  }
   std::cout << (f.output == "json"   ? model::solution_json(solution) + "\n"
                 : f.output == "yaml" ? model::solution_yaml(solution)
                                      : model::solution_table(solution))
@@ -70,6 +82,8 @@ void add_solve(CLI::App& app) {
                                                                                      {"greedy", model::solver_kind::greedy},
                                                                                      {"exact", model::solver_kind::exact}}))
       ->default_str("auto");
+  command->add_option("--explain", f->explain,
+                      "instead of the plan, why this variant got what it got: candidates, bounds, prices, next best, other SLOs");
   command->callback([f] { run(*f); });
 }
 

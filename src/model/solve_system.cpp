@@ -306,6 +306,31 @@ system_solution plan_system(const system_data& system, const prepared_system& pr
   return planning(system, prepared, result).run();
 }
 
+std::optional<tl::expected<explanation, std::string>> explain_server(const system_data& system, const system_solution& solution,
+                                                                     const std::string& name) {
+  const auto server =
+      std::find_if(system.servers.begin(), system.servers.end(), [&](const auto& s) { return s.name == name; });
+  if (server == system.servers.end()) return std::nullopt;
+  const system_index index(system);
+  const auto view = index.view(*server);
+  if (!view) return tl::unexpected(view.error());
+  const auto standing = [&](const accelerator& acc) {
+    type_standing t{acc.type, -1, 0, 0};
+    const int at = index.type(acc.type);
+    if (!system.optimizer.unlimited) t.limit = at < 0 ? 0 : system.capacity[static_cast<std::size_t>(at)].count;
+    for (const auto& u : solution.by_type)
+      if (u.type == acc.type) t.used = u.count;
+    if (const auto p = solution.price.find(acc.type); p != solution.price.end()) t.price = p->second;
+    return t;
+  };
+  std::optional<allocation> desired;
+  if (const auto it = solution.allocations.find(name); it != solution.allocations.end()) desired = it->second;
+  std::string outcome = "satisfied";
+  for (const auto* reasons : {&solution.infeasible, &solution.unallocated, &solution.degraded})
+    if (const auto it = reasons->find(name); it != reasons->end()) outcome = it->second;
+  return explain_variant(*view, desired, std::move(outcome), standing);
+}
+
 system_solution solve_system(const system_data& system, unsigned threads) {
   const auto prepared = analyze_system(system, threads);
   return plan_system(system, prepared, solve(prepared.input));

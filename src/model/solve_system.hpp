@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "model/explain.hpp"
 #include "model/solver.hpp"
 
 namespace inferno::model {
@@ -42,6 +43,10 @@ struct prepared_system {
 /// Candidates of every variant. `threads` analyse; the result is the same for any number. `system` must outlive it.
 prepared_system analyze_system(const system_data& system, unsigned threads = 1);
 system_solution plan_system(const system_data& system, const prepared_system& prepared, const solver_result& result);
+/// Why `server` got what the solution says. nullopt: there is no server of that name in the system. Error: it is there, but cannot
+/// be planned for.
+std::optional<tl::expected<explanation, std::string>> explain_server(const system_data& system, const system_solution& solution,
+                                                                     const std::string& server);
 /// All of it.
 system_solution solve_system(const system_data& system, unsigned threads = 1);
 

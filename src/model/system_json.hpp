@@ -18,4 +18,8 @@ std::string solution_json(const system_solution&);
 std::string solution_yaml(const system_solution&);
 std::string solution_table(const system_solution&);
 
+std::string explanation_json(const explanation&);
+std::string explanation_yaml(const explanation&);
+std::string explanation_table(const explanation&);
+
 }  // namespace inferno::model

@@ -13,20 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-json::object allocation_object(const allocation& a) {
-  return {{"accelerator", a.accelerator},
-          {"numReplicas", a.num_replicas},
-          {"maxBatch", a.max_batch},
-          {"cost", a.cost.cents},
-          {"itlAverage", a.itl_ms},
-          {"waitAverage", a.wait_ms},
-          {"ttftAverage", a.ttft_ms},
-          {"ttftPercentiles",
-           json::object{{"p50", a.ttft_at.p50}, {"p90", a.ttft_at.p90}, {"p95", a.ttft_at.p95}, {"p99", a.ttft_at.p99}}},
-          {"utilization", a.busy},
-          {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
-}
-
 json::object solver_object(const system_solution& s) {
   const auto& r = s.solver;
   json::object out{{"name", r.name}, {"satisfied", r.satisfied}, {"satisfiable", r.satisfiable}, {"value", r.value}};
@@ -68,24 +54,6 @@ json::object solution_object(const system_solution& s) {
   if (!s.unallocated.empty()) out["unallocated"] = reasons(s.unallocated);
   if (!s.degraded.empty()) out["degraded"] = reasons(s.degraded);
   out["solver"] = solver_object(s);
-  return out;
-}
-
-using row = std::vector<std::string>;
-
-/// Columns as wide as they need to be; the first is text, the others numbers unless `text_columns` says so.
-std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
-  std::vector<std::size_t> width(rows.front().size());
-  for (const auto& r : rows)
-    for (std::size_t i = 0; i < r.size(); ++i) width[i] = std::max(width[i], r[i].size());
-  std::string out;
-  for (const auto& r : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < r.size(); ++i)
-      line += i < text_columns ? fmt::format("{:<{}}  ", r[i], width[i]) : fmt::format("{:>{}}  ", r[i], width[i]);
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
-  }
   return out;
 }
 

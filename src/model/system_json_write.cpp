@@ -90,4 +90,34 @@ std::string write_yaml(const json::value& v) {
 
 double rounded_per_min(req_rate rate) { return std::strtod(fmt::format("{:.15g}", rate.per_min()).c_str(), nullptr); }
 
+boost::json::object allocation_object(const allocation& a) {
+  return {{"accelerator", a.accelerator},
+          {"numReplicas", a.num_replicas},
+          {"maxBatch", a.max_batch},
+          {"cost", a.cost.cents},
+          {"itlAverage", a.itl_ms},
+          {"waitAverage", a.wait_ms},
+          {"ttftAverage", a.ttft_ms},
+          {"ttftPercentiles",
+           boost::json::object{{"p50", a.ttft_at.p50}, {"p90", a.ttft_at.p90}, {"p95", a.ttft_at.p95}, {"p99", a.ttft_at.p99}}},
+          {"utilization", a.busy},
+          {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
+}
+
+std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
+  std::vector<std::size_t> width(rows.front().size());
+  for (const auto& r : rows)
+    for (std::size_t i = 0; i < r.size(); ++i) width[i] = std::max(width[i], r[i].size());
+  std::string out;
+  for (const auto& r : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < r.size(); ++i)
+      line += i < text_columns ? fmt::format("{:<{}}  ", r[i], width[i]) : fmt::format("{:>{}}  ", r[i], width[i]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+
 }  // namespace inferno::model

@@ -2,7 +2,9 @@
 // Writing JSON values for people: numbers as they write them.
 #include <boost/json/value.hpp>
 #include <string>
+#include <vector>
 
+#include "model/allocation.hpp"
 #include "model/quantities.hpp"
 
 namespace inferno::model {
@@ -15,5 +17,12 @@ std::string write_yaml(const boost::json::value&);
 
 /// Requests per minute, rounded to 15 digits: rates are kept per second, and 63.2 must not come out as 63.20000000000001.
 double rounded_per_min(req_rate);
+
+boost::json::object allocation_object(const allocation&);
+
+using row = std::vector<std::string>;
+
+/// Columns as wide as they need to be; the first `text_columns` are text, the others numbers.
+std::string aligned(const std::vector<row>& rows, std::size_t text_columns);
 
 }  // namespace inferno::model

@@ -1,0 +1,107 @@
+#include "model/explain.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace inferno::model {
+namespace {
+
+const std::pair<const accelerator*, const model_profile*>* option_of(const variant_view& view, std::string_view name) {
+  for (const auto& o : view.options)
+    if (o.first->name == name) return &o;
+  return nullptr;
+}
+
+void add_type(std::vector<type_standing>& types, type_standing standing) {
+  const auto same = [&](const type_standing& t) { return t.type == standing.type; };
+  if (std::none_of(types.begin(), types.end(), same)) types.push_back(std::move(standing));
+}
+
+explained_candidate explain_candidate(const variant_view& view, allocation a, bool allowed, const explanation& e,
+                                      const std::function<type_standing(const accelerator&)>& standing,
+                                      std::vector<type_standing>& types) {
+  explained_candidate c;
+  add_percentiles(view, a);
+  c.alloc = std::move(a);
+  c.allowed = allowed;
+  const auto* option = option_of(view, c.alloc.accelerator);
+  if (!option) {
+    c.chosen = e.desired && e.desired->accelerator.empty();
+    return c;
+  }
+  c.units_per_replica = option->second->acc_count * option->first->multiplicity;
+  c.type = option->first->type;
+  c.cards = c.units_per_replica * c.alloc.num_replicas;
+  c.chosen = e.desired && e.desired->accelerator == c.alloc.accelerator;
+  const auto at = standing(*option->first);
+  const int held = c.chosen ? e.desired->num_replicas * c.units_per_replica : 0;
+  if (!allowed) {
+    c.denied = "keepAccelerator";
+  } else if (at.limit >= 0 && c.cards > at.limit - at.used + held) {
+    c.denied = fmt::format("needs {} cards of type {}, {} of {} are left", c.cards, at.type, at.limit - at.used + held, at.limit);
+  }
+  add_type(types, at);
+  c.best_batch = [&]() -> std::optional<batch_choice> {
+    const replica_config replica{option->second->params, view.server->current.load.shape(), std::max(c.alloc.max_batch, 1), 0};
+    if (validate(replica)) return std::nullopt;
+    const auto found = best_batch(replica, view.slo, 10);
+    return found ? std::optional(*found) : std::nullopt;
+  }();
+  return c;
+}
+
+slo_change scaled_slo(const variant_view& view, double factor, const std::optional<allocation>& now) {
+  auto other = view;
+  other.slo.itl_ms *= factor;
+  other.slo.ttft_ms *= factor;
+  other.slo.wait_p95_ms *= factor;
+  auto set = make_candidates(other);
+  slo_change out{factor, std::nullopt, 0, {}};
+  if (set.candidates.empty()) {
+    out.reason = set.reason();
+    return out;
+  }
+  out.best = std::move(set.candidates.front());
+  if (now) out.extra_cost = out.best->cost.cents - now->cost.cents;
+  return out;
+}
+
+}  // namespace
+
+explanation explain_variant(const variant_view& view, const std::optional<allocation>& desired, std::string outcome,
+                            const std::function<type_standing(const accelerator&)>& standing) {
+  explanation e;
+  const auto& server = *view.server;
+  e.name = server.name;
+  e.model = server.model;
+  e.priority = view.priority;
+  e.slo = view.slo;
+  e.load = server.current.load;
+  e.current = server.current;
+  e.desired = desired;
+  e.outcome = std::move(outcome);
+  auto allowed = make_candidates(view);
+  auto all = make_candidates(view, true);
+  if (!allowed.problem.empty()) e.outcome += (e.outcome.empty() ? "" : "; ") + allowed.problem;
+  const auto is_allowed = [&](const allocation& a) {
+    return std::any_of(allowed.candidates.begin(), allowed.candidates.end(),
+                       [&](const allocation& b) { return b.accelerator == a.accelerator; });
+  };
+  std::stable_partition(all.candidates.begin(), all.candidates.end(), is_allowed);
+  for (auto& a : all.candidates) {
+    const bool may = is_allowed(a);
+    e.candidates.push_back(explain_candidate(view, std::move(a), may, e, standing, e.types));
+  }
+  e.refused = std::move(all.refused);
+  for (const auto& c : e.candidates)
+    if (c.allowed && !c.chosen && !e.next_best) {
+      e.next_best = c.alloc;
+      e.next_best_extra_cost = c.alloc.cost.cents - (desired ? desired->cost.cents : 0);
+    }
+  const auto best = allowed.candidates.empty() ? std::nullopt : std::optional(allowed.candidates.front());
+  for (const double factor : {0.9, 1.1}) e.slo_changes.push_back(scaled_slo(view, factor, best));
+  return e;
+}
+
+}  // namespace inferno::model
