@@ -172,6 +172,7 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
   view.server = &server;
   view.priority = cls.priority;
   view.slo = curve.slo;
+  view.search_batch = inputs_->settings.search_batch;
   std::string unknown;
   for (const auto& p : object.profiles) {
     const auto acc = inputs_->shared->accelerators.find(p.acc);
@@ -201,9 +202,21 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     return hold(curve, "UnknownAccelerator", what);
   }
   if (!unknown.empty()) curve.hold_message = fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
-  const auto set = model::make_candidates(view);
-  if (set.candidates.empty()) return hold(curve, "Infeasible", set.reason());
-  for (const auto& c : set.candidates) {
+  auto set = model::make_candidates(view);
+  if (set.candidates.empty()) {
+    auto why = set.reason();
+    if (object.keep_accelerator)
+      if (const auto other = model::cheapest_elsewhere(view))
+        why += fmt::format("; the cheapest that could: {} x {} at {:.6g} cents/h", other->num_replicas, other->accelerator,
+                           other->cost.cents);
+    return hold(curve, "Infeasible", why);
+  }
+  auto basis = std::make_shared<curve_basis>(curve_basis{server, inputs_->shared, inputs_->object, view});
+  basis->view.server = &basis->server;
+  curve.basis = std::move(basis);
+  if (inputs_->settings.pools && object.pool != "off") curve.pool = object.pool.empty() ? fmt::format("{}/{}", cls.name, object.model_id) : object.pool;
+  for (auto& c : set.candidates) {
+    model::add_percentiles(view, c);
     const auto* option = find(c.accelerator);
     curve.candidates.push_back({c, -1, option ? option->second->acc_count * option->first->multiplicity : 0});
     curve.device_of.push_back(option ? option->first->type : std::string());

@@ -103,7 +103,7 @@ std::string board_view::plan_json() const {
     out["cycle"] = current->cycle;
     out["trigger"] = current->trigger;
     out["totalCost"] = current->total_cost.cents;
-    for (const auto& [key, d] : current->decisions) list.push_back(to_json(*d));
+    for (const auto& d : current->decisions) list.push_back(to_json(*d));
   }
   out["variants"] = std::move(list);
   return model::write_json(out);
@@ -112,9 +112,9 @@ std::string board_view::plan_json() const {
 std::optional<std::string> board_view::variant_json(const variant_key& key) const {
   const auto current = plan();
   if (!current) return std::nullopt;
-  const auto it = current->decisions.find(key);
-  if (it == current->decisions.end()) return std::nullopt;
-  return model::write_json(to_json(*it->second));
+  const auto d = current->decisions.find(key);
+  if (!d) return std::nullopt;
+  return model::write_json(to_json(*d));
 }
 
 void board_state::setup() {
@@ -195,10 +195,13 @@ void board_state::show(const decision& d) {
 
 void board_state::show(const plan_snapshot& plan) {
   double held = 0;
-  for (const auto& [key, d] : plan.decisions) {
-    show(*d);
-    held += d->hold ? 1 : 0;
+  // A board that starts anew does not know the plans before.
+  if (std::exchange(first, false)) {
+    for (const auto& d : plan.decisions) show(*d);
+  } else {
+    for (const auto& d : plan.changed) show(*d);
   }
+  for (const auto& d : plan.decisions) held += d->hold ? 1 : 0;
   family.variants->Add({}).Set(static_cast<double>(plan.decisions.size()));
   family.held->Add({}).Set(held);
   family.cost->Add({}).Set(plan.total_cost.cents);

@@ -69,6 +69,7 @@ struct board_state {
   std::shared_ptr<prometheus::Registry> registry;
   families family{};
   std::map<variant_key, series> variants;
+  bool first = true;  ///< no plan was shown yet
   std::map<std::string, prometheus::Gauge*> gpus_of;
 
   void setup();

@@ -200,6 +200,25 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
     settings_.saturation = it->second;
     return {};
   });
+  if (!data.count("SOLVER")) settings_.solver = defaults_.solver;
+  entry("SOLVER", [&](const std::string& text) -> std::string {
+    using kind = model::solver_kind;
+    static const std::map<std::string, kind> names{{"auto", kind::automatic}, {"greedy", kind::greedy}, {"exact", kind::exact}};
+    const auto it = names.find(text);
+    if (it == names.end()) return fmt::format("expected auto, greedy or exact, got \"{}\"", text);
+    settings_.solver = it->second;
+    return {};
+  });
+  const auto flag_entry = [&](const char* key, bool& field, bool fallback) {
+    if (!data.count(key)) field = fallback;
+    entry(key, [&](const std::string& text) -> std::string {
+      if (text != "true" && text != "false") return fmt::format("expected true or false, got \"{}\"", text);
+      field = text == "true";
+      return {};
+    });
+  };
+  flag_entry("BATCH_SEARCH", settings_.search_batch, defaults_.search_batch);
+  flag_entry("MODEL_POOLS", settings_.pools, defaults_.pools);
   return problems;
 }
 

@@ -190,6 +190,7 @@ variant_object decode_variant(const json::object& object) {
   out.uid = text_at(object, {"metadata", "uid"});
   out.generation = integer_at(object, {"metadata", "generation"}, 0);
   out.accelerator_label = text_at(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
+  out.pool = text_at(object, {"metadata", "annotations", "inference.optimization/pool"});
   if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
     for (const auto& o : owners->get_array())
       if (o.is_object() && text_at(o.get_object(), {"kind"}) == "Deployment") out.owner_uid = text_at(o.get_object(), {"uid"});

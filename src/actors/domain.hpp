@@ -30,6 +30,8 @@ struct variant_object {
   std::string target_kind = "Deployment";
   std::string target_name;  ///< scaleTargetRef.name, else the object's own name
   std::string owner_uid;    ///< uid of the Deployment among its owner references, "" = none
+  /// Pool of the variant: "" = the namespace's one for its model and class, "off" = none, else that of this name.
+  std::string pool;
   std::string problem;
 };
 
@@ -79,6 +81,9 @@ struct runtime_settings {
   std::string prometheus_url;
   bool trigger = false;  ///< GLOBAL_OPT_TRIGGER
   model::saturation_policy saturation = model::saturation_policy::priority_exhaustive;
+  model::solver_kind solver = model::solver_kind::automatic;
+  bool pools = true;  ///< variants of one model and class in a namespace share their demand unless they say otherwise
+  bool search_batch = false;  ///< search the best batch at or below maxBatchSize
   bool operator==(const runtime_settings&) const = default;
 };
 

@@ -3,6 +3,7 @@
 // shared_ptr<const T>.
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/typed_actor.hpp>
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,6 +68,14 @@ struct condition {
   bool operator==(const condition&) const = default;
 };
 
+/// What a curve was made from, to make others from: for a pool's demand, for an explanation.
+struct curve_basis {
+  model::server_spec server;
+  std::shared_ptr<const catalog> shared;          ///< the accelerators of `view` live here
+  std::shared_ptr<const variant_object> object;   ///< and the profiles here
+  model::variant_view view;                       ///< of `server`
+};
+
 /// The capacity curve of a variant at its demand: what every accelerator could do for it, and what it has now.
 struct capacity_curve {
   variant_key key;
@@ -79,6 +88,8 @@ struct capacity_curve {
   model::current_allocation current;
   std::vector<model::solver_candidate> candidates;  ///< `type` is left to the optimizer; devices are in `device_of`
   std::vector<std::string> device_of;               ///< device of candidates[i]
+  std::shared_ptr<const curve_basis> basis;         ///< nullptr when there was nothing to evaluate
+  std::string pool;                                 ///< shares its demand with the others of this pool; "" = with nobody
   std::string current_device;                       ///< device and cards per replica of the present allocation
   int current_units = 1;
   model::load_estimate measured;  ///< what the servers report
@@ -112,12 +123,34 @@ struct decision_made {
   std::shared_ptr<const decision> what;
 };
 
+/// The decisions of a plan by variant. Copies share them.
+class decision_table {
+ public:
+  using value = std::shared_ptr<const decision>;
+  /// `all` by key, each key once.
+  explicit decision_table(std::vector<value> all = {}) : all_(std::move(all)) {}
+  auto begin() const { return all_.begin(); }
+  auto end() const { return all_.end(); }
+  std::size_t size() const { return all_.size(); }
+  /// nullptr: the plan does not have it.
+  value find(const variant_key& key) const {
+    const auto it = std::lower_bound(all_.begin(), all_.end(), key, [](const value& d, const variant_key& k) { return d->curve->key < k; });
+    return it != all_.end() && (*it)->curve->key == key ? *it : nullptr;
+  }
+
+ private:
+  std::vector<value> all_;
+};
+
 /// The plan of a cycle: what metrics, API and log tell. Immutable.
 struct plan_snapshot {
   std::uint64_t cycle = 0;
   std::string trigger;  ///< "interval", or what was urgent
-  std::map<variant_key, std::shared_ptr<const decision>> decisions;
+  decision_table decisions;
+  std::vector<std::shared_ptr<const decision>> changed;  ///< those that are not of the plan before
   std::vector<model::type_usage> by_type;
+  std::map<std::string, double> price;  ///< shadow price of a card by device, cents/hour
+  model::solver_report solver;
   model::cost_per_hour total_cost;
   double solve_seconds = 0;
 };

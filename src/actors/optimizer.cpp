@@ -41,8 +41,9 @@ void optimizer_state::urgent(std::string cause) {
 }
 
 void optimizer_state::tell(const plan_snapshot& plan) {
-  for (const auto& [key, d] : plan.decisions) {
+  for (const auto& d : plan.changed) {
     const auto& c = *d->curve;
+    const auto& key = c.key;
     const auto id = fmt::format("{}/{}", key.ns, key.name);
     const auto before = sent.find(key);
     const auto* last = before == sent.end() ? nullptr : before->second.get();
@@ -94,14 +95,21 @@ void optimizer_state::run(std::string cause) {
   snapshot->solve_seconds = std::chrono::duration<double>(self->clock().now() - began).count();
   tell(*snapshot);
   std::size_t dispatched = 0;
-  for (const auto& [key, d] : snapshot->decisions) {
+  const auto dispatch = [&](const std::shared_ptr<const decision>& d) {
+    const auto& key = d->curve->key;
     auto& last = sent[key];
-    if (last && same_decision(*last, *d)) continue;
+    if (last && same_decision(*last, *d)) return;
     last = d;
     const auto it = actuators.find(key);
-    if (it == actuators.end() || !leading) continue;
+    if (it == actuators.end() || !leading) return;
     self->send(it->second, decision_made{d});
     ++dispatched;
+  };
+  // After a change of leader, or for an actuator that started anew, what is not news is dispatched too.
+  if (std::exchange(resend, false)) {
+    for (const auto& d : snapshot->decisions) dispatch(d);
+  } else {
+    for (const auto& d : snapshot->changed) dispatch(d);
   }
   self->send(config.board, plan_made{snapshot});
   config.logger.debug("Emitted metrics", {{"variants", snapshot->decisions.size()}});
@@ -120,6 +128,7 @@ optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optim
       [self](const variant_added& m) {
         self->state.actuators[m.key] = m.actuator;
         self->state.sent.erase(m.key);
+        self->state.resend = true;
       },
       [self](const variant_gone& m) {
         self->state.actuators.erase(m.key);
@@ -142,6 +151,7 @@ optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optim
       [self](const settings_changed& m) {
         self->state.settings = m.settings;
         self->state.plans.set_saturation(m.settings.saturation);
+        self->state.plans.set_solver(m.settings.solver);
         if (self->state.synced) self->state.arm_interval();
       },
       [self](const run_now& m) { self->state.urgent(m.cause); },
@@ -154,6 +164,7 @@ optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optim
         // A new leader sends every decision: the one before may have died in the middle.
         if (!std::exchange(self->state.leading, m.leading) && m.leading) {
           self->state.sent.clear();
+          self->state.resend = true;
           self->state.urgent("leadership");
         }
       },

@@ -21,6 +21,7 @@ struct optimizer_state {
   static inline const char* name = "optimizer";
   optimizer_actor::pointer self = nullptr;
   optimizer_config config;
+  bool resend = false;  ///< dispatch every decision of the next plan
   planner plans;
   runtime_settings settings;
   std::map<variant_key, actuator_actor> actuators;

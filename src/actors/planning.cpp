@@ -19,6 +19,8 @@ model::allocation present(const capacity_curve& c) {
   return a;
 }
 
+bool held(const capacity_curve& c) { return c.hold || c.candidates.empty(); }
+
 /// `candidate` with another number of replicas: cost and value in proportion.
 model::allocation with_replicas(model::allocation candidate, int replicas) {
   if (candidate.num_replicas > 0 && replicas != candidate.num_replicas) {
@@ -29,31 +31,6 @@ model::allocation with_replicas(model::allocation candidate, int replicas) {
   }
   return candidate;
 }
-
-class table_of_types {
- public:
-  explicit table_of_types(const capacity_view* capacity) : limited_(capacity && capacity->known) {
-    if (capacity)
-      for (const auto& [device, count] : capacity->by_device) add(device, count);
-  }
-  bool limited() const { return limited_; }
-  /// A device no node has: known to have no cards when capacity limits.
-  int index(const std::string& device) {
-    const auto it = index_.find(device);
-    return it != index_.end() ? it->second : add(device, 0);
-  }
-  std::vector<model::type_capacity> list;
-
- private:
-  int add(const std::string& device, int count) {
-    const int i = static_cast<int>(list.size());
-    index_.emplace(device, i);
-    list.push_back({device, count});
-    return i;
-  }
-  bool limited_;
-  std::map<std::string, int> index_;
-};
 
 /// What a variant gets when the solver left it without a full allocation: what the policy gave, at least minReplicas of what it
 /// has.
@@ -71,91 +48,244 @@ decision denied(const std::shared_ptr<const capacity_curve>& curve, int granted)
   return d;
 }
 
+decision holding(const std::shared_ptr<const capacity_curve>& curve) {
+  decision d;
+  d.curve = curve;
+  d.desired = present(*curve);
+  d.hold = true;
+  d.reason = curve->hold ? curve->hold_reason : "Pending";
+  d.message = curve->hold_message;
+  return d;
+}
+
+bool same_choice(const model::solver_choice& a, const model::solver_choice& b) {
+  return a.candidate == b.candidate && a.num_replicas == b.num_replicas && a.part_replicas == b.part_replicas;
+}
+
+/// Servers of one class and model share a pool, and only within a namespace.
+std::string pool_of(const capacity_curve& c) {
+  if (held(c) || c.pool.empty() || !c.basis) return {};
+  return fmt::format("{}|{}|{}|{}", c.key.ns, c.pool, c.class_name, c.model);
+}
+
 }  // namespace
 
-std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string trigger) const {
+std::size_t planner::add_line(std::string name) {
+  std::size_t line = input_.variants.size();
+  if (free_lines_.empty()) {
+    input_.variants.emplace_back();
+    choices_.emplace_back();
+  } else {
+    line = free_lines_.back();
+    free_lines_.pop_back();
+  }
+  input_.variants[line].name = std::move(name);
+  return line;
+}
+
+void planner::drop_line(std::size_t line) {
+  input_.variants[line] = {};
+  choices_[line] = {};
+  free_lines_.push_back(line);
+}
+
+/// A device no node has: known to have no cards when capacity limits.
+int planner::type_of(const std::string& device) {
+  if (device.empty()) return -1;
+  const auto [at, fresh] = types_.try_emplace(device, static_cast<int>(input_.capacity.size()));
+  if (fresh) input_.capacity.push_back({device, 0});
+  return at->second;
+}
+
+std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve& curve) {
+  auto out = curve.candidates;
+  for (std::size_t i = 0; i < out.size(); ++i) out[i].type = type_of(curve.device_of[i]);
+  return out;
+}
+
+void planner::set_curve(std::shared_ptr<const capacity_curve> curve) {
+  const auto [at, fresh] = slots_.try_emplace(curve->key);
+  auto& s = at->second;
+  if (fresh) s.line = add_line(fmt::format("{}/{}", curve->key.ns, curve->key.name));
+  s.curve = std::move(curve);
+  s.fresh = true;
+  const auto& c = *s.curve;
+  auto wanted = pool_of(c);
+  if (s.pool != wanted) {
+    leave_pool(c.key, s);
+    if (!wanted.empty()) pools_[wanted].members.insert(c.key);
+    s.pool = std::move(wanted);
+  }
+  if (!s.pool.empty()) pools_[s.pool].changed = true;
+  auto& line = input_.variants[s.line];
+  line.priority = c.priority;
+  line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
+}
+
+void planner::leave_pool(const variant_key& key, slot& s) {
+  if (s.pool.empty()) return;
+  auto& p = pools_[s.pool];
+  p.members.erase(key);
+  p.changed = true;
+  s.pool.clear();
+}
+
+void planner::remove(const variant_key& key) {
+  const auto at = slots_.find(key);
+  if (at == slots_.end()) return;
+  leave_pool(key, at->second);
+  drop_line(at->second.line);
+  slots_.erase(at);
+}
+
+/// One line for the members together, their own ones emptied.
+void planner::share(pool& p) {
+  std::vector<model::variant_view> views;
+  p.order.assign(p.members.begin(), p.members.end());
+  for (const auto& key : p.order) views.push_back(slots_.at(key).curve->basis->view);
+  p.demand = std::make_unique<model::model_pool>(views);
+  auto mixes = p.demand->mixes(
+      [&](const model::variant_view& view, const model::allocation& a) -> tl::expected<std::pair<int, int>, std::string> {
+        for (const auto& [acc, profile] : view.options)
+          if (acc->name == a.accelerator) return std::pair(type_of(acc->type), profile->acc_count * acc->multiplicity);
+        return std::pair(-1, 1);
+      },
+      true);
+  // What they cannot carry together, each tries by itself: best effort is better than nothing.
+  if (!mixes) {
+    p.demand.reset();
+    return;
+  }
+  const auto& first = *slots_.at(p.order.front()).curve;
+  if (!p.line) p.line = add_line(fmt::format("{}/pool {}", first.key.ns, first.pool));
+  auto& line = input_.variants[*p.line];
+  line.priority = first.priority;
+  line.candidates = std::move(*mixes);
+  for (const auto& key : p.order) input_.variants[slots_.at(key).line].candidates.clear();
+}
+
+void planner::refresh_pools() {
+  for (auto it = pools_.begin(); it != pools_.end();) {
+    auto& p = it->second;
+    if (p.changed) {
+      for (const auto& key : p.members) {
+        auto& s = slots_.at(key);
+        s.fresh = true;
+        if (p.demand) input_.variants[s.line].candidates = candidates_of(*s.curve);
+      }
+      p.demand.reset();
+      if (p.members.size() > 1) share(p);
+      if (!p.demand && p.line) drop_line(*std::exchange(p.line, std::nullopt));
+      p.changed = false;
+    }
+    it = p.members.empty() ? pools_.erase(it) : std::next(it);
+  }
+}
+
+/// The cards there are, less those of held variants: what they have is not to be given to others.
+void planner::limit() {
+  input_.optimizer.unlimited = !capacity_ || !capacity_->known;
+  for (auto& c : input_.capacity) c.count = 0;
+  if (capacity_)
+    for (const auto& [device, count] : capacity_->by_device) input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
+  for (const auto& [key, s] : slots_) {
+    if (!held(*s.curve) || s.curve->current_device.empty()) continue;
+    auto& room = input_.capacity[static_cast<std::size_t>(type_of(s.curve->current_device))].count;
+    room = std::max(0, room - s.curve->current.num_replicas * s.curve->current_units);
+  }
+}
+
+planner::cards planner::cards_of(const decision& d) {
+  const auto& c = *d.curve;
+  for (std::size_t i = 0; i < c.candidates.size(); ++i)
+    if (c.candidates[i].alloc.accelerator == d.desired.accelerator) return {type_of(c.device_of[i]), c.candidates[i].units_per_replica};
+  return {type_of(c.current_device), c.current_units};
+}
+
+decision planner::decide(const slot& s, const model::solver_choice& choice) const {
+  if (choice.candidate < 0 || choice.partial) return denied(s.curve, choice.candidate < 0 ? 0 : choice.num_replicas);
+  decision d;
+  d.curve = s.curve;
+  d.desired = s.curve->candidates[static_cast<std::size_t>(choice.candidate)].alloc;
+  d.reason = "Optimized";
+  d.message = s.curve->hold_message;
+  return d;
+}
+
+/// The part of a member in what its pool got.
+decision planner::decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const {
+  if (choice.candidate < 0) return denied(s.curve, 0);
+  const auto& mix = input_.variants[*p.line].candidates[static_cast<std::size_t>(choice.candidate)].mix;
+  decision d;
+  d.curve = s.curve;
+  d.desired.accelerator = s.curve->current.accelerator;
+  int wanted = 0;
+  for (std::size_t i = 0; i < mix.size(); ++i) {
+    if (p.order[mix[i].member] != s.curve->key) continue;
+    wanted = mix[i].alloc.num_replicas;
+    auto whole = mix[i].alloc;
+    model::add_percentiles(p.demand->members()[mix[i].member], whole);
+    d.desired = with_replicas(std::move(whole), choice.part_replicas[i]);
+  }
+  d.reason = "Optimized";
+  d.message = fmt::format("shares {:.2f} requests/min with {} other variants of its model and class",
+                          p.demand->members().front().server->current.load.arrival_rate.per_min(), p.order.size() - 1);
+  if (d.desired.num_replicas < wanted) {
+    d.reason = "CapacityLimited";
+    d.message = fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted, d.desired.accelerator, d.desired.num_replicas);
+  }
+  return d;
+}
+
+std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string trigger) {
   auto snapshot = std::make_shared<plan_snapshot>();
   snapshot->cycle = cycle;
   snapshot->trigger = std::move(trigger);
-  table_of_types types(capacity_.get());
-  model::solver_input input;
-  input.optimizer.unlimited = !types.limited();
-  input.optimizer.saturation = saturation_;
-  std::vector<std::shared_ptr<const capacity_curve>> solved;
-  for (const auto& [key, curve] : curves_) {
-    if (curve->hold || curve->candidates.empty()) {
-      // What a held variant has is not to be given to others.
-      if (!curve->current_device.empty()) {
-        auto& room = types.list[static_cast<std::size_t>(types.index(curve->current_device))].count;
-        room = std::max(0, room - curve->current.num_replicas * curve->current_units);
-      }
-      continue;
+  refresh_pools();
+  limit();
+  const auto result = model::solve(input_);
+  std::vector<decision_table::value> all;
+  all.reserve(slots_.size());
+  std::vector<int> count(input_.capacity.size());
+  std::vector<double> cost(input_.capacity.size());
+  for (auto& [key, s] : slots_) {
+    const auto* p = s.pool.empty() ? nullptr : &pools_.at(s.pool);
+    if (p && !p->demand) p = nullptr;
+    const auto line = p ? *p->line : s.line;
+    if (s.fresh || !same_choice(choices_[line], result.choices[line])) {
+      auto d = held(*s.curve) ? holding(s.curve)
+               : p            ? decide_part(s, *p, result.choices[line])
+                              : decide(s, result.choices[line]);
+      d.cycle = cycle;
+      s.at = cards_of(d);
+      s.fresh = false;
+      s.last = std::make_shared<const decision>(std::move(d));
+      snapshot->changed.push_back(s.last);
     }
-    model::solver_variant v;
-    v.name = fmt::format("{}/{}", key.ns, key.name);
-    v.priority = curve->priority;
-    v.candidates = curve->candidates;
-    for (std::size_t i = 0; i < v.candidates.size(); ++i)
-      v.candidates[i].type = curve->device_of[i].empty() ? -1 : types.index(curve->device_of[i]);
-    input.variants.push_back(std::move(v));
-    solved.push_back(curve);
-  }
-  input.capacity = types.list;
-  const auto result = model::solve(input);
-
-  std::map<std::string, model::type_usage> usage;
-  const auto count_in = [&](const decision& d) {
-    const auto& c = *d.curve;
-    std::string device = c.current_device;
-    int units = c.current_units;
-    for (std::size_t i = 0; i < c.candidates.size(); ++i)
-      if (c.candidates[i].alloc.accelerator == d.desired.accelerator) {
-        device = c.device_of[i];
-        units = c.candidates[i].units_per_replica;
-      }
-    snapshot->total_cost.cents += d.desired.cost.cents;
-    if (device.empty() || d.desired.num_replicas == 0) return;
-    auto& u = usage[device];
-    u.type = device;
-    u.count += d.desired.num_replicas * units;
-    u.cost.cents += d.desired.cost.cents;
-  };
-  const auto put = [&](decision d) {
-    d.cycle = cycle;
-    count_in(d);
-    auto key = d.curve->key;
-    snapshot->decisions.emplace(std::move(key), std::make_shared<const decision>(std::move(d)));
-  };
-  for (std::size_t i = 0; i < solved.size(); ++i) {
-    const auto& choice = result.choices[i];
-    const auto& curve = solved[i];
-    if (choice.candidate < 0 || choice.partial) {
-      put(denied(curve, choice.candidate < 0 ? 0 : choice.num_replicas));
-      continue;
+    const auto& desired = s.last->desired;
+    snapshot->total_cost.cents += desired.cost.cents;
+    if (s.at.type >= 0 && desired.num_replicas > 0) {
+      // A device may be new: of a curve that was held.
+      count.resize(input_.capacity.size());
+      cost.resize(input_.capacity.size());
+      count[static_cast<std::size_t>(s.at.type)] += desired.num_replicas * s.at.units;
+      cost[static_cast<std::size_t>(s.at.type)] += desired.cost.cents;
     }
-    decision d;
-    d.curve = curve;
-    d.desired = curve->candidates[static_cast<std::size_t>(choice.candidate)].alloc;
-    d.reason = "Optimized";
-    d.message = curve->hold_message;
-    put(std::move(d));
+    all.push_back(s.last);
   }
-  for (const auto& [key, curve] : curves_) {
-    if (snapshot->decisions.count(key)) continue;
-    decision d;
-    d.curve = curve;
-    d.desired = present(*curve);
-    d.hold = true;
-    d.reason = curve->hold ? curve->hold_reason : "Pending";
-    d.message = curve->hold_message;
-    put(std::move(d));
-  }
-  for (auto& [device, u] : usage) {
+  choices_ = result.choices;
+  snapshot->decisions = decision_table(std::move(all));
+  snapshot->solver = result.report;
+  for (const auto& [device, type] : types_) {
+    const auto t = static_cast<std::size_t>(type);
+    if (t < result.price.size() && result.price[t] > 0) snapshot->price.emplace(device, result.price[t]);
+    if (t >= count.size() || count[t] == 0) continue;
+    model::type_usage u{device, count[t], -1, {cost[t]}};
     if (capacity_ && capacity_->known) {
       const auto it = capacity_->by_device.find(device);
       u.limit = it == capacity_->by_device.end() ? 0 : it->second;
     }
-    snapshot->by_type.push_back(u);
+    snapshot->by_type.push_back(std::move(u));
   }
   return snapshot;
 }

@@ -1,26 +1,70 @@
 #pragma once
-// The optimizer's thinking without its actor: latest curves and capacity in, plan out. Deterministic.
+// The optimizer's thinking without its actor: latest curves and capacity in, plan out. Deterministic. A plan takes over every
+// decision that did not change from the one before.
 #include <map>
+#include <memory>
+#include <optional>
+#include <set>
 
 #include "actors/messages.hpp"
+#include "model/pool.hpp"
 
 namespace inferno::actors {
 
 class planner {
  public:
-  void set_curve(std::shared_ptr<const capacity_curve> curve) { curves_[curve->key] = std::move(curve); }
-  void remove(const variant_key& key) { curves_.erase(key); }
+  void set_curve(std::shared_ptr<const capacity_curve> curve);
+  void remove(const variant_key& key);
   void set_capacity(std::shared_ptr<const capacity_view> capacity) { capacity_ = std::move(capacity); }
-  void set_saturation(model::saturation_policy policy) { saturation_ = policy; }
-  std::size_t size() const { return curves_.size(); }
+  void set_saturation(model::saturation_policy policy) { input_.optimizer.saturation = policy; }
+  void set_solver(model::solver_kind solver) { input_.optimizer.solver = solver; }
+  std::size_t size() const { return slots_.size(); }
 
   /// One joint plan over all variants. `solve_seconds` is left 0: the planner has no clock.
-  std::shared_ptr<plan_snapshot> plan(std::uint64_t cycle, std::string trigger) const;
+  std::shared_ptr<plan_snapshot> plan(std::uint64_t cycle, std::string trigger);
 
  private:
-  std::map<variant_key, std::shared_ptr<const capacity_curve>> curves_;
+  /// Where cards come from: index into input_.capacity (-1 = none), and how many a replica takes.
+  struct cards {
+    int type = -1;
+    int units = 1;
+  };
+  /// A variant, and its line in input_.variants.
+  struct slot {
+    std::shared_ptr<const capacity_curve> curve;
+    std::size_t line = 0;
+    std::string pool;                      ///< "" = in none
+    std::shared_ptr<const decision> last;  ///< of the plan before
+    cards at;                              ///< of `last`
+    bool fresh = true;                     ///< the curve is newer than `last`
+  };
+  struct pool {
+    std::set<variant_key> members;
+    bool changed = true;
+    std::vector<variant_key> order;             ///< the members as the mixes count them
+    std::unique_ptr<model::model_pool> demand;  ///< there are several, and they are planned together
+    std::optional<std::size_t> line;            ///< their line in input_.variants
+  };
+
+  std::size_t add_line(std::string name);
+  void drop_line(std::size_t line);
+  int type_of(const std::string& device);
+  std::vector<model::solver_candidate> candidates_of(const capacity_curve& curve);
+  void leave_pool(const variant_key& key, slot& s);
+  void share(pool& p);
+  void refresh_pools();
+  void limit();
+  cards cards_of(const decision& d);
+  decision decide(const slot& s, const model::solver_choice& choice) const;
+  decision decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const;
+
+  std::map<variant_key, slot> slots_;
+  std::map<std::string, pool> pools_;  ///< by namespace and name
+  model::solver_input input_{{}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};
+  std::vector<model::solver_choice> choices_;  ///< of the plan before
+  std::vector<std::size_t> free_lines_;
+  std::map<std::string, int> types_;
   std::shared_ptr<const capacity_view> capacity_;
-  model::saturation_policy saturation_ = model::saturation_policy::priority_exhaustive;
 };
 
 }  // namespace inferno::actors

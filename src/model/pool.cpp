@@ -203,4 +203,77 @@ std::vector<solver_candidate> make_mixes(const std::vector<pool_option>& options
   return mixer(options, members, demand).run();
 }
 
+namespace {
+
+server_load together(const std::vector<variant_view>& members) {
+  server_load sum;
+  double rate = 0, in = 0, out = 0;
+  for (const auto& m : members) {
+    const auto& l = m.server->current.load;
+    const double r = l.arrival_rate.per_sec();
+    rate += r;
+    in += r * l.avg_in_tokens;
+    out += r * l.avg_out_tokens;
+    sum.out_cv = std::max(sum.out_cv, l.out_cv);
+  }
+  sum.arrival_rate = req_rate::per_sec(rate);
+  if (rate > 0) {
+    sum.avg_in_tokens = in / rate;
+    sum.avg_out_tokens = out / rate;
+  }
+  return sum;
+}
+
+void append(std::string& list, const std::string& text) { list += (list.empty() ? "" : "; ") + text; }
+
+}  // namespace
+
+model_pool::model_pool(const std::vector<variant_view>& members) {
+  const auto load = together(members);
+  for (const auto& m : members) {
+    auto& server = servers_.emplace_back(*m.server);
+    server.current.load = load;
+    members_.push_back(m);
+    members_.back().server = &server;
+  }
+}
+
+tl::expected<std::vector<solver_candidate>, std::string> model_pool::mixes(const placement& place, bool one_accelerator) const {
+  std::vector<pool_option> options;
+  std::vector<pool_member> limits;
+  std::string why_not;
+  for (std::size_t m = 0; m < members_.size(); ++m) {
+    const auto& server = servers_[m];
+    limits.push_back({server.current, server.min_replicas, server.max_replicas});
+    // A member need not be able to carry the whole demand by itself.
+    auto unlimited = server;
+    unlimited.max_replicas = 0;
+    auto view = members_[m];
+    view.server = &unlimited;
+    auto set = make_candidates(view);
+    if (set.candidates.empty() || !set.refused.empty()) append(why_not, set.reason());
+    for (auto& c : set.candidates) {
+      if (c.num_replicas == 0) continue;
+      const bool other = !server.current.accelerator.empty() && c.accelerator != server.current.accelerator;
+      if (one_accelerator && (other || (!options.empty() && options.back().member == m))) continue;
+      const auto at = place(view, c);
+      if (!at) {
+        append(why_not, at.error());
+        continue;
+      }
+      c.cost.cents /= c.num_replicas;
+      c.num_replicas = 1;
+      options.push_back({m, std::move(c), at->first, at->second});
+    }
+  }
+  const auto& load = servers_.front().current.load;
+  const auto demand = load.arrival_rate.per_sec() > 0 ? demand_of(load, members_.front().slo) : req_rate{};
+  auto out = make_mixes(options, limits, demand);
+  if (out.empty()) append(why_not, "the replicas allowed cannot carry the pool's demand");
+  if (out.empty()) return tl::unexpected(why_not);
+  for (auto& c : out)
+    for (auto& p : c.mix) predict_at(members_[p.member], p.alloc, p.alloc.rate_per_replica);
+  return out;
+}
+
 }  // namespace inferno::model

@@ -1,5 +1,9 @@
 #pragma once
 // Mixes of accelerators for servers that share their demand.
+#include <deque>
+#include <functional>
+#include <tl/expected.hpp>
+#include <utility>
 #include <vector>
 
 #include "model/solver.hpp"
@@ -27,5 +31,26 @@ struct pool_member {
 /// highest rate; the caller predicts the latencies. Empty: no mix covers the demand.
 std::vector<solver_candidate> make_mixes(const std::vector<pool_option>& options, const std::vector<pool_member>& members,
                                          req_rate demand);
+
+/// Servers that serve one model for one class together: each sees the load of all, lengths weighted by rate.
+class model_pool {
+ public:
+  explicit model_pool(const std::vector<variant_view>& members);
+  model_pool(const model_pool&) = delete;
+  model_pool& operator=(const model_pool&) = delete;
+
+  /// The members, with the pool's load.
+  const std::vector<variant_view>& members() const { return members_; }
+
+  /// Type (index, -1 = not limited) and cards per replica of a member on an accelerator; error: it has no cards at all.
+  using placement = std::function<tl::expected<std::pair<int, int>, std::string>(const variant_view&, const allocation&)>;
+  /// Mixes with predictions. `one_accelerator`: a member keeps the accelerator in use, or takes its best one when it has none.
+  /// Error: why there is no mix.
+  tl::expected<std::vector<solver_candidate>, std::string> mixes(const placement& place, bool one_accelerator) const;
+
+ private:
+  std::deque<server_spec> servers_;
+  std::vector<variant_view> members_;
+};
 
 }  // namespace inferno::model

@@ -144,66 +144,27 @@ class preparation {
       if (const auto other = cheapest_elsewhere(view))
         why += fmt::format("; the cheapest that could: {} x {} at {:.6g} cents/h", other->num_replicas, other->accelerator,
                            other->cost.cents);
-    for (const auto& m : g) out_.infeasible.emplace(m.server->name, why);
-  }
-
-  /// The members' loads together, lengths weighted by rate.
-  static server_load together(const group& g) {
-    server_load sum;
-    double rate = 0, in = 0, out = 0;
-    for (const auto& m : g) {
-      const auto& l = m.server->current.load;
-      const double r = l.arrival_rate.per_sec();
-      rate += r;
-      in += r * l.avg_in_tokens;
-      out += r * l.avg_out_tokens;
-      sum.out_cv = std::max(sum.out_cv, l.out_cv);
-    }
-    sum.arrival_rate = req_rate::per_sec(rate);
-    if (rate > 0) {
-      sum.avg_in_tokens = in / rate;
-      sum.avg_out_tokens = out / rate;
-    }
-    return sum;
+    out_.infeasible.emplace(view.server->name, why);
   }
 
   void add_pool(group& g) {
-    const auto load = together(g);
-    std::vector<pool_option> options;
-    std::vector<pool_member> members;
-    candidate_set none;
-    std::string unknown;
-    for (std::size_t m = 0; m < g.size(); ++m) {
-      const auto& server = *g[m].server;
-      members.push_back({server.current, server.min_replicas, server.max_replicas});
-      auto& with_all = out_.pooled.emplace_back(server);
-      with_all.current.load = load;
-      // A member need not be able to carry the whole demand by itself.
-      with_all.max_replicas = 0;
-      g[m].view.server = &with_all;
-      auto set = make_candidates(g[m].view);
-      for (auto& r : set.refused) none.refused.push_back(std::move(r));
-      if (none.problem.empty()) none.problem = set.problem;
-      for (auto& c : set.candidates) {
-        if (c.num_replicas == 0) continue;
-        const auto at = place(server, c);
-        if (!at) {
-          unknown += (unknown.empty() ? "" : "; ") + at.error();
-          continue;
-        }
-        c.cost.cents /= c.num_replicas;
-        c.num_replicas = 1;
-        options.push_back({m, std::move(c), at->type, at->units});
-      }
+    std::vector<variant_view> views;
+    for (const auto& m : g) views.push_back(m.view);
+    const auto& pool = out_.pools.emplace_back(views);
+    auto mixes = pool.mixes(
+        [this](const variant_view& view, const allocation& a) -> tl::expected<std::pair<int, int>, std::string> {
+          const auto at = place(*view.server, a);
+          if (!at) return tl::unexpected(at.error());
+          return std::pair(at->type, at->units);
+        },
+        false);
+    if (!mixes) {
+      for (const auto& m : g) out_.unallocated.emplace(m.server->name, mixes.error());
+      return;
     }
-    if (options.empty() && unknown.empty()) return refuse(g, none);
-    const auto demand = load.arrival_rate.per_sec() > 0 ? demand_of(load, g.front().view.slo) : req_rate{};
-    solver_variant v{fmt::format("pool {}", g.front().server->pool), g.front().view.priority,
-                     make_mixes(options, members, demand)};
-    for (auto& c : v.candidates)
-      for (auto& p : c.mix) predict_at(g[p.member].view, p.alloc, p.alloc.rate_per_replica);
-    if (v.candidates.empty() && unknown.empty()) unknown = "the replicas allowed cannot carry the pool's demand";
-    add(std::move(g), std::move(v), unknown);
+    for (std::size_t m = 0; m < g.size(); ++m) g[m].view = pool.members()[m];
+    solver_variant v{fmt::format("pool {}", g.front().server->pool), g.front().view.priority, std::move(*mixes)};
+    add(std::move(g), std::move(v), {});
   }
 
   void add(group g, solver_variant v, const std::string& why_not) {

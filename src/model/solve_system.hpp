@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/explain.hpp"
+#include "model/pool.hpp"
 #include "model/solver.hpp"
 
 namespace inferno::model {
@@ -36,7 +37,7 @@ struct prepared_system {
   };
   /// By solver variant: one server, or the members of a pool.
   std::vector<std::vector<member>> members;
-  std::deque<server_spec> pooled;  ///< servers with the demand of their pool, for the views
+  std::deque<model_pool> pools;  ///< what the views of their members point into
   std::map<std::string, std::string> infeasible, unallocated;  ///< servers that are no variant of the input: why
 };
 

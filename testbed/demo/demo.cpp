@@ -126,9 +126,7 @@ class story {
 
 std::shared_ptr<const actors::decision> story::decision() const {
   const auto plan = controller_ ? controller_->view()->plan() : nullptr;
-  if (!plan) return nullptr;
-  const auto it = plan->decisions.find(variant);
-  return it == plan->decisions.end() ? nullptr : it->second;
+  return plan ? plan->decisions.find(variant) : nullptr;
 }
 
 demo_frame story::look() const {

@@ -321,7 +321,7 @@ TEST(Election, ALostLeaseStopsWritesAndARegainedOneResumesThem) {
   }
   EXPECT_EQ(writes(w), before) << "without the lease nothing is written";
   ASSERT_TRUE(w.view->plan());
-  EXPECT_GT(w.view->plan()->decisions.at({"llm", "chat"})->desired.num_replicas, 2) << "it goes on thinking";
+  EXPECT_GT(w.view->plan()->decisions.find({"llm", "chat"})->desired.num_replicas, 2) << "it goes on thinking";
   hold_lease(w, "", ++stamp);
   w.advance(10s);
   EXPECT_GT(w.scale_patches().back(), 2);

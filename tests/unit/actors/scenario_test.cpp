@@ -21,7 +21,7 @@ TEST(Scenario, KeepsOneReplicaAtTheQuickStartsFirstRate) {
   EXPECT_THAT(w.scale_patches(), IsEmpty());
   const auto plan = w.view->plan();
   ASSERT_TRUE(plan);
-  const auto& d = *plan->decisions.at({"llm", "vllme"});
+  const auto& d = *plan->decisions.find({"llm", "vllme"});
   EXPECT_EQ(d.reason, "Optimized");
   EXPECT_EQ(d.desired.accelerator, "A100");
   EXPECT_EQ(d.desired.num_replicas, 1);

@@ -28,7 +28,7 @@ class Supervision : public ::testing::Test {
     ASSERT_EQ(decision_of(chat).reason, "Optimized");
   }
   void relist() { populate(w, {"chat", "other"}, {va_json("llm", "chat"), va_json("llm", "other")}, 2); }
-  const decision& decision_of(const variant_key& key) const { return *w.view->plan()->decisions.at(key); }
+  const decision& decision_of(const variant_key& key) const { return *w.view->plan()->decisions.find(key); }
   void solve_now() {
     caf::anon_send(supervisor_of(w).optimizer_handle, run_now{"test"});
     w.advance(4s);
@@ -117,7 +117,7 @@ TEST_F(Supervision, AVariantThatGoesWhileItsAnalyzerIsDownStaysGone) {
   w.changed("variantautoscalings", va_json("llm", "chat"), kube::watch_type::deleted);
   w.advance(60s);
   EXPECT_EQ(fleet_of(w).members.count(chat), 0u);
-  EXPECT_EQ(w.view->plan()->decisions.count(chat), 0u);
+  EXPECT_EQ(w.view->plan()->decisions.find(chat), nullptr);
   EXPECT_EQ(decision_of(other).reason, "Optimized");
 }
 
@@ -128,7 +128,7 @@ TEST_F(Supervision, ACurveOfAVariantThatIsGoneDoesNotBringItBack) {
   // The analyzer had sent it before it heard that it is over.
   caf::anon_send(supervisor_of(w).optimizer_handle, curve_changed{curve});
   w.advance(70s);
-  EXPECT_EQ(w.view->plan()->decisions.count(chat), 0u);
+  EXPECT_EQ(w.view->plan()->decisions.find(chat), nullptr);
   EXPECT_THAT(w.view->metrics_text(), Not(HasSubstr("variant_name=\"chat\"")));
 }
 
@@ -151,7 +151,7 @@ TEST_F(Supervision, AKilledWatcherComesBackAloneAndItsListMakesGood) {
   load_each(w, {{"other", 44}, {"third", 10}});
   w.replaced("variantautoscalings", {va_json("llm", "other"), va_json("llm", "third")});
   w.advance(70s);
-  EXPECT_EQ(w.view->plan()->decisions.count(chat), 0u);
+  EXPECT_EQ(w.view->plan()->decisions.find(chat), nullptr);
   EXPECT_EQ(decision_of({"llm", "third"}).reason, "Optimized");
   EXPECT_EQ(member(other).analyzer, analyzer_before);
 }
@@ -263,7 +263,7 @@ TEST(SupervisionOfTheLeader, ANewCoreWithoutTheLeaseWritesNothing) {
   populate(w, {"chat"}, {va_json("llm", "chat")});
   load_each(w, {{"chat", 44}});
   w.advance(70s);
-  EXPECT_EQ(w.view->plan()->decisions.at(chat)->desired.num_replicas, 2);
+  EXPECT_EQ(w.view->plan()->decisions.find(chat)->desired.num_replicas, 2);
   for (const auto& c : w.api->calls) EXPECT_EQ(c.plural, "leases") << c.verb;
 }
 

@@ -156,7 +156,8 @@ inline json::object parse_object(std::string_view text) { return json::parse(tex
 inline json::object va_json(const std::string& ns, const std::string& name, const std::string& extra_spec = "",
                             const std::string& model = "default", const std::string& alpha = "20.58", int generation = 1) {
   return parse_object(fmt::format(
-      R"({{"metadata":{{"namespace":"{0}","name":"{1}","uid":"va-{0}-{1}","generation":{5},"labels":{{"inference.optimization/acceleratorName":"A100"}}}},
+      R"({{"metadata":{{"namespace":"{0}","name":"{1}","uid":"va-{0}-{1}","generation":{5},"labels":{{"inference.optimization/acceleratorName":"A100"}},
+          "annotations":{{"inference.optimization/pool":"off"}}}},
       "spec":{{"modelID":"{3}","sloClassRef":{{"name":"premium-slo","key":"{3}"}},"modelProfile":{{"accelerators":[
       {{"acc":"A100","accCount":1,"alpha":"{4}","beta":"0.41","maxBatchSize":4,"atTokens":0}},
       {{"acc":"MI300X","accCount":1,"alpha":"7.77","beta":"0.15","maxBatchSize":4}},
