@@ -95,6 +95,7 @@ double variant_analysis::replicas_needed(const planned_load& load) const {
 
 bool variant_analysis::set_metrics(condition next) {
   const bool changed = !(metrics_ == next);
+  metrics_moved_ = metrics_moved_ || changed;
   metrics_ = std::move(next);
   return changed;
 }
@@ -123,9 +124,13 @@ bool variant_analysis::observe(const load_sample& s) {
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
   if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
-  return changed || moved(published_.rate.per_sec(), demand_.rate.per_sec()) ||
+  return changed || demand_moved() || s.time_s - published_at_s_ >= 0.9 * interval_s;
+}
+
+bool variant_analysis::demand_moved() const {
+  return moved(published_.rate.per_sec(), demand_.rate.per_sec()) ||
          moved(published_.shape.out_tokens, demand_.shape.out_tokens) ||
-         moved(published_.shape.in_tokens, demand_.shape.in_tokens) || s.time_s - published_at_s_ >= 0.9 * interval_s;
+         moved(published_.shape.in_tokens, demand_.shape.in_tokens);
 }
 
 bool variant_analysis::lost(std::string reason, std::string problem) {
@@ -237,8 +242,19 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
   curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);
   published_with_metrics_ = metrics_.status;
-  published_ = demand_;
   published_at_s_ = last_sample_s_;
+  // Where neither inputs nor demand moved, the candidates are those of the last curve.
+  const auto last = std::exchange(last_, nullptr);
+  if (last && !curve->urgent && !demand_moved() && last->target == curve->target && !metrics_moved_) {
+    auto refreshed = std::make_shared<capacity_curve>(*last);
+    refreshed->version = curve->version;
+    refreshed->metrics = curve->metrics;
+    refreshed->measured = curve->measured;
+    refreshed->urgent = false;
+    return last_ = std::move(refreshed);
+  }
+  metrics_moved_ = false;
+  published_ = demand_;
 
   const auto& object = *inputs_->object;
   if (unusable(object)) return hold(*curve, "InvalidSpec", object.problem), curve;
@@ -273,6 +289,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   // Said, but the good entries are used.
   if (!curve->hold && !object.problem.empty())
     curve->hold_message = object.problem + (curve->hold_message.empty() ? "" : "; ") + curve->hold_message;
+  if (!curve->hold) last_ = curve;
   return curve;
 }
 

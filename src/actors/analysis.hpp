@@ -35,6 +35,7 @@ class variant_analysis {
   void choose_yardstick();
   void find_yardstick();
   double replicas_needed(const planned_load& load) const;
+  bool demand_moved() const;
 
   variant_key key_;
   std::shared_ptr<const variant_inputs> inputs_;
@@ -42,7 +43,9 @@ class variant_analysis {
   model::sliding_peak<planned_load> recent_;
   std::optional<model::load_estimate> estimate_;
   planned_load demand_;     ///< the recent load that needs the most replicas
-  planned_load published_;  ///< of the last curve
+  planned_load published_;  ///< of the last curve that was evaluated
+  std::shared_ptr<const capacity_curve> last_;  ///< the last curve, when it was evaluated and nothing is held
+  bool metrics_moved_ = false;                  ///< since then
   /// The accelerator in use and the targets, by which loads are compared; nullopt when they are not known.
   std::optional<std::pair<model::replica_config, model::slo_targets>> yardstick_;
   double published_at_s_ = 0;

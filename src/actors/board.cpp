@@ -11,6 +11,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "model/system_json.hpp"
 #include "model/system_json_write.hpp"
 
 namespace inferno::actors {
@@ -103,6 +104,7 @@ std::string board_view::plan_json() const {
     out["cycle"] = current->cycle;
     out["trigger"] = current->trigger;
     out["totalCost"] = current->total_cost.cents;
+    out["solver"] = model::solver_object(current->solver, current->solve_seconds);
     for (const auto& d : current->decisions) list.push_back(to_json(*d));
   }
   out["variants"] = std::move(list);
@@ -115,6 +117,27 @@ std::optional<std::string> board_view::variant_json(const variant_key& key) cons
   const auto d = current->decisions.find(key);
   if (!d) return std::nullopt;
   return model::write_json(to_json(*d));
+}
+
+std::optional<std::string> board_view::explain_json(const variant_key& key) const {
+  const auto current = plan();
+  const auto d = current ? current->decisions.find(key) : nullptr;
+  if (!d) return std::nullopt;
+  // Nothing could be evaluated: the reason is all there is to explain.
+  if (!d->curve->basis) return model::write_json(to_json(*d));
+  const auto standing = [&](const model::accelerator& acc) {
+    model::type_standing t{acc.type, -1, 0, 0};
+    if (current->capacity && current->capacity->known) {
+      const auto it = current->capacity->by_device.find(acc.type);
+      t.limit = it == current->capacity->by_device.end() ? 0 : it->second;
+    }
+    for (const auto& u : current->by_type)
+      if (u.type == acc.type) t.used = u.count;
+    if (const auto p = current->price.find(acc.type); p != current->price.end()) t.price = p->second;
+    return t;
+  };
+  const auto outcome = d->message.empty() ? d->reason : fmt::format("{}: {}", d->reason, d->message);
+  return model::explanation_json(model::explain_variant(d->curve->basis->view, d->desired, outcome, standing));
 }
 
 void board_state::setup() {
@@ -135,6 +158,9 @@ void board_state::setup() {
   family.arrival_rate = gauge("inferno_arrival_rate_per_second", "Measured arrival rate of requests");
   family.variants = gauge("inferno_variants", "Variants in the last plan");
   family.held = gauge("inferno_variants_held", "Variants that keep their allocation because nothing can be decided");
+  family.gap = gauge("inferno_solver_gap_ratio", "Proven distance of the last plan from the best one, over its cost");
+  family.unsatisfied = gauge("inferno_variants_unsatisfied", "Variants without a full allocation for want of cards");
+  family.price = gauge("inferno_gpu_shadow_price_cents_per_hour", "What one more card of the device would save");
   family.cost = gauge("inferno_total_cost_cents_per_hour", "Cost of the last plan");
   family.gpus = gauge("inferno_gpus_planned", "Cards the last plan uses, by device");
   family.scalings = counter("inferno_replica_scaling_total", "Scalings carried out");
@@ -205,6 +231,16 @@ void board_state::show(const plan_snapshot& plan) {
   family.variants->Add({}).Set(static_cast<double>(plan.decisions.size()));
   family.held->Add({}).Set(held);
   family.cost->Add({}).Set(plan.total_cost.cents);
+  family.gap->Add({}).Set(plan.solver.gap.value_or(0));
+  double unsatisfied = 0;
+  for (const auto& d : plan.decisions) unsatisfied += d->reason == "CapacityLimited" ? 1 : 0;
+  family.unsatisfied->Add({}).Set(unsatisfied);
+  for (auto& [device, g] : price_of) g->Set(0);
+  for (const auto& [device, price] : plan.price) {
+    auto*& g = price_of[device];
+    if (!g) g = &family.price->Add({{"device", device}});
+    g->Set(price);
+  }
   for (auto& [device, g] : gpus_of) g->Set(0);
   for (const auto& t : plan.by_type) {
     auto*& g = gpus_of[t.type];

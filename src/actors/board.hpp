@@ -29,6 +29,8 @@ class board_view {
   std::string plan_json() const;
   /// One variant of it; nullopt when the plan does not have it.
   std::optional<std::string> variant_json(const variant_key& key) const;
+  /// Why it got what it got: candidates, what denied them, prices of cards, next best, other SLOs. nullopt as above.
+  std::optional<std::string> explain_json(const variant_key& key) const;
 
  private:
   mutable std::mutex mutex_;
@@ -60,7 +62,7 @@ struct board_state {
   struct families {
     prometheus::Family<prometheus::Gauge>*desired, *current, *ratio, *predicted_itl, *predicted_ttft, *measured_itl,
         *measured_ttft, *arrival_rate;
-    prometheus::Family<prometheus::Gauge>*variants, *held, *cost, *gpus;
+    prometheus::Family<prometheus::Gauge>*variants, *held, *unsatisfied, *gap, *cost, *gpus, *price;
     prometheus::Family<prometheus::Counter>*scalings, *cycles, *errors;
     prometheus::Family<prometheus::Histogram>* seconds;
   };
@@ -70,7 +72,7 @@ struct board_state {
   families family{};
   std::map<variant_key, series> variants;
   bool first = true;  ///< no plan was shown yet
-  std::map<std::string, prometheus::Gauge*> gpus_of;
+  std::map<std::string, prometheus::Gauge*> gpus_of, price_of;
 
   void setup();
   void show(const plan_snapshot& plan);

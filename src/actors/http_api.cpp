@@ -30,7 +30,12 @@ answer metrics_answer(const board_view& view, std::string_view method, std::stri
     const auto rest = path.substr(variants_path.size() + 1);
     const auto slash = rest.find('/');
     if (slash != std::string_view::npos) {
-      auto found = view.variant_json({std::string(rest.substr(0, slash)), std::string(rest.substr(slash + 1))});
+      auto name = rest.substr(slash + 1);
+      constexpr std::string_view explain = "/explain";
+      const bool why = name.size() > explain.size() && name.substr(name.size() - explain.size()) == explain;
+      if (why) name.remove_suffix(explain.size());
+      const variant_key key{std::string(rest.substr(0, slash)), std::string(name)};
+      auto found = why ? view.explain_json(key) : view.variant_json(key);
       if (found) return {200, app_json, std::move(*found)};
     }
     return {404, text_plain, "no such variant in the last plan\n"};

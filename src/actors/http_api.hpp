@@ -8,7 +8,7 @@
 
 namespace inferno::actors {
 
-/// GET /metrics (Prometheus text), /api/v1/variants and /api/v1/variants/{namespace}/{name} (JSON).
+/// GET /metrics (Prometheus text), /api/v1/variants, /api/v1/variants/{namespace}/{name} and .../explain (JSON).
 net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view);
 /// GET /healthz: 200 while the supervisor lives. GET /readyz: 200 once every watch has delivered its first complete state.
 net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::shared_ptr<const std::atomic<bool>> alive);

@@ -149,6 +149,7 @@ struct plan_snapshot {
   decision_table decisions;
   std::vector<std::shared_ptr<const decision>> changed;  ///< those that are not of the plan before
   std::vector<model::type_usage> by_type;
+  std::shared_ptr<const capacity_view> capacity;  ///< planned within; nullptr = not known
   std::map<std::string, double> price;  ///< shadow price of a card by device, cents/hour
   model::solver_report solver;
   model::cost_per_hour total_cost;

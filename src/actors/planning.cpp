@@ -276,6 +276,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   choices_ = result.choices;
   snapshot->decisions = decision_table(std::move(all));
   snapshot->solver = result.report;
+  snapshot->capacity = capacity_;
   for (const auto& [device, type] : types_) {
     const auto t = static_cast<std::size_t>(type);
     if (t < result.price.size() && result.price[t] > 0) snapshot->price.emplace(device, result.price[t]);

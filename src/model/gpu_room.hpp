@@ -31,6 +31,11 @@ class gpu_room {
   }
   /// Takes the whole candidate, or nothing.
   bool take_all(const solver_candidate& c) {
+    if (c.mix.empty()) {
+      const bool ok = fitting(c.type, c.units_per_replica) >= c.alloc.num_replicas;
+      if (ok) take(c.type, c.units_per_replica, c.alloc.num_replicas);
+      return ok;
+    }
     const auto before = left_;
     bool ok = true;
     for_each_part(c, [&](int type, int units, int replicas) {

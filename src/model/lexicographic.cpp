@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 
 #include "model/assignment.hpp"
@@ -175,7 +176,37 @@ class class_solver {
 
 }  // namespace
 
+namespace {
+
+/// Room for the first choice of everybody: no plan is better, and there is nothing to search for.
+std::optional<solver_result> everybody_first(const solver_input& input) {
+  solver_result out;
+  gpu_room room(input.capacity);
+  out.choices.reserve(input.variants.size());
+  auto& r = out.report;
+  for (const auto& v : input.variants) {
+    out.choices.push_back(v.candidates.empty() ? solver_choice{} : whole(v, 0));
+    if (v.candidates.empty()) continue;
+    if (!room.take_all(v.candidates.front())) return std::nullopt;
+    ++r.satisfied;
+    r.value += v.candidates.front().alloc.value;
+  }
+  for (std::size_t t = 0; t < input.capacity.size(); ++t) out.used.push_back(input.capacity[t].count - room.left(t));
+  r.satisfiable = r.satisfied;
+  r.lower_bound = r.value;
+  r.gap = 0;
+  out.price.assign(input.capacity.size(), 0);
+  return out;
+}
+
+}  // namespace
+
 solver_result solve_lexicographic(const solver_input& input) {
+  const char* name = input.optimizer.solver == solver_kind::exact ? "exact" : "auto";
+  if (auto first = everybody_first(input)) {
+    first->report.name = name;
+    return std::move(*first);
+  }
   const auto nodes = input.optimizer.solver == solver_kind::exact ? exact_nodes : automatic_nodes;
   double bound = 0;
   int unsatisfiable = 0;
@@ -211,7 +242,7 @@ solver_result solve_lexicographic(const solver_input& input) {
   auto theirs = standings(input, other.choices);
   const bool greedy_wins = before(theirs, mine);
   auto& report = out.report;
-  report.name = input.optimizer.solver == solver_kind::exact ? "exact" : "auto";
+  report.name = name;
   report.satisfiable = static_cast<int>(input.variants.size()) - unsatisfiable;
   double cost = 0;
   if (greedy_wins) {

@@ -13,15 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-json::object solver_object(const system_solution& s) {
-  const auto& r = s.solver;
-  json::object out{{"name", r.name}, {"satisfied", r.satisfied}, {"satisfiable", r.satisfiable}, {"value", r.value}};
-  out["lowerBound"] = r.lower_bound ? json::value(*r.lower_bound) : json::value(nullptr);
-  out["gap"] = r.gap ? json::value(*r.gap) : json::value(nullptr);
-  out["seconds"] = s.seconds ? json::value(*s.seconds) : json::value(nullptr);
-  return out;
-}
-
 json::object solution_object(const system_solution& s) {
   json::object allocations;
   for (const auto& [name, a] : s.allocations) {
@@ -53,7 +44,7 @@ json::object solution_object(const system_solution& s) {
   out["infeasible"] = reasons(s.infeasible);
   if (!s.unallocated.empty()) out["unallocated"] = reasons(s.unallocated);
   if (!s.degraded.empty()) out["degraded"] = reasons(s.degraded);
-  out["solver"] = solver_object(s);
+  out["solver"] = solver_object(s.solver, s.seconds);
   return out;
 }
 

@@ -90,7 +90,7 @@ std::string write_yaml(const json::value& v) {
 
 double rounded_per_min(req_rate rate) { return std::strtod(fmt::format("{:.15g}", rate.per_min()).c_str(), nullptr); }
 
-boost::json::object allocation_object(const allocation& a) {
+json::object allocation_object(const allocation& a) {
   return {{"accelerator", a.accelerator},
           {"numReplicas", a.num_replicas},
           {"maxBatch", a.max_batch},
@@ -99,9 +99,17 @@ boost::json::object allocation_object(const allocation& a) {
           {"waitAverage", a.wait_ms},
           {"ttftAverage", a.ttft_ms},
           {"ttftPercentiles",
-           boost::json::object{{"p50", a.ttft_at.p50}, {"p90", a.ttft_at.p90}, {"p95", a.ttft_at.p95}, {"p99", a.ttft_at.p99}}},
+           json::object{{"p50", a.ttft_at.p50}, {"p90", a.ttft_at.p90}, {"p95", a.ttft_at.p95}, {"p99", a.ttft_at.p99}}},
           {"utilization", a.busy},
           {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
+}
+
+json::object solver_object(const solver_report& r, std::optional<double> seconds) {
+  json::object out{{"name", r.name}, {"satisfied", r.satisfied}, {"satisfiable", r.satisfiable}, {"value", r.value}};
+  out["lowerBound"] = r.lower_bound ? json::value(*r.lower_bound) : json::value(nullptr);
+  out["gap"] = r.gap ? json::value(*r.gap) : json::value(nullptr);
+  out["seconds"] = seconds ? json::value(*seconds) : json::value(nullptr);
+  return out;
 }
 
 std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {

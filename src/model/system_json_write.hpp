@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "model/allocation.hpp"
+#include "model/solver.hpp"
 #include "model/quantities.hpp"
 
 namespace inferno::model {
@@ -19,6 +19,7 @@ std::string write_yaml(const boost::json::value&);
 double rounded_per_min(req_rate);
 
 boost::json::object allocation_object(const allocation&);
+boost::json::object solver_object(const solver_report&, std::optional<double> seconds);
 
 using row = std::vector<std::string>;
 
