@@ -16,6 +16,8 @@ namespace {
 
 using environment = std::map<std::string, std::string>;
 
+const model::linear_profile& linear(const vllm_settings& s) { return std::get<model::linear_profile>(s.engine.profile); }
+
 TEST(VllmSettings, ComeFromTheQuickStartsNames) {
   const auto s = parse_settings({{"MODEL_NAME", "granite"},
                                  {"MAX_BATCH_SIZE", "16"},
@@ -34,10 +36,10 @@ TEST(VllmSettings, ComeFromTheQuickStartsNames) {
   EXPECT_EQ(s->avg_tokens, 178);
   EXPECT_EQ(s->lengths, length_distribution::constant);
   EXPECT_EQ(s->max_model_len, 2048);
-  EXPECT_EQ(s->engine.profile.alpha_ms, 20);
-  EXPECT_EQ(s->engine.profile.beta_ms, 0);
-  EXPECT_EQ(s->engine.profile.gamma_ms, 30);
-  EXPECT_TRUE(s->engine.profile.has_prefill);
+  EXPECT_EQ(linear(*s).alpha_ms, 20);
+  EXPECT_EQ(linear(*s).beta_ms, 0);
+  EXPECT_EQ(linear(*s).gamma_ms, 30);
+  EXPECT_TRUE(linear(*s).has_prefill);
   EXPECT_EQ(s->engine.kv_tokens, 27500);
   EXPECT_EQ(parse_settings({{"MEM_SIZE", "100"}, {"KVC_PER_TOKEN", "1"}})->max_model_len, 100) << "no request can be longer";
 }
@@ -45,9 +47,9 @@ TEST(VllmSettings, ComeFromTheQuickStartsNames) {
 TEST(VllmSettings, TimesMayDependOnTheBatch) {
   const auto s = parse_settings({{"ALPHA", "20.58"}, {"BETA", "0.41"}, {"GAMMA", "5"}, {"DELTA", "0.1"}, {"DECODE_TIME", "9"}});
   ASSERT_TRUE(s) << s.error();
-  EXPECT_EQ(s->engine.profile.alpha_ms, 20.58);
-  EXPECT_EQ(s->engine.profile.beta_ms, 0.41);
-  EXPECT_EQ(s->engine.profile.delta_ms, 0.1);
+  EXPECT_EQ(linear(*s).alpha_ms, 20.58);
+  EXPECT_EQ(linear(*s).beta_ms, 0.41);
+  EXPECT_EQ(linear(*s).delta_ms, 0.1);
 }
 
 TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
