@@ -84,7 +84,7 @@ class replica_run {
   void count(const request& r, double finished) {
     const double waited = r.admitted - r.arrived;
     sum_.wait_ms += waited;
-    if (r.found_room) sum_.boundary_ms += waited;
+    (r.found_room ? sum_.boundary_ms : sum_.waited) += r.found_room ? waited : 1;
     decode_ms_ += finished - r.prefilled;
     steps_ += prefills_ ? r.out - 1 : r.out;
     ttft_.push_back(r.prefilled - r.arrived);
@@ -95,7 +95,7 @@ class replica_run {
     const auto counted = static_cast<double>(ttft_.size());
     const double n = s_.requests;
     sample out = sum_;
-    for (double* x : {&out.wait_ms, &out.boundary_ms, &out.ttft_ms}) *x /= counted;
+    for (double* x : {&out.wait_ms, &out.boundary_ms, &out.waited, &out.ttft_ms}) *x /= counted;
     out.itl_ms = steps_ > 0 ? decode_ms_ / steps_ : 0;
     const auto p95 = ttft_.begin() + static_cast<std::ptrdiff_t>(0.95 * counted);
     std::nth_element(ttft_.begin(), p95, ttft_.end());

@@ -20,6 +20,7 @@ struct sample {
   double itl_ms = 0;       ///< decode time over decode steps
   double wait_ms = 0;      ///< arrival to admission
   double boundary_ms = 0;  ///< the part of it in which a place was free: until the iteration under way is over
+  double waited = 0;       ///< share of the requests that found no free place
   double ttft_ms = 0;      ///< as the model counts it: without the first step where there is no prefill
   double ttft_p95_ms = 0;  ///< likewise
   model::req_rate rate;    ///< of the arrivals, as the dice fell

@@ -9,7 +9,7 @@ namespace {
 
 /// For the same relative error far fewer requests are needed where the queue is short.
 int requests_at(double load, int most) {
-  if (load < 0.6) return most / 6;
+  if (load < 0.6) return most / 3;
   return load < 0.85 ? most / 2 : most;
 }
 
@@ -77,8 +77,8 @@ sweep_row summarize(const std::vector<run>& runs) {
   const auto predicted = [&](double model::replica_metrics::*x) {
     return each(runs, [x](const run& r) { return r.predicted.*x; });
   };
-  for (double sample::*x : {&sample::itl_ms, &sample::wait_ms, &sample::boundary_ms, &sample::ttft_ms, &sample::ttft_p95_ms,
-                            &sample::out_tokens, &sample::out_cv, &sample::blocked})
+  for (double sample::*x : {&sample::itl_ms, &sample::wait_ms, &sample::boundary_ms, &sample::waited, &sample::ttft_ms,
+                            &sample::ttft_p95_ms, &sample::out_tokens, &sample::out_cv, &sample::blocked})
     row.measured.*x = mean(measured(x));
   row.measured.rate = model::req_rate::per_ms(mean(each(runs, [](const run& r) { return r.measured.rate.per_ms(); })));
   for (double model::replica_metrics::*x : {&model::replica_metrics::itl_ms, &model::replica_metrics::wait_ms,

@@ -21,7 +21,7 @@ struct sweep_options {
   std::vector<double> loads{0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95};  ///< of the model's capacity mu(N), in (0, 1)
   std::vector<length_distribution> lengths{length_distribution::exponential, length_distribution::constant};
   int runs = 6;            ///< with seeds of their own; >= 2
-  int requests = 250'000;  ///< of a run at a load of 0.9 and more; fewer below, where runs agree sooner
+  int requests = 150'000;  ///< of a run at a load of 0.9 and more; fewer below, where runs agree sooner
   std::uint64_t seed = 1;
 };
 

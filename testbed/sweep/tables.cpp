@@ -41,8 +41,13 @@ std::string describe(const sweep_result& r) {
                      c.shape.out_tokens, c.max_batch, c.max_queue, r.capacity_per_s);
 }
 
+/// Where nobody finds a place at once, the queue stands at its limit: waits say how long that is and nothing about the model.
+constexpr double most_waited = 0.95;
+bool saturated(const sweep_row& row) { return row.measured.waited > most_waited; }
+
 /// How far the model is from the measurement, in percent.
-std::string deviation(double measured_ms, const ratio& r) {
+std::string deviation(double measured_ms, const ratio& r, bool comparable = true) {
+  if (!comparable) return fmt::format("{:.0f} | saturated", measured_ms);
   return fmt::format("{:.2f} | {:+.1f} ± {:.1f}", measured_ms, 100 * (r.value - 1), 100 * r.error);
 }
 
@@ -51,9 +56,9 @@ std::string latencies(const sweep_result& r) {
   out += "| lengths | load | ITL ms | model % | mean TTFT ms | model % | p95 TTFT ms | model % |\n";
   out += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const auto& row : r.rows)
-    out +=
-        fmt::format("| {} | {:.2f} | {} | {} | {} |\n", name_of(row.lengths), row.load, deviation(row.measured.itl_ms, row.itl),
-                    deviation(row.measured.ttft_ms, row.ttft), deviation(row.measured.ttft_p95_ms, row.ttft_p95));
+    out += fmt::format("| {} | {:.2f} | {} | {} | {} |\n", name_of(row.lengths), row.load,
+                       deviation(row.measured.itl_ms, row.itl), deviation(row.measured.ttft_ms, row.ttft, !saturated(row)),
+                       deviation(row.measured.ttft_p95_ms, row.ttft_p95, !saturated(row)));
   return out + "\n";
 }
 
@@ -63,7 +68,7 @@ std::string waits(const std::vector<sweep_result>& results) {
   for (const auto& r : results)
     for (const auto& row : r.rows) {
       const double wait = row.measured.wait_ms - row.measured.boundary_ms;
-      if (wait < least_wait_of_itl * row.measured.itl_ms) continue;
+      if (wait < least_wait_of_itl * row.measured.itl_ms || saturated(row)) continue;
       out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.2f} ± {:.2f} | {:.2f} |\n", r.of.name, r.of.replica.max_batch,
                          name_of(row.lengths), row.load, wait, row.wait_factor.value, row.wait_factor.error, row.model_factor);
     }

@@ -52,6 +52,22 @@ TEST(VllmSettings, TimesMayDependOnTheBatch) {
   EXPECT_EQ(linear(*s).delta_ms, 0.1);
 }
 
+TEST(VllmSettings, AnIterationProfileHasItsOwnParameters) {
+  const auto s = parse_settings({{"PROFILE", "iteration"},
+                                 {"ALPHA", "8"},
+                                 {"BETA", "0.033"},
+                                 {"GAMMA", "0.000333"},
+                                 {"MAX_NUM_BATCHED_TOKENS", "2048"},
+                                 {"AVG_TOKENS", "300"}});
+  ASSERT_TRUE(s) << s.error();
+  EXPECT_EQ(std::get<model::iteration_profile>(s->engine.profile), (model::iteration_profile{8, 0.033, 0.000333, 2048}));
+  EXPECT_EQ(s->engine.usual_out, 300);
+  const auto usual = parse_settings({{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "0"}});
+  ASSERT_TRUE(usual) << usual.error();
+  EXPECT_EQ(std::get<model::iteration_profile>(usual->engine.profile), (model::iteration_profile{8, 0, 0, 8192}));
+  EXPECT_EQ(parse_settings({{"PROFILE", "linear"}})->engine.profile, vllm_settings{}.engine.profile);
+}
+
 TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
   for (const auto& [env, what] : std::vector<std::pair<environment, std::string>>{
            {{{"MAX_BATCH_SIZE", "many"}}, "MAX_BATCH_SIZE: expected a number >= 1, got \"many\""},
@@ -62,6 +78,15 @@ TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
            {{{"BETA", "0.4ms"}}, "BETA: expected a number >= 0, got \"0.4ms\""},
            {{{"ALPHA", "0"}, {"BETA", "0"}}, "a decode step must take time"},
            {{{"TOKENS_DISTRIBUTION", "normal"}}, "got \"normal\""},
+           {{{"PROFILE", "cubic"}}, "PROFILE: expected linear or iteration, got \"cubic\""},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}}, "BETA: PROFILE=iteration needs it"},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "0"}, {"BETA", "0"}}, "an iteration must take time"},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "-1"}}, "BETA: expected a number >= 0, got \"-1\""},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "1"}, {"DELTA", "0.1"}},
+            "DELTA: PROFILE=iteration has ALPHA, BETA and GAMMA only, got \"0.1\""},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "1"}, {"MAX_NUM_BATCHED_TOKENS", "0"}},
+            "MAX_NUM_BATCHED_TOKENS: expected a number >= 1, got \"0\""},
+           {{{"MAX_NUM_BATCHED_TOKENS", "2048"}}, "MAX_NUM_BATCHED_TOKENS: only PROFILE=iteration has it, got \"2048\""},
            {{{"MEM_SIZE", "10"}, {"MODEL_SIZE", "20"}, {"KVC_PER_TOKEN", "1"}}, "MEM_SIZE: 10 MB leave no room"}}) {
     const auto s = parse_settings(env);
     ASSERT_FALSE(s) << what;
@@ -106,6 +131,8 @@ TEST_F(VllmFlags, EachOneIsRefusedByName) {
                                                              {"--avg-tokens", "AVG_TOKENS"},
                                                              {"--tokens-distribution", "TOKENS_DISTRIBUTION"},
                                                              {"--max-seq-len", "MAX_SEQ_LEN"},
+                                                             {"--profile", "PROFILE"},
+                                                             {"--max-num-batched-tokens", "MAX_NUM_BATCHED_TOKENS"},
                                                              {"--alpha", "ALPHA"},
                                                              {"--beta", "BETA"},
                                                              {"--gamma", "GAMMA"},
