@@ -45,10 +45,23 @@ std::string describe(const sweep_result& r) {
 constexpr double most_waited = 0.95;
 bool saturated(const sweep_row& row) { return row.measured.waited > most_waited; }
 
+/// Less than this share of the ITL, a TTFT is as good as none, and a percentage of it says nothing.
+constexpr double least_ttft_of_itl = 0.1;
+
 /// How far the model is from the measurement, in percent.
-std::string deviation(double measured_ms, const ratio& r, bool comparable = true) {
-  if (!comparable) return fmt::format("{:.0f} | saturated", measured_ms);
+std::string deviation(double measured_ms, const ratio& r) {
   return fmt::format("{:.2f} | {:+.1f} ± {:.1f}", measured_ms, 100 * (r.value - 1), 100 * r.error);
+}
+
+std::string ttft_deviation(const sweep_row& row, double measured_ms, const ratio& r) {
+  if (saturated(row)) return fmt::format("{:.0f} | saturated", measured_ms);
+  if (measured_ms < least_ttft_of_itl * row.measured.itl_ms) return fmt::format("{:.2f} | -", measured_ms);
+  return deviation(measured_ms, r);
+}
+
+/// Two digits behind the point where they mean something.
+std::string factor(const ratio& r) {
+  return r.value < 10 ? fmt::format("{:.2f} ± {:.2f}", r.value, r.error) : fmt::format("{:.0f} ± {:.0f}", r.value, r.error);
 }
 
 std::string latencies(const sweep_result& r) {
@@ -57,8 +70,8 @@ std::string latencies(const sweep_result& r) {
   out += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const auto& row : r.rows)
     out += fmt::format("| {} | {:.2f} | {} | {} | {} |\n", name_of(row.lengths), row.load,
-                       deviation(row.measured.itl_ms, row.itl), deviation(row.measured.ttft_ms, row.ttft, !saturated(row)),
-                       deviation(row.measured.ttft_p95_ms, row.ttft_p95, !saturated(row)));
+                       deviation(row.measured.itl_ms, row.itl), ttft_deviation(row, row.measured.ttft_ms, row.ttft),
+                       ttft_deviation(row, row.measured.ttft_p95_ms, row.ttft_p95));
   return out + "\n";
 }
 
@@ -69,8 +82,8 @@ std::string waits(const std::vector<sweep_result>& results) {
     for (const auto& row : r.rows) {
       const double wait = row.measured.wait_ms - row.measured.boundary_ms;
       if (wait < least_wait_of_itl * row.measured.itl_ms || saturated(row)) continue;
-      out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.2f} ± {:.2f} | {:.2f} |\n", r.of.name, r.of.replica.max_batch,
-                         name_of(row.lengths), row.load, wait, row.wait_factor.value, row.wait_factor.error, row.model_factor);
+      out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {} | {:.2f} |\n", r.of.name, r.of.replica.max_batch,
+                         name_of(row.lengths), row.load, wait, factor(row.wait_factor), row.model_factor);
     }
   return out;
 }
