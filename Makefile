@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 BUILD := build/release
 
-.PHONY: help deps build demo test test-asan test-tsan bench format tidy clean
+.PHONY: help deps build demo test test-asan test-tsan bench sweep format tidy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-tsan: deps ## the same under ThreadSanitizer
 
 bench: build ## benchmarks; they check their results
 	@$(BUILD)/bench/inferno_bench
+
+sweep: build ## the queueing model against the emulator's core: the tables of docs/model-sweep.md
+	@$(BUILD)/inferno-testbed sweep --write docs/model-sweep.md
 
 format: ## format all sources with .clang-format
 	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i

@@ -61,7 +61,7 @@ void vllm_state::apply(const engine::event& e) {
       return;
     case engine::event_kind::first_token:
       r.first_ms = r.last_ms = e.time_ms;
-      if (config.settings.engine.profile.has_prefill && r.in > 0) r.prefilled_ms = e.time_ms;
+      if (has_prefill(config.settings.engine.profile, r.in)) r.prefilled_ms = e.time_ms;
       config.metrics->first_token((e.time_ms - r.arrived_ms) / 1000);
       ++r.made;
       return;
@@ -120,7 +120,7 @@ void vllm_state::arm() {
 vllm_actor::behavior_type vllm_server(vllm_actor::stateful_pointer<vllm_state> self, vllm_config config) {
   auto& s = self->state;
   s.self = self;
-  s.core = std::make_unique<engine>(config.settings.engine);
+  s.core = make_engine(config.settings.engine);
   s.random.seed(config.settings.seed);
   s.config = std::move(config);
   return {

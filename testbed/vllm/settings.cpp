@@ -43,6 +43,46 @@ class environment {
   const std::map<std::string, std::string>& env_;
 };
 
+model::linear_profile read_linear(const environment& env, model::linear_profile p) {
+  if (const auto tokens = env.text("MAX_NUM_BATCHED_TOKENS"))
+    throw bad_setting{fmt::format("MAX_NUM_BATCHED_TOKENS: only PROFILE=iteration has it, got \"{}\"", *tokens)};
+  if (const auto fixed = env.number("DECODE_TIME", 0)) p = {*fixed, 0, p.gamma_ms, p.delta_ms, p.has_prefill};
+  p.alpha_ms = env.number("ALPHA", 0).value_or(p.alpha_ms);
+  p.beta_ms = env.number("BETA", 0).value_or(p.beta_ms);
+  if (p.alpha_ms + p.beta_ms <= 0) throw bad_setting{"ALPHA and BETA (or DECODE_TIME): a decode step must take time"};
+  const auto prefill = env.number("PREFILL_TIME", 0);
+  const auto gamma = env.number("GAMMA", 0);
+  const auto delta = env.number("DELTA", 0);
+  p.has_prefill = prefill || gamma || delta;
+  p.gamma_ms = gamma.value_or(prefill.value_or(0));
+  p.delta_ms = delta.value_or(0);
+  return p;
+}
+
+model::iteration_profile read_iteration(const environment& env) {
+  for (const char* name : {"DELTA", "DECODE_TIME", "PREFILL_TIME"})
+    if (const auto t = env.text(name))
+      throw bad_setting{fmt::format("{}: PROFILE=iteration has ALPHA, BETA and GAMMA only, got \"{}\"", name, *t)};
+  const auto needed = [&](const char* name) {
+    if (const auto x = env.number(name, 0)) return *x;
+    throw bad_setting{fmt::format("{}: PROFILE=iteration needs it", name)};
+  };
+  model::iteration_profile p;
+  p.alpha_ms = needed("ALPHA");
+  p.beta_ms = needed("BETA");
+  p.gamma_ms = env.number("GAMMA", 0).value_or(0);
+  p.max_batched_tokens = static_cast<int>(env.count("MAX_NUM_BATCHED_TOKENS", 1).value_or(p.max_batched_tokens));
+  if (p.alpha_ms + p.beta_ms <= 0) throw bad_setting{"ALPHA and BETA: an iteration must take time, got 0 and 0"};
+  return p;
+}
+
+model::performance_profile read_profile(const environment& env, const model::linear_profile& usual) {
+  const auto kind = env.text("PROFILE").value_or("linear");
+  if (kind == "iteration") return read_iteration(env);
+  if (kind == "linear") return read_linear(env, usual);
+  throw bad_setting{fmt::format("PROFILE: expected linear or iteration, got \"{}\"", kind)};
+}
+
 vllm_settings read(const environment& env) {
   vllm_settings s;
   s.model = env.text("MODEL_NAME").value_or(s.model);
@@ -63,17 +103,8 @@ vllm_settings read(const environment& env) {
   } else {
     throw bad_setting{fmt::format("TOKENS_DISTRIBUTION: expected deterministic, exponential or uniform, got \"{}\"", lengths)};
   }
-  auto& p = e.profile;
-  if (const auto fixed = env.number("DECODE_TIME", 0)) p = {*fixed, 0, p.gamma_ms, p.delta_ms, p.has_prefill};
-  p.alpha_ms = env.number("ALPHA", 0).value_or(p.alpha_ms);
-  p.beta_ms = env.number("BETA", 0).value_or(p.beta_ms);
-  if (p.alpha_ms + p.beta_ms <= 0) throw bad_setting{"ALPHA and BETA (or DECODE_TIME): a decode step must take time"};
-  const auto prefill = env.number("PREFILL_TIME", 0);
-  const auto gamma = env.number("GAMMA", 0);
-  const auto delta = env.number("DELTA", 0);
-  p.has_prefill = prefill || gamma || delta;
-  p.gamma_ms = gamma.value_or(prefill.value_or(0));
-  p.delta_ms = delta.value_or(0);
+  e.usual_out = s.avg_tokens;
+  e.profile = read_profile(env, std::get<model::linear_profile>(e.profile));
   const auto memory = env.number("MEM_SIZE", 0);
   const auto model = env.number("MODEL_SIZE", 0);
   const auto per_token = env.number("KVC_PER_TOKEN", 0);

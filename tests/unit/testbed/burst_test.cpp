@@ -95,7 +95,7 @@ TEST(Burst, AThousandStreamsAtOnceAllComeToTheirEnd) {
   ASSERT_GT(net::raise_open_file_limit(), 2u * clients + 100) << "each stream is a socket here and one there";
   host where;
   vllm_settings settings;
-  settings.engine = {{alpha_ms, beta_ms, 0, 0, false}, batch_limit, 2L * clients, 0, true};
+  settings.engine = {model::linear_profile{alpha_ms, beta_ms, 0, 0, false}, batch_limit, 2L * clients, 0, true};
   auto server = emulated_vllm::start(where, settings, "127.0.0.1", 0);
   ASSERT_TRUE(server) << server.error();
   const auto url = (*server)->url();

@@ -43,7 +43,7 @@ class Load : public ::testing::Test {
  protected:
   Load() {
     vllm_settings settings;
-    settings.engine = {{1, 0, 0, 0, false}, 64, 1000, 0, true};
+    settings.engine = {model::linear_profile{1, 0, 0, 0, false}, 64, 1000, 0, true};
     settings.avg_tokens = 5;
     settings.lengths = length_distribution::constant;
     auto started = emulated_vllm::start(where_, settings, "127.0.0.1", 0);

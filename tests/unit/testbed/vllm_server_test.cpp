@@ -22,7 +22,7 @@ class Vllm : public ::testing::Test {
  protected:
   Vllm() {
     settings_.model = "m";
-    settings_.engine = {{1, 0.1, 2, 0, true}, 4, 100, 0, true};
+    settings_.engine = {model::linear_profile{1, 0.1, 2, 0, true}, 4, 100, 0, true};
     settings_.avg_tokens = 7;
     settings_.lengths = length_distribution::constant;
     settings_.max_model_len = 1000;
@@ -181,6 +181,14 @@ TEST_F(Vllm, CountsAsVllmDoes) {
     EXPECT_NE(exposition.find(line), std::string::npos) << line;
 }
 
+TEST_F(Vllm, WorksInIterationsWhereItsProfileSaysSo) {
+  settings_.engine = {model::iteration_profile{2, 0.5, 0, 8192}, 4, 100, 0, true};
+  complete(text, R"({"model":"m","prompt":"a b c"})");
+  EXPECT_EQ(metric("vllm:generation_tokens_total"), 7);
+  EXPECT_NEAR(metric("vllm:time_to_first_token_seconds_sum"), 0.002 + 3 * 0.0005 + 0.0025, 1e-6) << "prefill and a step";
+  EXPECT_NEAR(metric("vllm:inter_token_latency_seconds_sum"), 6 * 0.0025, 1e-6);
+}
+
 TEST_F(Vllm, ItsMetricsHaveVllmsNamesAndTypes) {
   settings_.engine.kv_tokens = 1600;
   complete(text, R"({"model":"m","prompt":"a b c"})");
@@ -261,7 +269,7 @@ TEST_F(Vllm, LengthsHaveTheirMeanAndComeAgainWithTheSeed) {
     server_.reset();
     settings_.lengths = how;
     settings_.seed = seed;
-    settings_.engine = {{0.01, 0, 0, 0, false}, 1, 10, 0, true};
+    settings_.engine = {model::linear_profile{0.01, 0, 0, 0, false}, 1, 10, 0, true};
     std::vector<std::int64_t> out;
     for (int i = 0; i < 300; ++i)
       out.push_back(complete(text, R"({"model":"m","prompt":"x"})").at("usage").at("completion_tokens").as_int64());
@@ -282,7 +290,7 @@ TEST_F(Vllm, LengthsHaveTheirMeanAndComeAgainWithTheSeed) {
 }
 
 TEST_F(Vllm, AFullQueueIsRefused) {
-  settings_.engine = {{50, 0, 0, 0, false}, 1, 1, 0, true};
+  settings_.engine = {model::linear_profile{50, 0, 0, 0, false}, 1, 1, 0, true};
   const auto body = R"({"model":"m","prompt":"x","max_tokens":4,"ignore_eos":true})";
   std::vector<int> statuses;
   for (int i = 0; i < 3; ++i)
@@ -298,7 +306,7 @@ TEST_F(Vllm, AFullQueueIsRefused) {
 }
 
 TEST_F(Vllm, AClientThatGoesAwayFreesItsPlace) {
-  settings_.engine = {{20, 0, 0, 0, false}, 1, 10, 0, true};
+  settings_.engine = {model::linear_profile{20, 0, 0, 0, false}, 1, 10, 0, true};
   {
     auto stream = test::run(
         context_,
@@ -315,7 +323,7 @@ TEST_F(Vllm, AClientThatGoesAwayFreesItsPlace) {
 
 TEST_F(Vllm, TheKvCacheLimitsTheBatch) {
   // 20 prompt words and 20 tokens: 40 in the cache each; 100 hold two.
-  settings_.engine = {{10, 0, 0, 0, false}, 8, 10, 100, true};
+  settings_.engine = {model::linear_profile{10, 0, 0, 0, false}, 8, 10, 100, true};
   std::string prompt;
   for (int i = 0; i < 20; ++i) prompt += "w ";
   const auto body = fmt::format(R"({{"model":"m","prompt":"{}","max_tokens":20,"ignore_eos":true}})", prompt);

@@ -16,6 +16,8 @@ namespace {
 
 using environment = std::map<std::string, std::string>;
 
+const model::linear_profile& linear(const vllm_settings& s) { return std::get<model::linear_profile>(s.engine.profile); }
+
 TEST(VllmSettings, ComeFromTheQuickStartsNames) {
   const auto s = parse_settings({{"MODEL_NAME", "granite"},
                                  {"MAX_BATCH_SIZE", "16"},
@@ -34,10 +36,10 @@ TEST(VllmSettings, ComeFromTheQuickStartsNames) {
   EXPECT_EQ(s->avg_tokens, 178);
   EXPECT_EQ(s->lengths, length_distribution::constant);
   EXPECT_EQ(s->max_model_len, 2048);
-  EXPECT_EQ(s->engine.profile.alpha_ms, 20);
-  EXPECT_EQ(s->engine.profile.beta_ms, 0);
-  EXPECT_EQ(s->engine.profile.gamma_ms, 30);
-  EXPECT_TRUE(s->engine.profile.has_prefill);
+  EXPECT_EQ(linear(*s).alpha_ms, 20);
+  EXPECT_EQ(linear(*s).beta_ms, 0);
+  EXPECT_EQ(linear(*s).gamma_ms, 30);
+  EXPECT_TRUE(linear(*s).has_prefill);
   EXPECT_EQ(s->engine.kv_tokens, 27500);
   EXPECT_EQ(parse_settings({{"MEM_SIZE", "100"}, {"KVC_PER_TOKEN", "1"}})->max_model_len, 100) << "no request can be longer";
 }
@@ -45,9 +47,25 @@ TEST(VllmSettings, ComeFromTheQuickStartsNames) {
 TEST(VllmSettings, TimesMayDependOnTheBatch) {
   const auto s = parse_settings({{"ALPHA", "20.58"}, {"BETA", "0.41"}, {"GAMMA", "5"}, {"DELTA", "0.1"}, {"DECODE_TIME", "9"}});
   ASSERT_TRUE(s) << s.error();
-  EXPECT_EQ(s->engine.profile.alpha_ms, 20.58);
-  EXPECT_EQ(s->engine.profile.beta_ms, 0.41);
-  EXPECT_EQ(s->engine.profile.delta_ms, 0.1);
+  EXPECT_EQ(linear(*s).alpha_ms, 20.58);
+  EXPECT_EQ(linear(*s).beta_ms, 0.41);
+  EXPECT_EQ(linear(*s).delta_ms, 0.1);
+}
+
+TEST(VllmSettings, AnIterationProfileHasItsOwnParameters) {
+  const auto s = parse_settings({{"PROFILE", "iteration"},
+                                 {"ALPHA", "8"},
+                                 {"BETA", "0.033"},
+                                 {"GAMMA", "0.000333"},
+                                 {"MAX_NUM_BATCHED_TOKENS", "2048"},
+                                 {"AVG_TOKENS", "300"}});
+  ASSERT_TRUE(s) << s.error();
+  EXPECT_EQ(std::get<model::iteration_profile>(s->engine.profile), (model::iteration_profile{8, 0.033, 0.000333, 2048}));
+  EXPECT_EQ(s->engine.usual_out, 300);
+  const auto usual = parse_settings({{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "0"}});
+  ASSERT_TRUE(usual) << usual.error();
+  EXPECT_EQ(std::get<model::iteration_profile>(usual->engine.profile), (model::iteration_profile{8, 0, 0, 8192}));
+  EXPECT_EQ(parse_settings({{"PROFILE", "linear"}})->engine.profile, vllm_settings{}.engine.profile);
 }
 
 TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
@@ -60,6 +78,15 @@ TEST(VllmSettings, AWrongOneIsNamedWithItsValue) {
            {{{"BETA", "0.4ms"}}, "BETA: expected a number >= 0, got \"0.4ms\""},
            {{{"ALPHA", "0"}, {"BETA", "0"}}, "a decode step must take time"},
            {{{"TOKENS_DISTRIBUTION", "normal"}}, "got \"normal\""},
+           {{{"PROFILE", "cubic"}}, "PROFILE: expected linear or iteration, got \"cubic\""},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}}, "BETA: PROFILE=iteration needs it"},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "0"}, {"BETA", "0"}}, "an iteration must take time"},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "-1"}}, "BETA: expected a number >= 0, got \"-1\""},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "1"}, {"DELTA", "0.1"}},
+            "DELTA: PROFILE=iteration has ALPHA, BETA and GAMMA only, got \"0.1\""},
+           {{{"PROFILE", "iteration"}, {"ALPHA", "8"}, {"BETA", "1"}, {"MAX_NUM_BATCHED_TOKENS", "0"}},
+            "MAX_NUM_BATCHED_TOKENS: expected a number >= 1, got \"0\""},
+           {{{"MAX_NUM_BATCHED_TOKENS", "2048"}}, "MAX_NUM_BATCHED_TOKENS: only PROFILE=iteration has it, got \"2048\""},
            {{{"MEM_SIZE", "10"}, {"MODEL_SIZE", "20"}, {"KVC_PER_TOKEN", "1"}}, "MEM_SIZE: 10 MB leave no room"}}) {
     const auto s = parse_settings(env);
     ASSERT_FALSE(s) << what;
@@ -104,6 +131,8 @@ TEST_F(VllmFlags, EachOneIsRefusedByName) {
                                                              {"--avg-tokens", "AVG_TOKENS"},
                                                              {"--tokens-distribution", "TOKENS_DISTRIBUTION"},
                                                              {"--max-seq-len", "MAX_SEQ_LEN"},
+                                                             {"--profile", "PROFILE"},
+                                                             {"--max-num-batched-tokens", "MAX_NUM_BATCHED_TOKENS"},
                                                              {"--alpha", "ALPHA"},
                                                              {"--beta", "BETA"},
                                                              {"--gamma", "GAMMA"},
