@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("inferno ") + INFERNO_VERSION);
   app.require_subcommand(1);
   inferno::cli::add_solve(app);
+  inferno::cli::add_fit(app);
   inferno::cli::add_controller(app);
   try {
     app.parse(argc, argv);

@@ -8,6 +8,7 @@ class App;
 namespace inferno::cli {
 
 void add_solve(CLI::App& app);
+void add_fit(CLI::App& app);
 void add_controller(CLI::App& app);
 
 }  // namespace inferno::cli

@@ -1,12 +1,11 @@
 // `inferno solve`: the allocation for a SystemData file.
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <thread>
 
 #include "cli/commands.hpp"
+#include "cli/input.hpp"
 #include "model/system_json.hpp"
 
 namespace inferno::cli {
@@ -21,23 +20,12 @@ struct flags {
 
 void run(const flags& f) {
   const auto refuse = [&](const std::string& message) {
-    std::cerr << "inferno solve: " << (f.file == "-" ? "standard input" : f.file) << ": " << message << "\n";
+    std::cerr << "inferno solve: " << input_name(f.file) << ": " << message << "\n";
     throw CLI::RuntimeError(2);
   };
-  std::string text;
-  if (f.file == "-") {
-    text.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else {
-    std::ifstream in(f.file, std::ios::binary);
-    if (!in) refuse("cannot be opened");
-    // The buffer iterator throws what the stream would only note, e.g. for a directory.
-    try {
-      text.assign(std::istreambuf_iterator<char>(in), {});
-    } catch (const std::ios_base::failure&) {
-      refuse("cannot be read");
-    }
-  }
-  auto system = model::parse_system(text);
+  const auto text = read_input(f.file);
+  if (!text) return refuse(text.error());
+  auto system = model::parse_system(*text);
   if (!system) refuse(system.error());
   system->optimizer.solver = f.solver;
   const auto began = std::chrono::steady_clock::now();

@@ -36,7 +36,9 @@ batch_times times(const iteration_profile& p, const request_shape& shape, double
   const double m = shape.out_tokens, in = shape.in_tokens;
   const double c = prefill_chunks(p, shape, n);
   const double prefill_work = (p.beta_ms + p.gamma_ms * (c + 1) / 2) * in;
-  const double decode_work = p.beta_ms * m + p.gamma_ms * m * (in + (m + 1) / 2);
+  // The work of an answer grows with the square of its length, and E[m^2] = m^2 (1 + cv^2).
+  const double spread = shape.out_cv > 0 ? shape.out_cv * shape.out_cv : 0;
+  const double decode_work = p.beta_ms * m + p.gamma_ms * m * (in + (m * (1 + spread) + 1) / 2);
   const double per_request = (prefill_work + decode_work) / (c + m);
   batch_times t;
   t.service_ms = (c + m) * (p.alpha_ms + n * per_request);

@@ -84,6 +84,8 @@ std::optional<std::string> validate(const slo_targets& t) {
 
 replica_metrics analyze(const replica_config& c, req_rate rate) { return station(c).metrics(rate.per_ms()); }
 
+double wait_variability_factor(const replica_config& c) { return station(c).wait_factor(); }
+
 double ttft_quantile_ms(const replica_config& c, req_rate rate, double q) {
   return station(c).ttft_quantile(rate.per_ms(), q);
 }

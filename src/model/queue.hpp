@@ -82,6 +82,10 @@ std::optional<std::string> validate(const slo_targets&);
 /// (1 + cv^2)/2 of the service times (Allen-Cunneen). Cost: O(N) at most, whatever Q; no allocation.
 replica_metrics analyze(const replica_config& config, req_rate rate);
 
+/// What the variation of the lengths makes of the wait of exponential service times: (1 + cv^2)/2 of the service times; 1 when it is
+/// not known.
+double wait_variability_factor(const replica_config& config);
+
 /// The TTFT that a share `q` in (0, 1) of the accepted requests does not exceed at `rate`, ms. An arrival that finds n < N in the
 /// replica is prefilled with batch n + 1 at once; one that finds j waiting waits for j + 1 departures of a full batch (Erlang).
 double ttft_quantile_ms(const replica_config& config, req_rate rate, double q);

@@ -83,12 +83,26 @@ station::station(const replica_config& c)
   slope_ = one.service_ms - none.service_ms;
   base_ = none;
   per_batch_ = {slope_, one.prefill_ms - none.prefill_ms, one.itl_ms - none.itl_ms, one.first_token_ms - none.first_token_ms};
-  if (c.shape.out_cv >= 0) {
-    // Waiting happens at a full batch; the output's share of the service time is what varies.
-    const auto full = times_at(c.profile, c.shape, batch_);
-    const double cv = c.shape.out_cv * std::clamp((full.service_ms - full.prefill_ms) / full.service_ms, 0.0, 1.0);
-    wait_factor_ = (1 + cv * cv) / 2;
+  if (c.shape.out_cv >= 0) wait_factor_ = (1 + squared_variation_of_work(c)) / 2;
+}
+
+/// cv^2 of the service a request asks for at a full batch, where waiting happens. Linear: the output's share of the service time
+/// varies as the lengths do. Iteration: the work a1 m + b m^2 of m tokens, of gamma-distributed lengths; an iteration's alpha is
+/// shared by the batch.
+double station::squared_variation_of_work(const replica_config& c) {
+  const double v = c.shape.out_cv * c.shape.out_cv;
+  const auto* p = std::get_if<iteration_profile>(&c.profile);
+  if (!p) {
+    const auto full = times_at(c.profile, c.shape, c.max_batch);
+    const double share = std::clamp((full.service_ms - full.prefill_ms) / full.service_ms, 0.0, 1.0);
+    return v * share * share;
   }
+  const double m = c.shape.out_tokens, in = c.shape.in_tokens, n = c.max_batch;
+  const double chunks = prefill_chunks(*p, c.shape, n);
+  const double a1 = p->alpha_ms / n + p->beta_ms + p->gamma_ms * (in + 0.5), b = p->gamma_ms * m / 2;
+  const double mean =
+      p->alpha_ms * chunks / n + (p->beta_ms + p->gamma_ms * (chunks + 1) / 2) * in + a1 * m + b * m * (1 + v);
+  return m * m * v * (a1 * a1 + 4 * a1 * b * (1 + v) + 2 * b * b * (1 + v) * (2 + 3 * v)) / (mean * mean);
 }
 
 /// The states that matter: p rises to its mode and falls from there, both sides faster than the normal curve of the mode's

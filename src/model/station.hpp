@@ -25,6 +25,7 @@ class station {
 
   double slowest_rate() const { return 1 / service_ms(1); }                        ///< mu(1), per ms
   double fastest_rate() const { return batch_ / service_ms(batch_); }              ///< mu(N), per ms
+  double wait_factor() const { return wait_factor_; }
   state_sums sums(double rate_per_ms) const;
   replica_metrics metrics(double rate_per_ms) const;
   /// P(TTFT > t) of an accepted request.
@@ -35,6 +36,7 @@ class station {
 
  private:
   double service_ms(double n) const { return straight_ ? fixed_ + slope_ * n : times_at(*profile_, *shape_, n).service_ms; }
+  static double squared_variation_of_work(const replica_config&);
   state_sums windowed_sums(double rate) const;
   state_sums plain_sums(double rate) const;
   void add_tail(state_sums& s, double p, double rate) const;

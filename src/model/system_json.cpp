@@ -265,6 +265,19 @@ system_data read_system(const reader& root) {
   return s;
 }
 
+void put_profile(json::object& m, const performance_profile& profile) {
+  if (const auto* i = std::get_if<iteration_profile>(&profile)) {
+    m["iterationParms"] = json::object{{"alpha", i->alpha_ms},
+                                       {"beta", i->beta_ms},
+                                       {"gamma", i->gamma_ms},
+                                       {"maxBatchedTokens", i->max_batched_tokens}};
+    return;
+  }
+  const auto& l = std::get<linear_profile>(profile);
+  m["decodeParms"] = json::object{{"alpha", l.alpha_ms}, {"beta", l.beta_ms}};
+  if (l.has_prefill) m["prefillParms"] = json::object{{"gamma", l.gamma_ms}, {"delta", l.delta_ms}};
+}
+
 json::object load_json(const server_load& l) {
   json::object out{
       {"arrivalRate", rounded_per_min(l.arrival_rate)}, {"avgInTokens", l.avg_in_tokens}, {"avgOutTokens", l.avg_out_tokens}};
@@ -315,16 +328,7 @@ std::string to_json(const system_data& s) {
                    {"accCount", p.acc_count},
                    {"maxBatchSize", p.max_batch},
                    {"atTokens", p.at_tokens}};
-    if (const auto* i = std::get_if<iteration_profile>(&p.params)) {
-      m["iterationParms"] = json::object{{"alpha", i->alpha_ms},
-                                         {"beta", i->beta_ms},
-                                         {"gamma", i->gamma_ms},
-                                         {"maxBatchedTokens", i->max_batched_tokens}};
-    } else {
-      const auto& l = std::get<linear_profile>(p.params);
-      m["decodeParms"] = json::object{{"alpha", l.alpha_ms}, {"beta", l.beta_ms}};
-      if (l.has_prefill) m["prefillParms"] = json::object{{"gamma", l.gamma_ms}, {"delta", l.delta_ms}};
-    }
+    put_profile(m, p.params);
     if (p.kv.bytes > 0) m["kvCacheGiB"] = p.kv.bytes / (1 << 30);
     if (p.kv.bytes_per_token > 0) m["kvBytesPerToken"] = p.kv.bytes_per_token;
     models.push_back(std::move(m));
@@ -371,6 +375,18 @@ std::string to_json(const system_data& s) {
                    {"optimizerData", json::object{{"optimizer", std::move(optimizer)}}},
                    {"capacityData", json::object{{"count", std::move(counts)}}}};
   return write_json(json::object{{"system", std::move(out)}});
+}
+
+std::string fit_json(const profile_fit& fit) {
+  json::object out, intervals, errors;
+  put_profile(out, fit.profile);
+  for (const auto& p : fit.parameters) intervals[p.name] = json::array{p.value - p.half_width, p.value + p.half_width};
+  const auto error = [](const fit_error& e) { return json::object{{"mean", e.mean}, {"worst", e.worst}, {"rows", e.rows}}; };
+  if (fit.itl.rows > 0) errors["itl"] = error(fit.itl);
+  if (fit.ttft.rows > 0) errors["ttft"] = error(fit.ttft);
+  out["confidence95"] = std::move(intervals);
+  out["relativeError"] = std::move(errors);
+  return write_json(out);
 }
 
 }  // namespace inferno::model

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "model/fit.hpp"
 #include "model/solve_system.hpp"
 
 namespace inferno::model {
@@ -17,6 +18,9 @@ std::string to_json(const system_data&);
 std::string solution_json(const system_solution&);
 std::string solution_yaml(const system_solution&);
 std::string solution_table(const system_solution&);
+
+/// The profile in the words of SystemData's models, confidence intervals and errors beside it.
+std::string fit_json(const profile_fit&);
 
 std::string explanation_json(const explanation&);
 std::string explanation_yaml(const explanation&);

@@ -56,7 +56,7 @@ std::vector<double> each(const std::vector<T>& runs, F value) {
 struct run {
   sample measured;
   model::replica_metrics predicted;
-  model::replica_metrics exponential;  ///< predicted for exponential service times
+  double exponential_wait_ms = 0;  ///< predicted for exponential service times
   double predicted_p95_ms = 0;
 };
 
@@ -66,8 +66,7 @@ run run_once(const simulation& s) {
   auto asked = as_drawn(s.replica, r.measured);
   r.predicted = model::analyze(asked, r.measured.rate);
   r.predicted_p95_ms = model::ttft_quantile_ms(asked, r.measured.rate, 0.95);
-  asked.shape.out_cv = -1;
-  r.exponential = model::analyze(asked, r.measured.rate);
+  r.exponential_wait_ms = r.predicted.wait_ms / model::wait_variability_factor(asked);
   return r;
 }
 
@@ -90,7 +89,7 @@ sweep_row summarize(const std::vector<run>& runs) {
   row.ttft = ratio_of(predicted(&model::replica_metrics::ttft_ms), measured(&sample::ttft_ms));
   row.ttft_p95 = ratio_of(p95, measured(&sample::ttft_p95_ms));
   const auto wait = each(runs, [](const run& r) { return r.measured.wait_ms - r.measured.boundary_ms; });
-  const auto exponential = each(runs, [](const run& r) { return r.exponential.wait_ms; });
+  const auto exponential = each(runs, [](const run& r) { return r.exponential_wait_ms; });
   row.wait_factor = ratio_of(wait, exponential);
   row.model_factor = ratio_of(predicted(&model::replica_metrics::wait_ms), exponential).value;
   return row;
