@@ -119,9 +119,9 @@ BENCHMARK(analyse_system)
 void plan(benchmark::State& state) {
   std::optional<double> tightness;
   if (state.range(3) > 0) tightness = static_cast<double>(state.range(3)) / 100;
-  auto system = bench::make_system({static_cast<int>(state.range(0)), static_cast<int>(state.range(1)),
-                                    static_cast<std::uint64_t>(state.range(2)), tightness,
-                                    static_cast<saturation_policy>(state.range(5))});
+  auto system =
+      bench::make_system({static_cast<int>(state.range(0)), static_cast<int>(state.range(1)),
+                          static_cast<std::uint64_t>(state.range(2)), tightness, static_cast<saturation_policy>(state.range(5))});
   system.optimizer.solver = static_cast<solver_kind>(state.range(4));
   const auto prepared = analyze_system(system);
   system_solution solution;

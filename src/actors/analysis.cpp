@@ -219,7 +219,8 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
   auto basis = std::make_shared<curve_basis>(curve_basis{server, inputs_->shared, inputs_->object, view});
   basis->view.server = &basis->server;
   curve.basis = std::move(basis);
-  if (inputs_->settings.pools && object.pool != "off") curve.pool = object.pool.empty() ? fmt::format("{}/{}", cls.name, object.model_id) : object.pool;
+  if (inputs_->settings.pools && object.pool != "off")
+    curve.pool = object.pool.empty() ? fmt::format("{}/{}", cls.name, object.model_id) : object.pool;
   for (auto& c : set.candidates) {
     model::add_percentiles(view, c);
     const auto* option = find(c.accelerator);

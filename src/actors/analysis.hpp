@@ -42,8 +42,8 @@ class variant_analysis {
   model::load_estimator estimator_;
   model::sliding_peak<planned_load> recent_;
   std::optional<model::load_estimate> estimate_;
-  planned_load demand_;     ///< the recent load that needs the most replicas
-  planned_load published_;  ///< of the last curve that was evaluated
+  planned_load demand_;                         ///< the recent load that needs the most replicas
+  planned_load published_;                      ///< of the last curve that was evaluated
   std::shared_ptr<const capacity_curve> last_;  ///< the last curve, when it was evaluated and nothing is held
   bool metrics_moved_ = false;                  ///< since then
   /// The accelerator in use and the targets, by which loads are compared; nullopt when they are not known.

@@ -65,8 +65,8 @@ double percentile(const YAML::Node& entry, const std::string& path) {
   if (!node) return 0;
   const auto p = node.IsScalar() ? model::parse_percentile(node.Scalar()) : std::nullopt;
   if (!p)
-    throw std::invalid_argument(fmt::format("{}.slo-ttft-percentile: expected mean or a percentile between 0 and 100, got {}", path,
-                                            node.IsScalar() ? node.Scalar() : "a structure"));
+    throw std::invalid_argument(fmt::format("{}.slo-ttft-percentile: expected mean or a percentile between 0 and 100, got {}",
+                                            path, node.IsScalar() ? node.Scalar() : "a structure"));
   return *p;
 }
 

@@ -82,7 +82,7 @@ struct runtime_settings {
   bool trigger = false;  ///< GLOBAL_OPT_TRIGGER
   model::saturation_policy saturation = model::saturation_policy::priority_exhaustive;
   model::solver_kind solver = model::solver_kind::automatic;
-  bool pools = true;  ///< variants of one model and class in a namespace share their demand unless they say otherwise
+  bool pools = true;          ///< variants of one model and class in a namespace share their demand unless they say otherwise
   bool search_batch = false;  ///< search the best batch at or below maxBatchSize
   bool operator==(const runtime_settings&) const = default;
 };

@@ -1,9 +1,9 @@
 #pragma once
 // Every message between actors, and the typed interface of each actor. Messages stay in process: large parts travel as
 // shared_ptr<const T>.
+#include <algorithm>
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/typed_actor.hpp>
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -71,9 +71,9 @@ struct condition {
 /// What a curve was made from, to make others from: for a pool's demand, for an explanation.
 struct curve_basis {
   model::server_spec server;
-  std::shared_ptr<const catalog> shared;          ///< the accelerators of `view` live here
-  std::shared_ptr<const variant_object> object;   ///< and the profiles here
-  model::variant_view view;                       ///< of `server`
+  std::shared_ptr<const catalog> shared;         ///< the accelerators of `view` live here
+  std::shared_ptr<const variant_object> object;  ///< and the profiles here
+  model::variant_view view;                      ///< of `server`
 };
 
 /// The capacity curve of a variant at its demand: what every accelerator could do for it, and what it has now.
@@ -134,7 +134,8 @@ class decision_table {
   std::size_t size() const { return all_.size(); }
   /// nullptr: the plan does not have it.
   value find(const variant_key& key) const {
-    const auto it = std::lower_bound(all_.begin(), all_.end(), key, [](const value& d, const variant_key& k) { return d->curve->key < k; });
+    const auto it =
+        std::lower_bound(all_.begin(), all_.end(), key, [](const value& d, const variant_key& k) { return d->curve->key < k; });
     return it != all_.end() && (*it)->curve->key == key ? *it : nullptr;
   }
 
@@ -150,7 +151,7 @@ struct plan_snapshot {
   std::vector<std::shared_ptr<const decision>> changed;  ///< those that are not of the plan before
   std::vector<model::type_usage> by_type;
   std::shared_ptr<const capacity_view> capacity;  ///< planned within; nullptr = not known
-  std::map<std::string, double> price;  ///< shadow price of a card by device, cents/hour
+  std::map<std::string, double> price;            ///< shadow price of a card by device, cents/hour
   model::solver_report solver;
   model::cost_per_hour total_cost;
   double solve_seconds = 0;

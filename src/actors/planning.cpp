@@ -187,7 +187,8 @@ void planner::limit() {
   input_.optimizer.unlimited = !capacity_ || !capacity_->known;
   for (auto& c : input_.capacity) c.count = 0;
   if (capacity_)
-    for (const auto& [device, count] : capacity_->by_device) input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
+    for (const auto& [device, count] : capacity_->by_device)
+      input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
   for (const auto& [key, s] : slots_) {
     if (!held(*s.curve) || s.curve->current_device.empty()) continue;
     auto& room = input_.capacity[static_cast<std::size_t>(type_of(s.curve->current_device))].count;
@@ -198,7 +199,8 @@ void planner::limit() {
 planner::cards planner::cards_of(const decision& d) {
   const auto& c = *d.curve;
   for (std::size_t i = 0; i < c.candidates.size(); ++i)
-    if (c.candidates[i].alloc.accelerator == d.desired.accelerator) return {type_of(c.device_of[i]), c.candidates[i].units_per_replica};
+    if (c.candidates[i].alloc.accelerator == d.desired.accelerator)
+      return {type_of(c.device_of[i]), c.candidates[i].units_per_replica};
   return {type_of(c.current_device), c.current_units};
 }
 
@@ -253,9 +255,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     if (p && !p->demand) p = nullptr;
     const auto line = p ? *p->line : s.line;
     if (s.fresh || !same_choice(choices_[line], result.choices[line])) {
-      auto d = held(*s.curve) ? holding(s.curve)
-               : p            ? decide_part(s, *p, result.choices[line])
-                              : decide(s, result.choices[line]);
+      auto d = held(*s.curve) ? holding(s.curve) : p ? decide_part(s, *p, result.choices[line]) : decide(s, result.choices[line]);
       d.cycle = cycle;
       s.at = cards_of(d);
       s.fresh = false;

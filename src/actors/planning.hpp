@@ -60,7 +60,8 @@ class planner {
 
   std::map<variant_key, slot> slots_;
   std::map<std::string, pool> pools_;  ///< by namespace and name
-  model::solver_input input_{{}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};
+  model::solver_input input_{
+      {}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};
   std::vector<model::solver_choice> choices_;  ///< of the plan before
   std::vector<std::size_t> free_lines_;
   std::map<std::string, int> types_;

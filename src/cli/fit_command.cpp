@@ -24,7 +24,8 @@ std::string table(const model::profile_fit& fit) {
   for (const auto& p : fit.parameters) out += fmt::format("{:<6} {:>14.6g}  +- {:.3g}\n", p.name, p.value, p.half_width);
   const auto line = [&](const char* name, const model::fit_error& e) {
     if (e.rows > 0)
-      out += fmt::format("{:<5} error: {:.1f} % on average, {:.1f} % at worst, {} rows\n", name, 100 * e.mean, 100 * e.worst, e.rows);
+      out += fmt::format("{:<5} error: {:.1f} % on average, {:.1f} % at worst, {} rows\n", name, 100 * e.mean, 100 * e.worst,
+                         e.rows);
   };
   line("ITL", fit.itl);
   line("TTFT", fit.ttft);
@@ -56,8 +57,8 @@ void add_fit(CLI::App& app) {
                    "itl_ms, ttft_ms; others are ignored. Measure steady loads without a queue")
       ->required();
   command->add_option("--profile", f->kind, "linear or iteration")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, model::profile_kind>{{"linear", model::profile_kind::linear},
-                                                                                      {"iteration", model::profile_kind::iteration}}))
+      ->transform(CLI::CheckedTransformer(std::map<std::string, model::profile_kind>{
+          {"linear", model::profile_kind::linear}, {"iteration", model::profile_kind::iteration}}))
       ->default_str("linear");
   command->add_option("--max-batched-tokens", f->max_batched_tokens, "of the server measured, for the iteration profile")
       ->check(CLI::Range(1, 10'000'000))

@@ -63,12 +63,12 @@ void add_solve(CLI::App& app) {
       ->check(CLI::IsMember({"table", "json", "yaml"}))
       ->capture_default_str();
   command
-      ->add_option("--solver", f->solver,
-                   "for limited capacity: auto (best plan with a bound), exact (the same, searching far longer for a proof) or greedy "
-                   "(as the Go autoscaler)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, model::solver_kind>{{"auto", model::solver_kind::automatic},
-                                                                                     {"greedy", model::solver_kind::greedy},
-                                                                                     {"exact", model::solver_kind::exact}}))
+      ->add_option(
+          "--solver", f->solver,
+          "for limited capacity: auto (best plan with a bound), exact (the same, searching far longer for a proof) or greedy "
+          "(as the Go autoscaler)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, model::solver_kind>{
+          {"auto", model::solver_kind::automatic}, {"greedy", model::solver_kind::greedy}, {"exact", model::solver_kind::exact}}))
       ->default_str("auto");
   command->add_option("--explain", f->explain,
                       "instead of the plan, why this variant got what it got: candidates, bounds, prices, next best, other SLOs");

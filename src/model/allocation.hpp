@@ -19,8 +19,8 @@ struct allocation {
   double itl_ms = 0;
   double wait_ms = 0;
   double ttft_ms = 0;
-  double busy = 0;  ///< 1 - p(0)
-  double rho = 0;   ///< in service / N
+  double busy = 0;            ///< 1 - p(0)
+  double rho = 0;             ///< in service / N
   req_rate rate_per_replica;  ///< planned for
   req_rate max_rate_per_replica;
   std::string_view binding{};  ///< the target that limits the rate, "" when none

@@ -29,7 +29,12 @@ namespace {
 class search {
  public:
   search(const assignment_problem& p, std::vector<std::size_t> start, const assignment_effort& effort)
-      : p_(p), effort_(effort), best_(std::move(start)), price_(p.capacity.size(), 0.0), reduced_(p.value.size()), weight_(p.value.size()) {
+      : p_(p),
+        effort_(effort),
+        best_(std::move(start)),
+        price_(p.capacity.size(), 0.0),
+        reduced_(p.value.size()),
+        weight_(p.value.size()) {
     for (const double v : p_.value) scale_ = std::max(scale_, std::abs(v));
     best_value_ = value_of(best_);
     best_price_ = price_;
@@ -184,8 +189,7 @@ class search {
     double sum = 0;
     for (std::size_t i = 0; i < p_.items(); ++i) {
       const auto first = p_.value.begin() + static_cast<std::ptrdiff_t>(p_.item_begin[i]);
-      const auto [least, most] =
-          std::minmax_element(first, p_.value.begin() + static_cast<std::ptrdiff_t>(p_.item_begin[i + 1]));
+      const auto [least, most] = std::minmax_element(first, p_.value.begin() + static_cast<std::ptrdiff_t>(p_.item_begin[i + 1]));
       sum += *most - *least;
     }
     return std::max(sum / static_cast<double>(p_.items()), 1e-12);
@@ -467,9 +471,7 @@ class search {
   }
 
   /// Value of over-use, dear enough that every exchange that ends it pays.
-  double penalty(std::size_t t, double room) const {
-    return room >= -1e-9 ? 0 : -room * (3 * best_price_[t] + 1e-3 * scale_);
-  }
+  double penalty(std::size_t t, double room) const { return room >= -1e-9 ? 0 : -room * (3 * best_price_[t] + 1e-3 * scale_); }
   /// What `c` changes in reduced cost (room left counts at its price) and penalty, in this room.
   double effect(const change& c, const std::vector<double>& room) const {
     double sum = c.reduced;
@@ -507,7 +509,8 @@ class search {
   }
 
   /// The change, or the two of different items, that help most; the second is past the end for a single one.
-  std::optional<std::pair<std::size_t, std::size_t>> best_pair(const std::vector<change>& changes, std::vector<double>& room) const {
+  std::optional<std::pair<std::size_t, std::size_t>> best_pair(const std::vector<change>& changes,
+                                                               std::vector<double>& room) const {
     double best = -tolerance();
     std::optional<std::pair<std::size_t, std::size_t>> found;
     for (std::size_t a = 0; a < changes.size(); ++a) {
@@ -540,8 +543,8 @@ class search {
 
   double excess(std::size_t item, std::size_t option) const { return reduced_[option] - least_[item]; }
 
-  /// With the best prices fixed, a solution costs L plus the excesses of its options plus the price of the room it leaves. Options
-  /// whose excess alone is beyond the gap are out; the rest is searched depth first.
+  /// With the best prices fixed, a solution costs L plus the excesses of its options plus the price of the room it leaves.
+  /// Options whose excess alone is beyond the gap are out; the rest is searched depth first.
   void branch() {
     price_ = best_price_;
     std::vector<std::size_t> choice(p_.items());

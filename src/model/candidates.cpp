@@ -83,8 +83,7 @@ tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, co
   const double demand = demand_of(server.current.load, view.slo).per_sec();
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
   double replicas = std::max(std::ceil(demand / per_replica * (1 - 1e-9)), static_cast<double>(std::max(server.min_replicas, 1)));
-  if (replicas > most_replicas)
-    return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.0f} replicas", replicas)});
+  if (replicas > most_replicas) return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.0f} replicas", replicas)});
   if (server.max_replicas > 0) replicas = std::min(replicas, static_cast<double>(server.max_replicas));
   const auto rate = req_rate::per_sec(demand / replicas);
   const auto at = analyze(c, rate);

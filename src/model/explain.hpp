@@ -12,7 +12,7 @@ namespace inferno::model {
 /// How the cards of a type stand after the plan.
 struct type_standing {
   std::string type;
-  int limit = -1;    ///< -1 = not limited
+  int limit = -1;  ///< -1 = not limited
   int used = 0;
   double price = 0;  ///< shadow price of a card, cents/hour: what one more would save, by the solver's bound
 };
@@ -21,10 +21,10 @@ struct explained_candidate {
   allocation alloc;  ///< percentiles included
   int units_per_replica = 1;
   std::string type;
-  int cards = 0;     ///< of that type
+  int cards = 0;  ///< of that type
   bool chosen = false;
-  bool allowed = true;   ///< false: keepAccelerator forbids it
-  std::string denied;    ///< by what; "" = it was not
+  bool allowed = true;                     ///< false: keepAccelerator forbids it
+  std::string denied;                      ///< by what; "" = it was not
   std::optional<batch_choice> best_batch;  ///< the batch the search would take
 };
 
@@ -43,17 +43,18 @@ struct explanation {
   slo_targets slo;
   server_load load;
   current_allocation current;
-  std::optional<allocation> desired;  ///< nullopt: nothing was allocated
-  std::string outcome;                ///< in words
+  std::optional<allocation> desired;            ///< nullopt: nothing was allocated
+  std::string outcome;                          ///< in words
   std::vector<explained_candidate> candidates;  ///< by value; those that are not allowed last
   std::vector<refusal> refused;
-  std::vector<type_standing> types;   ///< of the candidates
+  std::vector<type_standing> types;  ///< of the candidates
   std::optional<allocation> next_best;
-  double next_best_extra_cost = 0;    ///< cost of next_best less that of the desired one
+  double next_best_extra_cost = 0;      ///< cost of next_best less that of the desired one
   std::vector<slo_change> slo_changes;  ///< 10 % tighter, 10 % looser
 };
 
-/// What the plan says of the variant; `standing` of an accelerator's type. Analyses every accelerator anew: about 100 sizings each.
+/// What the plan says of the variant; `standing` of an accelerator's type. Analyses every accelerator anew: about 100 sizings
+/// each.
 explanation explain_variant(const variant_view& view, const std::optional<allocation>& desired, std::string outcome,
                             const std::function<type_standing(const accelerator&)>& standing);
 

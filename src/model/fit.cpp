@@ -42,8 +42,7 @@ factor factorize(const std::vector<equation>& equations, const std::vector<std::
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t j = 0; j <= i; ++j) {
       double sum = 0;
-      for (const auto& e : equations)
-        sum += e.coefficients[active[i]] * e.coefficients[active[j]] / (e.measured * e.measured);
+      for (const auto& e : equations) sum += e.coefficients[active[i]] * e.coefficients[active[j]] / (e.measured * e.measured);
       sum /= f.scale[i] * f.scale[j];
       for (std::size_t k = 0; k < j; ++k) sum -= f.l[i * n + k] * f.l[j * n + k];
       if (i != j) {
@@ -128,7 +127,8 @@ std::optional<std::string> flaw(const measurement& r) {
       {"concurrency", r.concurrency}, {"rate", r.rate_per_s}, {"ttft_ms", r.ttft_ms}, {"itl_ms", r.itl_ms}};
   for (const auto& [name, value] : numbers)
     if (value && !(std::isfinite(*value) && *value > 0)) return fmt::format("{}: expected a number > 0, got {}", name, *value);
-  if (!std::isfinite(r.in_tokens) || r.in_tokens < 0) return fmt::format("in_tokens: expected a number >= 0, got {}", r.in_tokens);
+  if (!std::isfinite(r.in_tokens) || r.in_tokens < 0)
+    return fmt::format("in_tokens: expected a number >= 0, got {}", r.in_tokens);
   if (!std::isfinite(r.out_tokens) || r.out_tokens < 1)
     return fmt::format("out_tokens: expected a number >= 1, got {}", r.out_tokens);
   if (!concurrency_of(r)) return std::string("neither a concurrency nor a rate with both latencies");

@@ -42,9 +42,9 @@ struct profile_fit {
 std::optional<double> concurrency_of(const measurement&);
 
 /// Least squares of the relative errors (weight 1/measured^2), parameters >= 0; confidence intervals from the covariance of the
-/// fit and Student's t. Linear: ITL = alpha + beta n, TTFT = gamma + delta in n, each from the rows that have it; without any TTFT
-/// the profile has no prefill. Iteration: ITL and TTFT of times_at(), linear in alpha, beta and gamma, together. TTFT of rows with a
-/// queue would be taken for prefill: measure below saturation. Error: what the rows cannot tell, and why.
+/// fit and Student's t. Linear: ITL = alpha + beta n, TTFT = gamma + delta in n, each from the rows that have it; without any
+/// TTFT the profile has no prefill. Iteration: ITL and TTFT of times_at(), linear in alpha, beta and gamma, together. TTFT of
+/// rows with a queue would be taken for prefill: measure below saturation. Error: what the rows cannot tell, and why.
 tl::expected<profile_fit, std::string> fit_profile(const std::vector<measurement>& rows, profile_kind kind,
                                                    int max_batched_tokens = 8192);
 

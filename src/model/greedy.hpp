@@ -8,8 +8,8 @@ namespace inferno::model {
 /// which fits get what the saturation policy leaves, per priority group or, with delayed_best_effort, after all groups.
 solver_result solve_greedy(const solver_input& input);
 
-/// Full allocations for `members` (indices into input.variants) by regret; returns those that got none, in the order in which they
-/// ran out of candidates.
+/// Full allocations for `members` (indices into input.variants) by regret; returns those that got none, in the order in which
+/// they ran out of candidates.
 std::vector<std::size_t> allocate_greedily(const solver_input& input, const std::vector<std::size_t>& members, gpu_room& room,
                                            std::vector<solver_choice>& choices);
 

@@ -211,31 +211,30 @@ solver_result solve_lexicographic(const solver_input& input) {
   double bound = 0;
   int unsatisfiable = 0;
   std::vector<double> price(input.capacity.size());
-  auto out = solve_by_priority(input, [&](const solver_input&, std::vector<std::size_t> members, gpu_room& room,
-                                          std::vector<solver_choice>& choices) {
-    // The order of the input must not decide between equals.
-    std::sort(members.begin(), members.end(), [&](auto a, auto b) {
-      return std::tie(input.variants[a].name, a) < std::tie(input.variants[b].name, b);
-    });
-    class_solver one(input, members, room, nodes);
-    one.solve(choices);
-    bound += one.lower_bound;
-    unsatisfiable += one.least_unsatisfied;
-    for (std::size_t t = 0; t < one.price.size(); ++t) price[t] = std::max(price[t], one.price[t]);
-    std::vector<std::size_t> without;
-    for (const auto v : members) {
-      if (choices[v].candidate >= 0) {
-        room.take_all(input.variants[v].candidates[static_cast<std::size_t>(choices[v].candidate)]);
-      } else if (!input.variants[v].candidates.empty()) {
-        without.push_back(v);
-      }
-    }
-    // What is left goes to the most valuable first, as in the greedy solver.
-    std::stable_sort(without.begin(), without.end(), [&](auto a, auto b) {
-      return input.variants[a].candidates.front().alloc.value > input.variants[b].candidates.front().alloc.value;
-    });
-    return without;
-  });
+  auto out = solve_by_priority(
+      input, [&](const solver_input&, std::vector<std::size_t> members, gpu_room& room, std::vector<solver_choice>& choices) {
+        // The order of the input must not decide between equals.
+        std::sort(members.begin(), members.end(),
+                  [&](auto a, auto b) { return std::tie(input.variants[a].name, a) < std::tie(input.variants[b].name, b); });
+        class_solver one(input, members, room, nodes);
+        one.solve(choices);
+        bound += one.lower_bound;
+        unsatisfiable += one.least_unsatisfied;
+        for (std::size_t t = 0; t < one.price.size(); ++t) price[t] = std::max(price[t], one.price[t]);
+        std::vector<std::size_t> without;
+        for (const auto v : members) {
+          if (choices[v].candidate >= 0) {
+            room.take_all(input.variants[v].candidates[static_cast<std::size_t>(choices[v].candidate)]);
+          } else if (!input.variants[v].candidates.empty()) {
+            without.push_back(v);
+          }
+        }
+        // What is left goes to the most valuable first, as in the greedy solver.
+        std::stable_sort(without.begin(), without.end(), [&](auto a, auto b) {
+          return input.variants[a].candidates.front().alloc.value > input.variants[b].candidates.front().alloc.value;
+        });
+        return without;
+      });
   const auto mine = standings(input, out.choices);
   // What the classes leave to those below them can make the greedy plan the better one in a class further down.
   auto other = solve_greedy(input);

@@ -48,7 +48,8 @@ tl::expected<std::vector<measurement>, std::string> parse_measurements(std::stri
   const auto header = cells(lines.front().second);
   std::map<std::string_view, std::size_t> column;
   for (std::size_t i = 0; i < header.size(); ++i)
-    if (!column.emplace(header[i], i).second) return tl::unexpected(fmt::format("line 1: column \"{}\" is there twice", header[i]));
+    if (!column.emplace(header[i], i).second)
+      return tl::unexpected(fmt::format("line 1: column \"{}\" is there twice", header[i]));
   if (!column.count("out_tokens")) return tl::unexpected(std::string("line 1: no column out_tokens"));
   if (!column.count("concurrency") && !column.count("rate"))
     return tl::unexpected(std::string("line 1: no column concurrency and none called rate"));

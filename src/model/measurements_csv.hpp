@@ -6,8 +6,9 @@
 
 namespace inferno::model {
 
-/// First line: names of columns, in any order; `out_tokens`, one of `concurrency` and `rate` (requests/s), and `itl_ms`, `ttft_ms`,
-/// `in_tokens` as far as they were measured; others are ignored. An empty cell = not measured. The error names line and column.
+/// First line: names of columns, in any order; `out_tokens`, one of `concurrency` and `rate` (requests/s), and `itl_ms`,
+/// `ttft_ms`, `in_tokens` as far as they were measured; others are ignored. An empty cell = not measured. The error names line
+/// and column.
 tl::expected<std::vector<measurement>, std::string> parse_measurements(std::string_view csv);
 
 }  // namespace inferno::model

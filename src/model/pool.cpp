@@ -19,9 +19,7 @@ class mixer {
   mixer(const std::vector<pool_option>& options, const std::vector<pool_member>& members, req_rate demand)
       : options_(options), members_(members), demand_(demand.per_sec()), counts_(options.size()) {
     for (std::size_t i = 0; i < options.size(); ++i) order_.push_back(i);
-    const auto price = [&](std::size_t i) {
-      return options_[i].per_replica.cost.cents / std::max(rate(i), 1e-300);
-    };
+    const auto price = [&](std::size_t i) { return options_[i].per_replica.cost.cents / std::max(rate(i), 1e-300); };
     std::sort(order_.begin(), order_.end(),
               [&](auto a, auto b) { return std::tuple(price(a), name(a), a) < std::tuple(price(b), name(b), b); });
   }
@@ -106,8 +104,7 @@ class mixer {
     auto saved = counts_;
     for (std::size_t m = 0; m < members_.size(); ++m)
       for (const auto i : order_)
-        if (options_[i].member == m && held(m) < members_[m].min_replicas)
-          counts_[i] += members_[m].min_replicas - held(m);
+        if (options_[i].member == m && held(m) < members_[m].min_replicas) counts_[i] += members_[m].min_replicas - held(m);
     const double sum = covered();
     if (enough(sum)) {
       // From the dearest on: a replica that can go, goes.

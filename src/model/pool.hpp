@@ -26,9 +26,9 @@ struct pool_member {
 };
 
 /// Mixes of replicas that cover the demand, sum of replicas * rate >= demand, none of whose replicas could be left out; by value,
-/// then cost. Dominated ones (another costs no more and takes no more cards of any type) are left out. All of them while there are
-/// few enough to count (exact), else those of at most two options. Traffic is taken to go to each replica in proportion to its
-/// highest rate; the caller predicts the latencies. Empty: no mix covers the demand.
+/// then cost. Dominated ones (another costs no more and takes no more cards of any type) are left out. All of them while there
+/// are few enough to count (exact), else those of at most two options. Traffic is taken to go to each replica in proportion to
+/// its highest rate; the caller predicts the latencies. Empty: no mix covers the demand.
 std::vector<solver_candidate> make_mixes(const std::vector<pool_option>& options, const std::vector<pool_member>& members,
                                          req_rate demand);
 

@@ -83,8 +83,7 @@ std::optional<std::string> validate(const performance_profile& profile) {
     return std::nullopt;
   }
   const auto& p = std::get<linear_profile>(profile);
-  if (auto problem =
-          bad_numbers({{"alpha", p.alpha_ms}, {"beta", p.beta_ms}, {"gamma", p.gamma_ms}, {"delta", p.delta_ms}}))
+  if (auto problem = bad_numbers({{"alpha", p.alpha_ms}, {"beta", p.beta_ms}, {"gamma", p.gamma_ms}, {"delta", p.delta_ms}}))
     return problem;
   if (p.alpha_ms + p.beta_ms <= 0) return std::string("alpha and beta are both 0: a decode step must take time");
   return std::nullopt;

@@ -21,12 +21,13 @@ struct linear_profile {
 /// Iteration profile: chunked prefill shares its iterations with decoding. With m output tokens, `in` input tokens in c chunks,
 /// an iteration of batch n takes T(n) = alpha + n*D ms, D = (w_pre + w_dec)/(c + m), with the work of a request
 /// w_pre = (beta + gamma(c+1)/2) in and w_dec = beta m + gamma m (in + (m+1)/2). A request takes c + m iterations. (The model of
-/// the Go autoscaler's successor: linear work per token, and attention's work by the tokens in context.) Where the variation cv of
-/// the lengths is known, m (1 + cv^2) stands in the last bracket for m: the mean work of answers is not the work of the mean one.
+/// the Go autoscaler's successor: linear work per token, and attention's work by the tokens in context.) Where the variation cv
+/// of the lengths is known, m (1 + cv^2) stands in the last bracket for m: the mean work of answers is not the work of the mean
+/// one.
 struct iteration_profile {
-  double alpha_ms = 0;             ///< of an iteration, whatever its tokens
-  double beta_ms = 0;              ///< per token computed
-  double gamma_ms = 0;             ///< per token computed and token of its context (ms/token^2)
+  double alpha_ms = 0;            ///< of an iteration, whatever its tokens
+  double beta_ms = 0;             ///< per token computed
+  double gamma_ms = 0;            ///< per token computed and token of its context (ms/token^2)
   int max_batched_tokens = 8192;  ///< vLLM's --max-num-batched-tokens
   bool operator==(const iteration_profile&) const = default;
 };
@@ -70,8 +71,8 @@ batch_times times_at(const performance_profile&, const request_shape&, double n)
 double prefill_chunks(const iteration_profile&, const request_shape&, double n);
 
 /// The batch that fits the KV memory when each request holds `in` plus what it has made so far. A request seen at a random moment
-/// /// comes from the length-biased distribution (inspection paradox): it has made out (1 + cv^2)/2 tokens, with cv = 1 when that is
-/// not known. At least 1, at most max_batch_limit; nullopt: memory is not known.
+/// /// comes from the length-biased distribution (inspection paradox): it has made out (1 + cv^2)/2 tokens, with cv = 1 when that
+/// is not known. At least 1, at most max_batch_limit; nullopt: memory is not known.
 std::optional<int> kv_batch_limit(const kv_memory&, const request_shape&);
 
 /// Refuses NaN, infinity and negative values and a profile of zeros; empty = valid. The message names the parameter and the

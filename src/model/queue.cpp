@@ -28,10 +28,10 @@ constexpr double latency_tolerance = 1e-13;
 /// One latency target: what it is about, and how far a state is from it.
 struct latency_target {
   std::string_view name;
-  double limit_ms;                    ///< of `value`
-  double replica_metrics::*value;     ///< nullptr: a percentile of the TTFT
-  double wanted_ms;                   ///< as the operator wrote it
-  double q = 0;                       ///< share of requests within the limit
+  double limit_ms;                 ///< of `value`
+  double replica_metrics::*value;  ///< nullptr: a percentile of the TTFT
+  double wanted_ms;                ///< as the operator wrote it
+  double q = 0;                    ///< share of requests within the limit
 
   /// <= 0 where the target holds.
   double excess(const station& s, double rate, const replica_metrics& m) const {
@@ -77,8 +77,7 @@ std::optional<std::string> validate(const slo_targets& t) {
                                                                {"slo-ttft-percentile", t.ttft_percentile}}};
   for (const auto& [name, value] : numbers)
     if (!std::isfinite(value) || value < 0) return fmt::format("{}: expected a finite number >= 0, got {}", name, value);
-  if (t.ttft_percentile >= 100)
-    return fmt::format("slo-ttft-percentile: expected a number below 100, got {}", t.ttft_percentile);
+  if (t.ttft_percentile >= 100) return fmt::format("slo-ttft-percentile: expected a number below 100, got {}", t.ttft_percentile);
   return std::nullopt;
 }
 
@@ -86,9 +85,7 @@ replica_metrics analyze(const replica_config& c, req_rate rate) { return station
 
 double wait_variability_factor(const replica_config& c) { return station(c).wait_factor(); }
 
-double ttft_quantile_ms(const replica_config& c, req_rate rate, double q) {
-  return station(c).ttft_quantile(rate.per_ms(), q);
-}
+double ttft_quantile_ms(const replica_config& c, req_rate rate, double q) { return station(c).ttft_quantile(rate.per_ms(), q); }
 
 ttft_percentiles ttft_percentiles_at(const replica_config& c, req_rate rate) {
   const station s(c);

@@ -82,8 +82,8 @@ std::optional<std::string> validate(const slo_targets&);
 /// (1 + cv^2)/2 of the service times (Allen-Cunneen). Cost: O(N) at most, whatever Q; no allocation.
 replica_metrics analyze(const replica_config& config, req_rate rate);
 
-/// What the variation of the lengths makes of the wait of exponential service times: (1 + cv^2)/2 of the service times; 1 when it is
-/// not known.
+/// What the variation of the lengths makes of the wait of exponential service times: (1 + cv^2)/2 of the service times; 1 when it
+/// is not known.
 double wait_variability_factor(const replica_config& config);
 
 /// The TTFT that a share `q` in (0, 1) of the accepted requests does not exceed at `rate`, ms. An arrival that finds n < N in the
@@ -91,8 +91,8 @@ double wait_variability_factor(const replica_config& config);
 double ttft_quantile_ms(const replica_config& config, req_rate rate, double q);
 ttft_percentiles ttft_percentiles_at(const replica_config& config, req_rate rate);
 
-/// Sizing of one replica: the largest rate in [0.001 mu(1), 0.999 mu(N)] that meets every target; with a TPS target at most 0.9 of
-/// the upper end. `config` must be valid. No allocation.
+/// Sizing of one replica: the largest rate in [0.001 mu(1), 0.999 mu(N)] that meets every target; with a TPS target at most 0.9
+/// of the upper end. `config` must be valid. No allocation.
 tl::expected<replica_sizing, infeasible> size_replica(const replica_config& config, const slo_targets& targets);
 
 /// A batch limit and what it gives.

@@ -224,9 +224,9 @@ class planning {
     const double wanted = demanded(members.front());
     if (wanted <= able * (1 + 1e-9) || able <= 0) return;
     const auto& load = members.front().view.server->current.load;
-    const auto why = fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} {}", choice.num_replicas,
-                                 c.alloc.accelerator, able, wanted,
-                                 wanted > load.arrival_rate.per_min() ? "are the target" : "arrive");
+    const auto why =
+        fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} {}", choice.num_replicas, c.alloc.accelerator,
+                    able, wanted, wanted > load.arrival_rate.per_min() ? "are the target" : "arrive");
     for (const auto& m : members) out_.degraded.emplace(m.server->name, why);
   }
 
@@ -240,8 +240,8 @@ class planning {
       auto& u = usage_[*type->second];
       u.type = *type->second;
       // Cards of absurd systems add up beyond int; the sum then stays at its end.
-      u.count = static_cast<int>(std::min<std::int64_t>(u.count + static_cast<std::int64_t>(a.num_replicas) * units,
-                                                        std::numeric_limits<int>::max()));
+      u.count = static_cast<int>(
+          std::min<std::int64_t>(u.count + static_cast<std::int64_t>(a.num_replicas) * units, std::numeric_limits<int>::max()));
       u.cost.cents += a.cost.cents;
       if (const auto limit = limits_.find(u.type); limit != limits_.end()) u.limit = limit->second;
     }
@@ -269,8 +269,7 @@ system_solution plan_system(const system_data& system, const prepared_system& pr
 
 std::optional<tl::expected<explanation, std::string>> explain_server(const system_data& system, const system_solution& solution,
                                                                      const std::string& name) {
-  const auto server =
-      std::find_if(system.servers.begin(), system.servers.end(), [&](const auto& s) { return s.name == name; });
+  const auto server = std::find_if(system.servers.begin(), system.servers.end(), [&](const auto& s) { return s.name == name; });
   if (server == system.servers.end()) return std::nullopt;
   const system_index index(system);
   const auto view = index.view(*server);

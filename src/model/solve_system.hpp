@@ -24,7 +24,7 @@ struct system_solution {
   std::vector<type_usage> by_type;                 ///< sorted by type
   cost_per_hour total_cost;
   solver_report solver;
-  std::optional<double> seconds;  ///< of analysis and solve; the caller's clock
+  std::optional<double> seconds;        ///< of analysis and solve; the caller's clock
   std::map<std::string, double> price;  ///< shadow price of a card by type, cents/hour
 };
 
@@ -37,15 +37,15 @@ struct prepared_system {
   };
   /// By solver variant: one server, or the members of a pool.
   std::vector<std::vector<member>> members;
-  std::deque<model_pool> pools;  ///< what the views of their members point into
+  std::deque<model_pool> pools;                                ///< what the views of their members point into
   std::map<std::string, std::string> infeasible, unallocated;  ///< servers that are no variant of the input: why
 };
 
 /// Candidates of every variant. `threads` analyse; the result is the same for any number. `system` must outlive it.
 prepared_system analyze_system(const system_data& system, unsigned threads = 1);
 system_solution plan_system(const system_data& system, const prepared_system& prepared, const solver_result& result);
-/// Why `server` got what the solution says. nullopt: there is no server of that name in the system. Error: it is there, but cannot
-/// be planned for.
+/// Why `server` got what the solution says. nullopt: there is no server of that name in the system. Error: it is there, but
+/// cannot be planned for.
 std::optional<tl::expected<explanation, std::string>> explain_server(const system_data& system, const system_solution& solution,
                                                                      const std::string& server);
 /// All of it.

@@ -53,10 +53,10 @@ struct type_usage {
 
 /// How good the plan is.
 struct solver_report {
-  std::string name;  ///< unlimited, greedy, auto or exact
-  int satisfied = 0;        ///< variants with a full allocation
-  int satisfiable = 0;      ///< no plan satisfies more, priorities respected
-  double value = 0;         ///< total transition value of the satisfied ones
+  std::string name;                   ///< unlimited, greedy, auto or exact
+  int satisfied = 0;                  ///< variants with a full allocation
+  int satisfiable = 0;                ///< no plan satisfies more, priorities respected
+  double value = 0;                   ///< total transition value of the satisfied ones
   std::optional<double> lower_bound;  ///< of that value when as many are satisfied; none from greedy
   std::optional<double> gap;          ///< (value - lower_bound) / cost of the satisfied ones; 0 = proven
 };

@@ -100,8 +100,7 @@ double station::squared_variation_of_work(const replica_config& c) {
   const double m = c.shape.out_tokens, in = c.shape.in_tokens, n = c.max_batch;
   const double chunks = prefill_chunks(*p, c.shape, n);
   const double a1 = p->alpha_ms / n + p->beta_ms + p->gamma_ms * (in + 0.5), b = p->gamma_ms * m / 2;
-  const double mean =
-      p->alpha_ms * chunks / n + (p->beta_ms + p->gamma_ms * (chunks + 1) / 2) * in + a1 * m + b * m * (1 + v);
+  const double mean = p->alpha_ms * chunks / n + (p->beta_ms + p->gamma_ms * (chunks + 1) / 2) * in + a1 * m + b * m * (1 + v);
   return m * m * v * (a1 * a1 + 4 * a1 * b * (1 + v) + 2 * b * b * (1 + v) * (2 + 3 * v)) / (mean * mean);
 }
 
@@ -118,9 +117,9 @@ state_sums station::windowed_sums(double rate) const {
   }
   constexpr double big = 1e200;
   state_sums s;
-  double p = 1;                            // p(n - 1) of the next n
-  double mass = from == 0 ? 0 : 1;         // sum p(n), n < N, without p(0)
-  double weighted = from;                  // sum n p(n), n < N
+  double p = 1;                     // p(n - 1) of the next n
+  double mass = from == 0 ? 0 : 1;  // sum p(n), n < N, without p(0)
+  double weighted = from;           // sum n p(n), n < N
   double empty = from == 0 ? 1 : 0;
   int n = from + 1;
   const auto ratio = [&](int k) { return a + b * (k < reciprocals ? inverse.of[k] : 1.0 / k); };
@@ -214,8 +213,8 @@ void station::add_tail(state_sums& s, double p, double rate) const {
 state_sums station::sums(double rate) const { return straight_ ? windowed_sums(rate) : plain_sums(rate); }
 
 /// Mean times of the accepted requests. Linear: at the batch n* of service time(n*) = L_s/X; because L_s = sum service(n) mu(n)
-/// p(n) with mu(n) p(n) = lambda p(n-1), n* is the mean of the batches that accepted requests make: no difference of near numbers,
-/// and a meaning for a flat curve too. Iteration: the prefill at L_s, and the ITL is what is left of the service time.
+/// p(n) with mu(n) p(n) = lambda p(n-1), n* is the mean of the batches that accepted requests make: no difference of near
+/// numbers, and a meaning for a flat curve too. Iteration: the prefill at L_s, and the ITL is what is left of the service time.
 batch_times station::times_of(const state_sums& s, double rate) const {
   if (!iterations_) {
     const double n = std::min(s.batch_met / s.accepting, static_cast<double>(batch_));

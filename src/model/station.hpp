@@ -23,8 +23,8 @@ class station {
  public:
   explicit station(const replica_config&);
 
-  double slowest_rate() const { return 1 / service_ms(1); }                        ///< mu(1), per ms
-  double fastest_rate() const { return batch_ / service_ms(batch_); }              ///< mu(N), per ms
+  double slowest_rate() const { return 1 / service_ms(1); }            ///< mu(1), per ms
+  double fastest_rate() const { return batch_ / service_ms(batch_); }  ///< mu(N), per ms
   double wait_factor() const { return wait_factor_; }
   state_sums sums(double rate_per_ms) const;
   replica_metrics metrics(double rate_per_ms) const;

@@ -267,10 +267,8 @@ system_data read_system(const reader& root) {
 
 void put_profile(json::object& m, const performance_profile& profile) {
   if (const auto* i = std::get_if<iteration_profile>(&profile)) {
-    m["iterationParms"] = json::object{{"alpha", i->alpha_ms},
-                                       {"beta", i->beta_ms},
-                                       {"gamma", i->gamma_ms},
-                                       {"maxBatchedTokens", i->max_batched_tokens}};
+    m["iterationParms"] = json::object{
+        {"alpha", i->alpha_ms}, {"beta", i->beta_ms}, {"gamma", i->gamma_ms}, {"maxBatchedTokens", i->max_batched_tokens}};
     return;
   }
   const auto& l = std::get<linear_profile>(profile);
@@ -323,11 +321,8 @@ std::string to_json(const system_data& s) {
     accelerators.push_back(
         json::object{{"name", a.name}, {"type", a.type}, {"multiplicity", a.multiplicity}, {"cost", a.cost.cents}});
   for (const auto& p : s.profiles) {
-    json::object m{{"name", p.model},
-                   {"acc", p.acc},
-                   {"accCount", p.acc_count},
-                   {"maxBatchSize", p.max_batch},
-                   {"atTokens", p.at_tokens}};
+    json::object m{
+        {"name", p.model}, {"acc", p.acc}, {"accCount", p.acc_count}, {"maxBatchSize", p.max_batch}, {"atTokens", p.at_tokens}};
     put_profile(m, p.params);
     if (p.kv.bytes > 0) m["kvCacheGiB"] = p.kv.bytes / (1 << 30);
     if (p.kv.bytes_per_token > 0) m["kvBytesPerToken"] = p.kv.bytes_per_token;

@@ -35,8 +35,8 @@ json::object candidate_object(const explained_candidate& c) {
   out["chosen"] = c.chosen;
   if (!c.denied.empty()) out["denied"] = c.denied;
   if (c.best_batch)
-    out["bestBatch"] = json::object{{"maxBatch", c.best_batch->max_batch},
-                                    {"maxRatePerReplica", c.best_batch->sizing.at.throughput.per_min()}};
+    out["bestBatch"] =
+        json::object{{"maxBatch", c.best_batch->max_batch}, {"maxRatePerReplica", c.best_batch->sizing.at.throughput.per_min()}};
   return out;
 }
 
@@ -132,9 +132,9 @@ std::string explanation_table(const explanation& e) {
   for (const auto& r : e.refused) out += fmt::format("{}: {}\n", r.accelerator, r.reason());
   for (const auto& t : e.types)
     if (t.limit >= 0)
-      out += fmt::format("cards of type {}: {} of {} used, one more would save {:.2f} cents/h\n", t.type, t.used, t.limit, t.price);
-  if (e.next_best)
-    out += fmt::format("next best: {}, {:+.2f} cents/h\n", named(*e.next_best), e.next_best_extra_cost);
+      out +=
+          fmt::format("cards of type {}: {} of {} used, one more would save {:.2f} cents/h\n", t.type, t.used, t.limit, t.price);
+  if (e.next_best) out += fmt::format("next best: {}, {:+.2f} cents/h\n", named(*e.next_best), e.next_best_extra_cost);
   for (const auto& c : e.slo_changes)
     out += fmt::format("targets {:+.0f} %: {}\n", 100 * (c.factor - 1),
                        c.best ? fmt::format("{}, {:+.2f} cents/h", named(*c.best), c.extra_cost) : c.reason);

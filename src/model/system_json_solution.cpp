@@ -79,10 +79,11 @@ std::string solution_table(const system_solution& s) {
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
   out += aligned(types, 1);
   if (s.solver.gap && s.solver.name != "unlimited")
-    out += fmt::format("\nsolver {}: {} of {} satisfied{}, value {:.2f} at most {:.3f} % of the cost above the least possible\n",
-                       s.solver.name, s.solver.satisfied, s.allocations.size() + s.unallocated.size(),
-                       s.solver.satisfied == s.solver.satisfiable ? "" : fmt::format(" (at most {} could be)", s.solver.satisfiable),
-                       s.solver.value, 100 * *s.solver.gap);
+    out +=
+        fmt::format("\nsolver {}: {} of {} satisfied{}, value {:.2f} at most {:.3f} % of the cost above the least possible\n",
+                    s.solver.name, s.solver.satisfied, s.allocations.size() + s.unallocated.size(),
+                    s.solver.satisfied == s.solver.satisfiable ? "" : fmt::format(" (at most {} could be)", s.solver.satisfiable),
+                    s.solver.value, 100 * *s.solver.gap);
   const std::pair<const char*, const std::map<std::string, std::string>&> remarks[] = {
       {"infeasible", s.infeasible}, {"unallocated", s.unallocated}, {"degraded", s.degraded}};
   for (const auto& [kind, of] : remarks) {

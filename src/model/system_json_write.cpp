@@ -127,5 +127,4 @@ std::string aligned(const std::vector<row>& rows, std::size_t text_columns) {
   return out;
 }
 
-
 }  // namespace inferno::model

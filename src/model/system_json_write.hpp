@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "model/solver.hpp"
 #include "model/quantities.hpp"
+#include "model/solver.hpp"
 
 namespace inferno::model {
 

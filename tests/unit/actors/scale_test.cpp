@@ -73,8 +73,8 @@ TEST(Scale, TenThousandVariants) {
   EXPECT_EQ(scaled.size(), 100u);
   for (int i = 0; i < variants; ++i)
     ASSERT_EQ(plan->decisions.find({"llm", name_of(i)})->desired.num_replicas, i % 100 == 0 ? 3 : 1) << i;
-  fmt::print("10,000 variants: {:.0f} ms to take them in, {:.0f} MiB more resident with all of the test's own objects\n", arrive_ms,
-             mib);
+  fmt::print("10,000 variants: {:.0f} ms to take them in, {:.0f} MiB more resident with all of the test's own objects\n",
+             arrive_ms, mib);
 }
 
 std::shared_ptr<capacity_curve> curve(int i, double per_min, int accelerators = 8) {
@@ -99,7 +99,8 @@ std::shared_ptr<capacity_curve> curve(int i, double per_min, int accelerators = 
   }
   const auto less = [](const auto& x, const auto& y) { return x.alloc.value < y.alloc.value; };
   std::sort(c->candidates.begin(), c->candidates.end(), less);
-  for (std::size_t k = 0; k < c->candidates.size(); ++k) c->device_of[k] = "device" + c->candidates[k].alloc.accelerator.substr(3);
+  for (std::size_t k = 0; k < c->candidates.size(); ++k)
+    c->device_of[k] = "device" + c->candidates[k].alloc.accelerator.substr(3);
   return c;
 }
 

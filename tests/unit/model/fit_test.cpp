@@ -129,7 +129,8 @@ TEST(Fit, ConcurrencyFollowsFromTheRateByLittlesLaw) {
 }
 
 TEST(MeasurementsCsv, ReadsColumnsByName) {
-  const auto rows = parse_measurements("\xEF\xBB\xBFmodel,itl_ms,out_tokens,concurrency,ttft_ms\n# a remark\nx,21.5,178,4,\n\ny,22,178,8,110.5\n");
+  const auto rows = parse_measurements(
+      "\xEF\xBB\xBFmodel,itl_ms,out_tokens,concurrency,ttft_ms\n# a remark\nx,21.5,178,4,\n\ny,22,178,8,110.5\n");
   ASSERT_TRUE(rows) << rows.error();
   ASSERT_EQ(rows->size(), 2u);
   EXPECT_EQ((*rows)[0].itl_ms, 21.5);

@@ -19,8 +19,7 @@ struct integer_program {
     glp_set_obj_dir(program, satisfied < 0 ? GLP_MAX : GLP_MIN);
     const int types = static_cast<int>(in.capacity.size()), n = static_cast<int>(in.variants.size());
     glp_add_rows(program, types + n + 1);
-    for (int t = 0; t < types; ++t)
-      glp_set_row_bnds(program, t + 1, GLP_UP, 0, in.capacity[static_cast<std::size_t>(t)].count);
+    for (int t = 0; t < types; ++t) glp_set_row_bnds(program, t + 1, GLP_UP, 0, in.capacity[static_cast<std::size_t>(t)].count);
     for (int i = 0; i < n; ++i) glp_set_row_bnds(program, types + i + 1, GLP_UP, 0, 1);
     if (satisfied >= 0) {
       glp_set_row_bnds(program, types + n + 1, GLP_LO, satisfied, 0);
@@ -73,7 +72,8 @@ solver_input medium_system(std::mt19937& rng, int variants, int types) {
       c.type = t;
       v.candidates.push_back(std::move(c));
     }
-    std::sort(v.candidates.begin(), v.candidates.end(), [](const auto& a, const auto& b) { return a.alloc.value < b.alloc.value; });
+    std::sort(v.candidates.begin(), v.candidates.end(),
+              [](const auto& a, const auto& b) { return a.alloc.value < b.alloc.value; });
     in.variants.push_back(std::move(v));
   }
   return in;

@@ -111,7 +111,8 @@ solver_input random_system(dice& d, int most_variants, int most_types, bool cont
     const int c = 1 + d.upto(3);
     for (int k = 0; k < c; ++k) {
       const double value = continuous ? 200 * d.unit() - 60 : 10 * (d.upto(6) - 2);
-      v.candidates.push_back(candidate("acc" + std::to_string(k), d.upto(types - 1), 1 + d.upto(4), value, 60 + value, 1 + d.upto(2)));
+      v.candidates.push_back(
+          candidate("acc" + std::to_string(k), d.upto(types - 1), 1 + d.upto(4), value, 60 + value, 1 + d.upto(2)));
     }
     if (d.upto(5) == 0) {
       // A mix of two types.
@@ -298,7 +299,8 @@ pool_option option(std::string acc, std::size_t member, double per_minute, doubl
 
 TEST(Pool, MixesWhenThatIsCheaper) {
   // 12.5 a minute: two big ones cost 200, five small ones 170, one of each 134.
-  const auto mixes = make_mixes({option("big", 0, 10, 100, 0), option("small", 1, 2.5, 34, 1)}, {{}, {}}, req_rate::per_min(12.5));
+  const auto mixes =
+      make_mixes({option("big", 0, 10, 100, 0), option("small", 1, 2.5, 34, 1)}, {{}, {}}, req_rate::per_min(12.5));
   ASSERT_FALSE(mixes.empty());
   EXPECT_DOUBLE_EQ(mixes.front().alloc.cost.cents, 134);
   ASSERT_EQ(mixes.front().mix.size(), 2u);
@@ -329,7 +331,8 @@ TEST(Pool, TheCheapestMixIsTheCheapestOfAll) {
       const auto at = static_cast<std::size_t>(j);
       const int most = members[at].max_replicas > 0 ? members[at].max_replicas : 90;
       for (int c = members[at].min_replicas; c <= most; ++c) {
-        go(j + 1, rate + c * options[at].per_replica.max_rate_per_replica.per_min(), cost + c * options[at].per_replica.cost.cents);
+        go(j + 1, rate + c * options[at].per_replica.max_rate_per_replica.per_min(),
+           cost + c * options[at].per_replica.cost.cents);
         if (rate + c * options[at].per_replica.max_rate_per_replica.per_min() >= demand) break;
       }
     };

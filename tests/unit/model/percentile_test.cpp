@@ -112,7 +112,8 @@ TEST(TtftPercentile, IsReadAsPeopleWriteIt) {
   EXPECT_EQ(parse_percentile("mean"), 0);
   EXPECT_EQ(parse_percentile("p95"), 95);
   EXPECT_EQ(parse_percentile("99.9"), 99.9);
-  for (const char* bad : {"", "p", "0", "100", "p-5", "95%", "nan", "median", "p95 "}) EXPECT_EQ(parse_percentile(bad), std::nullopt) << bad;
+  for (const char* bad : {"", "p", "0", "100", "p-5", "95%", "nan", "median", "p95 "})
+    EXPECT_EQ(parse_percentile(bad), std::nullopt) << bad;
 }
 
 /// Lengths that vary less than exponential ones wait less, in proportion to (1 + cv^2)/2.

@@ -173,7 +173,8 @@ TEST(IterationProfile, RefusesWhatIsNone) {
   EXPECT_NE(validate(performance_profile(iteration_profile{-1, 1, 1})).value_or("").find("alpha"), std::string::npos);
   EXPECT_NE(validate(performance_profile(iteration_profile{1, 1, NAN})).value_or("").find("gamma"), std::string::npos);
   EXPECT_NE(validate(performance_profile(iteration_profile{0, 0, 1})).value_or("").find("both 0"), std::string::npos);
-  EXPECT_NE(validate(performance_profile(iteration_profile{1, 1, 1, 0})).value_or("").find("max_batched_tokens"), std::string::npos);
+  EXPECT_NE(validate(performance_profile(iteration_profile{1, 1, 1, 0})).value_or("").find("max_batched_tokens"),
+            std::string::npos);
   EXPECT_EQ(validate(performance_profile(iteration_profile{1, 1, 1})), std::nullopt);
 }
 

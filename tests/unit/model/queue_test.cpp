@@ -42,7 +42,7 @@ TEST(Queue, AgreesWithAllGoldenVectors) {
     const auto& k = v.at("case");
     replica_config c;
     c.profile = linear_profile{number(k.at("alpha")), number(k.at("beta")), number(k.at("gamma")), number(k.at("delta")),
-                 k.at("prefill").as_bool()};
+                               k.at("prefill").as_bool()};
     c.shape = {number(k.at("in_tokens")), number(k.at("out_tokens"))};
     c.max_batch = static_cast<int>(k.at("max_batch").as_int64());
     c.max_queue = k.at("max_queue").as_int64();

@@ -1,6 +1,4 @@
 // Candidates and solvers against the golden systems.
-#include "model/solve_system.hpp"
-
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -10,6 +8,7 @@
 #include <fstream>
 #include <set>
 
+#include "model/solve_system.hpp"
 #include "model/system_json.hpp"
 
 namespace inferno::model {

@@ -166,7 +166,8 @@ INSTANTIATE_TEST_SUITE_P(
         wrong{model0 + "/prefillParms", R"({"gamma":1})", m_ + "prefillParms.delta: expected a number >= 0, got nothing"},
         wrong{model0 + "/prefillParms", R"({"gamma":"x","delta":1})",
               m_ + "prefillParms.gamma: expected a number >= 0, got \"x\""},
-        wrong{model0 + "/decodeParms", R"({"alpha":0,"beta":0})", "system.modelData.models[0]: alpha and beta are both 0: a decode step must take time"},
+        wrong{model0 + "/decodeParms", R"({"alpha":0,"beta":0})",
+              "system.modelData.models[0]: alpha and beta are both 0: a decode step must take time"},
         wrong{model0 + "/maxBatchSize", "0", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got 0"},
         wrong{model0 + "/maxBatchSize", "", m_ + "maxBatchSize: expected a whole number >= 1, got nothing"},
         wrong{model0 + "/atTokens", "-5", m_ + "atTokens: expected a number >= 0, got -5"},
@@ -298,9 +299,10 @@ TEST(Solution, JsonHasTheseKeysAndNoOthers) {
   EXPECT_EQ(keys(v), "allocations byType totalCost infeasible solver ");
   EXPECT_EQ(keys(v.at("allocations")), "vllme-deployment:llm-d-sim ");
   const auto& a = v.at("allocations").at("vllme-deployment:llm-d-sim");
-  EXPECT_EQ(keys(a),
-            "accelerator numReplicas maxBatch cost itlAverage waitAverage ttftAverage ttftPercentiles utilization maxRatePerReplica "
-            "load ");
+  EXPECT_EQ(
+      keys(a),
+      "accelerator numReplicas maxBatch cost itlAverage waitAverage ttftAverage ttftPercentiles utilization maxRatePerReplica "
+      "load ");
   EXPECT_EQ(keys(a.at("ttftPercentiles")), "p50 p90 p95 p99 ");
   EXPECT_GT(a.at("ttftPercentiles").at("p95").to_number<double>(), a.at("ttftAverage").to_number<double>());
   EXPECT_EQ(keys(v.at("solver")), "name satisfied satisfiable value lowerBound gap seconds ");
@@ -480,8 +482,12 @@ degraded: fourth: too few
 
 TEST(Solution, OfNothing) {
   const auto s = solve_system(parsed(R"({"serverData":{}})"));
-  EXPECT_EQ(solution_json(s), R"({"allocations":{},"byType":[],"totalCost":0,"infeasible":{},"solver":{"name":"unlimited","satisfied":0,"satisfiable":0,"value":0,"lowerBound":0,"gap":0,"seconds":null}})");
-  EXPECT_EQ(solution_yaml(s), "\"allocations\": {}\n\"byType\": []\n\"totalCost\": 0\n\"infeasible\": {}\n\"solver\":\n  \"name\": \"unlimited\"\n  \"satisfied\": 0\n"
+  EXPECT_EQ(
+      solution_json(s),
+      R"({"allocations":{},"byType":[],"totalCost":0,"infeasible":{},"solver":{"name":"unlimited","satisfied":0,"satisfiable":0,"value":0,"lowerBound":0,"gap":0,"seconds":null}})");
+  EXPECT_EQ(solution_yaml(s),
+            "\"allocations\": {}\n\"byType\": []\n\"totalCost\": 0\n\"infeasible\": {}\n\"solver\":\n  \"name\": \"unlimited\"\n "
+            " \"satisfied\": 0\n"
             "  \"satisfiable\": 0\n  \"value\": 0\n  \"lowerBound\": 0\n  \"gap\": 0\n  \"seconds\": null\n");
   EXPECT_EQ(solution_table(s), "TYPE   COUNT  LIMIT  COST\nTOTAL      0         0.00\n");
 }
