@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 BUILD := build/release
 
-.PHONY: help deps build demo test test-asan test-tsan bench sweep format tidy clean
+.PHONY: help deps build demo test test-asan test-tsan bench accuracy sweep format tidy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-tsan: deps ## the same under ThreadSanitizer
 
 bench: build ## benchmarks; they check their results
 	@$(BUILD)/bench/inferno_bench
+
+accuracy: build ## the model against measurements of real servers: the tables and pictures of docs/model.md
+	@$(BUILD)/inferno-testbed accuracy --write docs/model.md
 
 sweep: build ## the queueing model against the emulator's core: the tables of docs/model-sweep.md
 	@$(BUILD)/inferno-testbed sweep --write docs/model-sweep.md

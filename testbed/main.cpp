@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   inferno::testbed::add_vllm(app);
   inferno::testbed::add_load(app);
   inferno::testbed::add_sweep(app);
+  inferno::testbed::add_accuracy(app);
   inferno::testbed::add_demo(app);
   try {
     app.parse(argc, argv);

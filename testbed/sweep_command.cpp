@@ -2,11 +2,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "testbed/commands.hpp"
+#include "testbed/page.hpp"
 #include "testbed/sweep/sweep.hpp"
 
 namespace inferno::testbed {
@@ -22,28 +21,22 @@ struct flags {
   throw CLI::RuntimeError(2);
 }
 
-std::string read(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) refuse(fmt::format("--write: cannot read {}", path));
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 void run(const flags& f) {
   // A page without its place for the tables is noticed before the work, not after it.
-  const auto page = f.page.empty() ? std::string() : read(f.page);
-  if (!f.page.empty())
-    if (const auto fits = with_tables(page, {}); !fits) refuse(fmt::format("--write: {}: {}", f.page, fits.error()));
+  std::string page;
+  if (!f.page.empty()) {
+    const auto text = read_file(f.page);
+    if (!text) refuse("--write: " + text.error());
+    page = *text;
+    if (const auto fits = with_part(page, "sweep", {}); !fits) refuse(fmt::format("--write: {}: {}", f.page, fits.error()));
+  }
   const auto results = run_sweep(f.sweep, [](const std::string& name) { std::cerr << name << "\n"; });
   const auto tables = sweep_tables(results);
   if (f.page.empty()) {
     std::cout << tables;
     return;
   }
-  std::ofstream out(f.page);
-  out << *with_tables(page, tables);
-  if (!out.flush()) refuse(fmt::format("--write: cannot write {}", f.page));
+  if (const auto wrong = write_file(f.page, *with_part(page, "sweep", tables))) refuse("--write: " + *wrong);
 }
 
 }  // namespace

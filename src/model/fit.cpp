@@ -122,19 +122,6 @@ tl::expected<solution, std::string> solve(const std::vector<equation>& equations
   return out;
 }
 
-std::optional<std::string> flaw(const measurement& r) {
-  const std::pair<const char*, std::optional<double>> numbers[] = {
-      {"concurrency", r.concurrency}, {"rate", r.rate_per_s}, {"ttft_ms", r.ttft_ms}, {"itl_ms", r.itl_ms}};
-  for (const auto& [name, value] : numbers)
-    if (value && !(std::isfinite(*value) && *value > 0)) return fmt::format("{}: expected a number > 0, got {}", name, *value);
-  if (!std::isfinite(r.in_tokens) || r.in_tokens < 0)
-    return fmt::format("in_tokens: expected a number >= 0, got {}", r.in_tokens);
-  if (!std::isfinite(r.out_tokens) || r.out_tokens < 1)
-    return fmt::format("out_tokens: expected a number >= 1, got {}", r.out_tokens);
-  if (!concurrency_of(r)) return std::string("neither a concurrency nor a rate with both latencies");
-  return std::nullopt;
-}
-
 fit_error error_of(const std::vector<measurement>& rows, const performance_profile& profile,
                    std::optional<double> measurement::*measured, double batch_times::*predicted) {
   fit_error e;
@@ -206,6 +193,19 @@ tl::expected<profile_fit, std::string> fit_iteration(const std::vector<measureme
 
 }  // namespace
 
+std::optional<std::string> flaw_of(const measurement& r) {
+  const std::pair<const char*, std::optional<double>> numbers[] = {
+      {"concurrency", r.concurrency}, {"rate", r.rate_per_s}, {"ttft_ms", r.ttft_ms}, {"itl_ms", r.itl_ms}};
+  for (const auto& [name, value] : numbers)
+    if (value && !(std::isfinite(*value) && *value > 0)) return fmt::format("{}: expected a number > 0, got {}", name, *value);
+  if (!std::isfinite(r.in_tokens) || r.in_tokens < 0)
+    return fmt::format("in_tokens: expected a number >= 0, got {}", r.in_tokens);
+  if (!std::isfinite(r.out_tokens) || r.out_tokens < 1)
+    return fmt::format("out_tokens: expected a number >= 1, got {}", r.out_tokens);
+  if (!concurrency_of(r)) return std::string("neither a concurrency nor a rate with both latencies");
+  return std::nullopt;
+}
+
 std::optional<double> concurrency_of(const measurement& r) {
   if (r.concurrency) return r.concurrency;
   if (!r.rate_per_s || !r.ttft_ms || !r.itl_ms) return std::nullopt;
@@ -215,7 +215,7 @@ std::optional<double> concurrency_of(const measurement& r) {
 tl::expected<profile_fit, std::string> fit_profile(const std::vector<measurement>& rows, profile_kind kind,
                                                    int max_batched_tokens) {
   for (std::size_t i = 0; i < rows.size(); ++i)
-    if (const auto what = flaw(rows[i])) return tl::unexpected(fmt::format("row {}: {}", i + 1, *what));
+    if (const auto what = flaw_of(rows[i])) return tl::unexpected(fmt::format("row {}: {}", i + 1, *what));
   auto out = kind == profile_kind::linear ? fit_linear(rows) : fit_iteration(rows, max_batched_tokens);
   if (!out) return out;
   if (const auto problem = validate(out->profile)) return tl::unexpected("the fit gives no profile: " + *problem);

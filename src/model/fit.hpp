@@ -41,6 +41,9 @@ struct profile_fit {
 /// Requests in the batch: as measured, or rate * (TTFT + ITL (out - 1)) by Little's law.
 std::optional<double> concurrency_of(const measurement&);
 
+/// What is wrong with it: a value that is none, or no way to tell the concurrency; nullopt: nothing.
+std::optional<std::string> flaw_of(const measurement&);
+
 /// Least squares of the relative errors (weight 1/measured^2), parameters >= 0; confidence intervals from the covariance of the
 /// fit and Student's t. Linear: ITL = alpha + beta n, TTFT = gamma + delta in n, each from the rows that have it; without any
 /// TTFT the profile has no prefill. Iteration: ITL and TTFT of times_at(), linear in alpha, beta and gamma, together. TTFT of

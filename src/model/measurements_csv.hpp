@@ -2,6 +2,7 @@
 // Measurements as a table of comma-separated values.
 #include <string_view>
 
+#include "model/csv_table.hpp"
 #include "model/fit.hpp"
 
 namespace inferno::model {
@@ -10,5 +11,8 @@ namespace inferno::model {
 /// `ttft_ms`, `in_tokens` as far as they were measured; others are ignored. An empty cell = not measured. The error names line
 /// and column.
 tl::expected<std::vector<measurement>, std::string> parse_measurements(std::string_view csv);
+
+/// The measurement in one line of a table.
+tl::expected<measurement, std::string> measurement_of(const csv_table& table, std::size_t row);
 
 }  // namespace inferno::model

@@ -26,7 +26,7 @@ class replica_run {
             {s.replica.profile, s.replica.max_batch, s.replica.max_queue, 0, false, std::max(1.0, s.replica.shape.out_tokens)})),
         random_(s.seed),
         prefills_(has_prefill(s.replica.profile, in())),
-        warm_up_(static_cast<std::size_t>(s.requests) / 10),
+        warm_up_(static_cast<std::size_t>(s.requests * s.warm_up)),
         requests_(static_cast<std::size_t>(s.requests)) {
     ttft_.reserve(requests_.size());
   }
@@ -52,6 +52,10 @@ class replica_run {
   /// Means are kept: the geometric distribution is the discrete exponential, the uniform one runs from 1 to 2*mean - 1.
   int draw_length() {
     const double mean = s_.replica.shape.out_tokens;
+    if (s_.length_cv > 0) {
+      const double shape = 1 / (s_.length_cv * s_.length_cv);
+      return std::max(1, static_cast<int>(std::lround(std::gamma_distribution<double>(shape, mean / shape)(random_))));
+    }
     switch (s_.lengths) {
       case length_distribution::exponential:
         return 1 + std::geometric_distribution<int>(1 / mean)(random_);
@@ -76,7 +80,9 @@ class replica_run {
       auto& r = requests_[e.id];
       if (e.kind == kind::admitted) r.admitted = r.prefilled = e.time_ms;
       if (e.kind == kind::first_token && prefills_) r.prefilled = e.time_ms;
-      if (e.kind == kind::finished && e.id >= warm_up_) count(r, e.time_ms);
+      if (e.kind != kind::finished) continue;
+      sum_.over_ms = e.time_ms - requests_.front().arrived;
+      if (e.id >= warm_up_) count(r, e.time_ms);
     }
     events_.clear();
   }

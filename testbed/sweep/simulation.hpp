@@ -1,5 +1,5 @@
 #pragma once
-// One replica under Poisson arrivals in the discrete-event core, measured in its steady state.
+// One replica under Poisson arrivals in the discrete-event core.
 #include <cstdint>
 
 #include "model/queue.hpp"
@@ -11,8 +11,10 @@ struct simulation {
   model::replica_config replica;  ///< valid; shape.out_cv is not used
   length_distribution lengths = length_distribution::exponential;
   model::req_rate rate;
-  int requests = 100'000;  ///< in all; the first tenth warms up and is not counted
+  int requests = 100'000;  ///< in all
   std::uint64_t seed = 1;
+  double warm_up = 0.1;    ///< share of them, the first, that is not counted
+  double length_cv = 0;    ///< > 0: lengths of a gamma distribution with this coefficient of variation instead of `lengths`
 };
 
 /// Means over the counted requests, ms.
@@ -26,6 +28,7 @@ struct sample {
   model::req_rate rate;    ///< of the arrivals, as the dice fell
   double out_tokens = 0;   ///< mean, as the dice fell
   double out_cv = 0;       ///< standard deviation over mean, as the dice fell
+  double over_ms = 0;      ///< first arrival to last token
   double blocked = 0;      ///< share of the requests that found the queue full
 };
 

@@ -57,7 +57,4 @@ std::vector<sweep_result> run_sweep(const sweep_options& options, const std::fun
 /// The tables of docs/model-sweep.md, in Markdown.
 std::string sweep_tables(const std::vector<sweep_result>& results);
 
-/// `page` with what stands between the markers replaced by `tables`; error: the page has no markers.
-tl::expected<std::string, std::string> with_tables(const std::string& page, const std::string& tables);
-
 }  // namespace inferno::testbed

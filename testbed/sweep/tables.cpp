@@ -8,9 +8,6 @@
 namespace inferno::testbed {
 namespace {
 
-constexpr std::string_view begin_marker = "<!-- sweep: begin -->\n";
-constexpr std::string_view end_marker = "<!-- sweep: end -->";
-
 /// A wait that no user can tell from none has no factor worth the name.
 constexpr double least_wait_of_itl = 0.02;
 
@@ -94,15 +91,6 @@ std::string sweep_tables(const std::vector<sweep_result>& results) {
   std::string out = "### Latencies\n\n";
   for (const auto& r : results) out += latencies(r);
   return out + "### The wait for a place in the batch\n\n" + waits(results);
-}
-
-tl::expected<std::string, std::string> with_tables(const std::string& page, const std::string& tables) {
-  const auto begin = page.find(begin_marker);
-  const auto end = page.find(end_marker);
-  if (begin == std::string::npos || end == std::string::npos || end < begin)
-    return tl::unexpected(
-        fmt::format("no line \"{}\" with \"{}\" after it", begin_marker.substr(0, begin_marker.size() - 1), end_marker));
-  return page.substr(0, begin + begin_marker.size()) + "\n" + tables + "\n" + page.substr(end);
 }
 
 }  // namespace inferno::testbed

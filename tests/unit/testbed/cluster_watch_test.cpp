@@ -120,6 +120,8 @@ TEST_F(Watch, FollowsAFieldToo) {
   auto one = open("fieldSelector=metadata.name%3Dp&resourceVersion=" + revision(), path);
   for (const auto* name : {"other", "p"})
     ASSERT_EQ(call("POST", path, fmt::format(R"({{"metadata":{{"name":"{}"}},"spec":{{"containers":[]}}}})", name)).status, 201);
+  // The scheduler says that there is no node, when it gets round to it: not between the changes below.
+  ASSERT_TRUE(eventually(path + "/p", [](const api_reply& pod) { return pod.text.find("Unschedulable") != std::string::npos; }));
   for (const auto* phase : {"Running", "Succeeded"})
     ASSERT_EQ(merge(path + "/p/status", fmt::format(R"({{"status":{{"phase":"{}"}}}})", phase)).status, 200);
   EXPECT_EQ(told(running), "ADDED p");

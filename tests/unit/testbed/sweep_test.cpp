@@ -1,4 +1,5 @@
 // The queueing model and the emulator's core against each other: a short version of `inferno-testbed sweep`.
+#include "testbed/page.hpp"
 #include "testbed/sweep/sweep.hpp"
 
 #include <fmt/format.h>
@@ -132,11 +133,11 @@ TEST(Sweep, ItsTablesHaveARowForEachLoad) {
 
 TEST(Sweep, TablesGoBetweenTheMarkersOfThePage) {
   const std::string page = "before\n<!-- sweep: begin -->\nold\n<!-- sweep: end -->\nafter\n";
-  const auto once = with_tables(page, "new");
+  const auto once = with_part(page, "sweep", "new");
   ASSERT_TRUE(once) << once.error();
   EXPECT_EQ(*once, "before\n<!-- sweep: begin -->\n\nnew\n<!-- sweep: end -->\nafter\n");
-  EXPECT_EQ(*with_tables(*once, "new"), *once);
-  const auto none = with_tables("no place\n", "new");
+  EXPECT_EQ(*with_part(*once, "sweep", "new"), *once);
+  const auto none = with_part("no place\n", "sweep", "new");
   ASSERT_FALSE(none);
   EXPECT_NE(none.error().find("<!-- sweep: begin -->"), std::string::npos);
 }
