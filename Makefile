@@ -38,8 +38,8 @@ bench: build ## benchmarks; they check their results
 accuracy: build ## the model against measurements of real servers: the tables and pictures of docs/model.md
 	@$(BUILD)/inferno-testbed accuracy --write docs/model.md
 
-sweep: build ## the queueing model against the emulator's core: the tables of docs/model-sweep.md
-	@$(BUILD)/inferno-testbed sweep --write docs/model-sweep.md
+sweep: build ## the queueing model against the emulator's core: the tables of docs/model-sweep.md, and their summary
+	@$(BUILD)/inferno-testbed sweep --write docs/model-sweep.md --write-summary docs/model.md
 
 format: ## format all sources with .clang-format
 	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i

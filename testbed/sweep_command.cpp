@@ -13,6 +13,7 @@ namespace {
 
 struct flags {
   std::string page;
+  std::string summary;
   sweep_options sweep;
 };
 
@@ -21,22 +22,36 @@ struct flags {
   throw CLI::RuntimeError(2);
 }
 
+/// A page of which a part is to be written.
+struct target {
+  const char* flag;
+  std::string path, part;
+
+  /// One without its place is noticed before the work, not after it.
+  std::string filled(const std::string& text) const {
+    const auto page = read_file(path);
+    if (!page) refuse(fmt::format("{}: {}", flag, page.error()));
+    const auto whole = with_part(*page, part, text);
+    if (!whole) refuse(fmt::format("{}: {}: {}", flag, path, whole.error()));
+    return *whole;
+  }
+  void check() const {
+    if (!path.empty()) filled({});
+  }
+  void write(const std::string& text) const {
+    if (path.empty()) return;
+    if (const auto wrong = write_file(path, filled(text))) refuse(fmt::format("{}: {}", flag, *wrong));
+  }
+};
+
 void run(const flags& f) {
-  // A page without its place for the tables is noticed before the work, not after it.
-  std::string page;
-  if (!f.page.empty()) {
-    const auto text = read_file(f.page);
-    if (!text) refuse("--write: " + text.error());
-    page = *text;
-    if (const auto fits = with_part(page, "sweep", {}); !fits) refuse(fmt::format("--write: {}: {}", f.page, fits.error()));
-  }
+  const target page{"--write", f.page, "sweep"}, summary{"--write-summary", f.summary, "sweep summary"};
+  page.check();
+  summary.check();
   const auto results = run_sweep(f.sweep, [](const std::string& name) { std::cerr << name << "\n"; });
-  const auto tables = sweep_tables(results);
-  if (f.page.empty()) {
-    std::cout << tables;
-    return;
-  }
-  if (const auto wrong = write_file(f.page, *with_part(page, "sweep", tables))) refuse("--write: " + *wrong);
+  page.write(sweep_tables(results));
+  summary.write(sweep_summary(results));
+  if (f.page.empty() && f.summary.empty()) std::cout << sweep_tables(results);
 }
 
 }  // namespace
@@ -45,6 +60,7 @@ void add_sweep(CLI::App& app) {
   auto f = std::make_shared<flags>();
   auto* command = app.add_subcommand("sweep", "The queueing model against the emulator's core, as Markdown tables");
   command->add_option("--write", f->page, "page to write the tables into, between its markers; otherwise they are printed");
+  command->add_option("--write-summary", f->summary, "page to write the short table into, likewise");
   command->add_option("--load", f->sweep.loads, "shares of the capacity")->check(CLI::Range(0.001, 0.999))->capture_default_str();
   command->add_option("--runs", f->sweep.runs, "runs of each load")->check(CLI::Range(2, 1000))->capture_default_str();
   command->add_option("--requests", f->sweep.requests, "requests of a run at a high load")

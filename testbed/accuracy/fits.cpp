@@ -56,7 +56,7 @@ bool queues(const measurement& r) {
 study_result windows_of_a_server(const std::string& folder) {
   const auto t = read_measured(folder + "/a100-opt-125m.csv");
   if (!t) return tl::unexpected(t.error());
-  study out{"a100-opt-125m", "85 windows of one vLLM server under changing load: ITL by the mean concurrency. Linear profile.", {}, {}};
+  study out{"a100-opt-125m", "86 windows of one vLLM server under changing load: ITL by the mean concurrency. Linear profile.", {}, {}};
   error_sum between, later, above;
   const auto [known, asked] = alternate(t->rows);
   predict(known, asked, model::profile_kind::linear, between);

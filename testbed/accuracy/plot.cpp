@@ -107,10 +107,10 @@ tl::expected<std::vector<plot_file>, std::string> accuracy_plots(const std::stri
     for (const auto& r : rows) out.emplace_back(*r.rate_per_s, *(r.*what));
     return out;
   };
-  plot latency{"Llama-3.1-70B on two A100: inter-token latency", "requests/s", "ITL, ms", 1.4, 120, {{"model", itl}}, {}};
+  plot latency{"Llama-3.1-70B on two A100: inter-token latency", "requests/s", "ITL, ms", 1.5, 125, {{"model", itl}}, {}};
   latency.measured = {{"measured, fitted to", points(server->known, &model::measurement::itl_ms), false},
                       {"measured", points(server->asked, &model::measurement::itl_ms)}};
-  plot first{"Llama-3.1-70B on two A100: time to first token", "requests/s", "TTFT, ms", 1.4, 5000, {}, {}};
+  plot first{"Llama-3.1-70B on two A100: time to first token", "requests/s", "TTFT, ms", 1.5, 5000, {}, {}};
   first.curves = {{"model, mean", ttft}, {"model, 95th percentile", p95, true}};
   first.measured = {{"measured mean, fitted to", points(server->known, &model::measurement::ttft_ms), false},
                     {"measured mean", points(server->asked, &model::measurement::ttft_ms)}};

@@ -56,5 +56,7 @@ std::vector<sweep_result> run_sweep(const sweep_options& options, const std::fun
 
 /// The tables of docs/model-sweep.md, in Markdown.
 std::string sweep_tables(const std::vector<sweep_result>& results);
+/// The table of docs/model.md: percent that the model is off, at some of the loads.
+std::string sweep_summary(const std::vector<sweep_result>& results);
 
 }  // namespace inferno::testbed

@@ -1,6 +1,7 @@
 // The tables of docs/model-sweep.md.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "testbed/sweep/sweep.hpp"
@@ -85,7 +86,33 @@ std::string waits(const std::vector<sweep_result>& results) {
   return out;
 }
 
+/// Percent without its standard error, for a glance.
+std::string short_deviation(const std::string& full) {
+  const auto bar = full.find("| ");
+  const auto text = bar == std::string::npos ? full : full.substr(bar + 2);
+  return text.substr(0, text.find(" ±"));
+}
+
 }  // namespace
+
+std::string sweep_summary(const std::vector<sweep_result>& results) {
+  constexpr double loads[] = {0.3, 0.7, 0.9, 0.95};
+  std::string out = "| profile | lengths | ITL, worst | mean TTFT at a load of 0.3 / 0.7 / 0.9 / 0.95 | p95 TTFT |\n|---|---|---:|---:|---:|\n";
+  for (const auto& r : results)
+    for (const auto lengths : {length_distribution::exponential, length_distribution::constant}) {
+      double worst = 0;
+      std::string mean, p95;
+      for (const auto& row : r.rows) {
+        if (row.lengths != lengths) continue;
+        if (std::abs(row.itl.value - 1) > std::abs(worst)) worst = row.itl.value - 1;
+        if (std::none_of(std::begin(loads), std::end(loads), [&](double l) { return std::abs(l - row.load) < 1e-9; })) continue;
+        mean += (mean.empty() ? "" : " / ") + short_deviation(ttft_deviation(row, row.measured.ttft_ms, row.ttft));
+        p95 += (p95.empty() ? "" : " / ") + short_deviation(ttft_deviation(row, row.measured.ttft_p95_ms, row.ttft_p95));
+      }
+      out += fmt::format("| {} | {} | {:+.1f} | {} | {} |\n", r.of.name, name_of(lengths), 100 * worst, mean, p95);
+    }
+  return out;
+}
 
 std::string sweep_tables(const std::vector<sweep_result>& results) {
   std::string out = "### Latencies\n\n";

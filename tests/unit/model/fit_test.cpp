@@ -145,13 +145,13 @@ TEST(MeasurementsCsv, NamesLineAndColumn) {
     return rows ? "none" : rows.error();
   };
   EXPECT_EQ(problem(""), "no line with the names of columns");
-  EXPECT_EQ(problem("itl_ms,concurrency\n"), "line 1: no column out_tokens");
-  EXPECT_EQ(problem("itl_ms,out_tokens\n"), "line 1: no column concurrency and none called rate");
+  EXPECT_EQ(problem("itl_ms,concurrency\n"), "no column out_tokens");
+  EXPECT_EQ(problem("itl_ms,out_tokens\n"), "no column concurrency and none called rate");
   EXPECT_EQ(problem("out_tokens,rate,rate\n"), "line 1: column \"rate\" is there twice");
   EXPECT_EQ(problem("out_tokens,concurrency\n"), "no line with values");
   EXPECT_EQ(problem("out_tokens,concurrency\n1\n"), "line 2: 1 values for 2 columns");
   EXPECT_EQ(problem("out_tokens,concurrency\n1,x\n"), "line 2: concurrency: expected a number >= 0, got \"x\"");
-  EXPECT_EQ(problem("out_tokens,concurrency\n0,1\n"), "line 2: out_tokens: expected a number >= 1");
+  EXPECT_EQ(problem("out_tokens,concurrency\n0,1\n"), "line 2: out_tokens: expected a number >= 1, got 0");
   EXPECT_EQ(problem("out_tokens,rate,itl_ms\n10,1,5\n"), "line 2: neither a concurrency nor a rate with both latencies");
 }
 
