@@ -161,7 +161,13 @@ TEST(Controller, ServesMetricsProbesAndTheFleet) {
   const auto one = http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/vllme-deployment");
   ASSERT_EQ(one->status, 200);
   EXPECT_EQ(json::parse(one->body).at("accelerator").as_string(), "A100");
+  const auto why = http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/vllme-deployment/explain");
+  ASSERT_EQ(why->status, 200);
+  EXPECT_EQ(json::parse(why->body).at("variant").as_string(), "llm-d-sim/vllme-deployment");
+  EXPECT_EQ(json::parse(why->body).at_pointer("/candidates/0/accelerator").as_string(), "A100");
   EXPECT_EQ(http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/nobody")->status, 404);
+  EXPECT_EQ(http_get(r.metrics_url + "/api/v1/variants/llm-d-sim/nobody/explain")->status, 404);
+  EXPECT_EQ(http_get(r.metrics_url + "/api/v1/variants//explain")->status, 404);
   EXPECT_EQ(http_get(r.metrics_url + "/nowhere")->status, 404);
   ASSERT_EQ(r.kubectl({"delete", "va", "vllme-deployment", "-n", "llm-d-sim"}).exit_code, 0);
   EXPECT_TRUE(eventually(5s, [&] {

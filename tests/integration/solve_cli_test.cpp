@@ -177,6 +177,88 @@ TEST(SolveCli, RefusesWrongFlags) {
   EXPECT_NE(run({"solve", quickstart, "--output", "xml"}).err.find("xml"), std::string::npos);
 }
 
+/// Two variants that want the two A100 there are; the second is less important and dearer to serve.
+std::string scarce(int cards) {
+  auto v = json::parse(content(quickstart));
+  auto& system = v.at("system").as_object();
+  auto& servers = v.at_pointer("/system/serverData/servers").as_array();
+  auto second = servers[0];
+  second.as_object()["name"] = "second";
+  second.at("currentAlloc").at("load").as_object()["arrivalRate"] = 60;
+  servers.push_back(second);
+  system["capacityData"] = json::parse(R"({"count":[{"type":"NVIDIA-A100-PCIE-80GB","count":)" + std::to_string(cards) + "}]}");
+  return json::serialize(v);
+}
+
+TEST(SolveCli, SaysHowNearTheSolverCameToTheLeastPossible) {
+  for (const auto* name : {"auto", "greedy", "exact"}) {
+    SCOPED_TRACE(name);
+    const auto r = run({"solve", "-", "--solver", name, "-o", "json"}, scarce(4));
+    ASSERT_EQ(r.exit_code, 0) << r.err;
+    const auto v = json::parse(r.out);
+    const auto& solver = v.at("solver").as_object();
+    EXPECT_EQ(solver.at("name").as_string(), name);
+    EXPECT_GE(number(solver.at("seconds")), 0);
+    EXPECT_NEAR(number(v.at("totalCost")), 160, 1e-9) << "one replica and three";
+    if (std::string(name) == "greedy") continue;
+    EXPECT_EQ(number(solver.at("gap")), 0);
+    EXPECT_NEAR(number(solver.at("lowerBound")), 80, 1e-9) << "of the value: two replicas more than now";
+  }
+}
+
+TEST(SolveCli, RefusesAnUnknownSolver) {
+  const auto r = run({"solve", quickstart, "--solver", "magic"});
+  EXPECT_EQ(r.exit_code, 2);
+  EXPECT_NE(r.err.find("magic"), std::string::npos) << r.err;
+}
+
+TEST(SolveCli, ExplainsAVariant) {
+  const auto r = run({"solve", "-", "--explain", "second", "-o", "json"}, scarce(2));
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const auto e = json::parse(r.out);
+  EXPECT_EQ(e.at("variant").as_string(), "second");
+  const auto& a100 = e.at("candidates").at(0);
+  EXPECT_EQ(a100.at("accelerator").as_string(), "A100");
+  EXPECT_EQ(a100.at("numReplicas"), 3);
+  EXPECT_EQ(a100.at("cards"), 3);
+  EXPECT_EQ(a100.at("binding").as_string(), "ttw");
+  EXPECT_NE(std::string_view(a100.at("denied").as_string()).find("NVIDIA-A100-PCIE-80GB"), std::string::npos) << r.out;
+  EXPECT_EQ(e.at_pointer("/capacity/0/limit"), 2);
+  EXPECT_EQ(e.at("sloChanges").as_array().size(), 2u);
+  for (const auto* form : {"table", "yaml"}) {
+    const auto other = run({"solve", "-", "--explain", "second", "-o", form}, scarce(2));
+    EXPECT_EQ(other.exit_code, 0) << other.err;
+    EXPECT_NE(other.out.find("second"), std::string::npos);
+  }
+}
+
+TEST(SolveCli, NobodyToExplainIsNamed) {
+  expect_refused(run({"solve", quickstart, "--explain", "nobody"}), "nobody");
+}
+
+TEST(SolveCli, AMixOfAcceleratorsIsCheaperThanTheBestOfThem) {
+  const std::string pool = TEST_DATA_DIR "/model/pool.json";
+  const auto mixed = run({"solve", pool, "-o", "json"});
+  ASSERT_EQ(mixed.exit_code, 0) << mixed.err;
+  EXPECT_NEAR(number(json::parse(mixed.out).at("totalCost")), 140, 1e-9);
+  double best = INFINITY;
+  for (int only : {0, 1}) {
+    auto v = json::parse(content(pool));
+    auto& system = v.as_object().contains("system") ? v.at("system") : v;
+    auto& servers = system.at("serverData").at("servers").as_array();
+    double rate = 0;
+    for (auto& s : servers) rate += number(s.at("currentAlloc").at("load").at("arrivalRate"));
+    auto one = servers[static_cast<std::size_t>(only)];
+    one.at("currentAlloc").at("load").as_object()["arrivalRate"] = rate;
+    servers.clear();
+    servers.push_back(one);
+    const auto r = run({"solve", "-", "-o", "json"}, json::serialize(v));
+    ASSERT_EQ(r.exit_code, 0) << r.err;
+    best = std::min(best, number(json::parse(r.out).at("totalCost")));
+  }
+  EXPECT_GE(best, 140 * 1.2);
+}
+
 TEST(SolveCli, ExplainsItself) {
   const auto r = run({"solve", "--help"});
   EXPECT_EQ(r.exit_code, 0);

@@ -16,6 +16,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 // ---- VariantAutoscaling
 // ---------------------------------------------------------------------------------------------------------
@@ -80,6 +82,22 @@ TEST(DecodeVariant, ReadsPerformanceParametersOfTheNewerForm) {
   EXPECT_EQ(v.profiles[0].acc_count, 1);
 }
 
+TEST(DecodeVariant, ReadsIterationParametersAndKvMemory) {
+  const auto v = with_profile(
+      R"({"acc":"H100","perfParms":{"iterationParms":{"alpha":"6.9","beta":"0.02","gamma":0.0001,"maxBatchedTokens":"2048"}},"maxBatchSize":256,"kvCacheGiB":"12.5","kvBytesPerToken":"131072"})");
+  EXPECT_EQ(v.problem, "");
+  ASSERT_THAT(v.profiles, SizeIs(1));
+  EXPECT_EQ(std::get<model::iteration_profile>(v.profiles[0].params), (model::iteration_profile{6.9, 0.02, 0.0001, 2048}));
+  EXPECT_EQ(v.profiles[0].kv, (model::kv_memory{12.5 * (1 << 30), 131072}));
+}
+
+TEST(DecodeVariant, ReadsThePool) {
+  EXPECT_EQ(decode_variant(va_json("llm", "a")).pool, "off");
+  auto o = va_json("llm", "a");
+  o["metadata"].as_object().erase("annotations");
+  EXPECT_EQ(decode_variant(o).pool, "");
+}
+
 TEST(DecodeVariant, NamesTheFieldAndTheValueThatIsWrong) {
   const std::string at = "spec.modelProfile.accelerators[0]";
   const std::vector<std::pair<std::string, std::string>> cases{
@@ -102,6 +120,12 @@ TEST(DecodeVariant, NamesTheFieldAndTheValueThatIsWrong) {
       {R"({"acc":"A100","perfParms":"fast"})", at + ".perfParms.decodeParms.alpha: required"},
       {R"({"acc":"A100","perfParms":{"decodeParms":{"alpha":1,"beta":1},"prefillParms":{"gamma":"?"}}})",
        at + R"(.perfParms.prefillParms.gamma: expected a number >= 0, got "?")"},
+      {R"({"acc":"A100","perfParms":{"iterationParms":{"alpha":1,"beta":1}}})", at + ".perfParms.iterationParms.gamma: required"},
+      {R"({"acc":"A100","perfParms":{"iterationParms":7}})", at + ".perfParms.iterationParms.alpha: required"},
+      {R"({"acc":"A100","perfParms":{"iterationParms":{"alpha":1,"beta":1,"gamma":0,"maxBatchedTokens":0}}})",
+       at + ".perfParms.iterationParms.maxBatchedTokens: expected a whole number from 1"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvCacheGiB":"much"})", at + R"(.kvCacheGiB: expected a number >= 0, got "much")"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvBytesPerToken":-1})", at + ".kvBytesPerToken: expected a number >= 0, got -1"},
       {"17", at + ": expected an object"},
   };
   for (const auto& [entry, problem] : cases) {
@@ -221,6 +245,9 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
                                {"PROMETHEUS_BASE_URL", "http://p:9090"},
                                {"GLOBAL_OPT_TRIGGER", "true"},
                                {"SATURATION_POLICY", "RoundRobin"},
+                               {"SOLVER", "exact"},
+                               {"BATCH_SEARCH", "true"},
+                               {"MODEL_POOLS", "false"},
                                {"SOMETHING_ELSE", "ignored"}}),
               IsEmpty());
   EXPECT_EQ(r.settings().opt_interval, 30s);
@@ -229,6 +256,9 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
   EXPECT_EQ(r.settings().prometheus_url, "http://p:9090");
   EXPECT_TRUE(r.settings().trigger);
   EXPECT_EQ(r.settings().saturation, model::saturation_policy::round_robin);
+  EXPECT_EQ(r.settings().solver, model::solver_kind::exact);
+  EXPECT_TRUE(r.settings().search_batch);
+  EXPECT_FALSE(r.settings().pools);
   EXPECT_THAT(r.read_settings({}), IsEmpty());
   EXPECT_EQ(r.settings(), defaults);
 }
@@ -244,6 +274,19 @@ TEST(Settings, ABadEntryIsNamedAndKeepsItsLastValue) {
   EXPECT_EQ(r.settings().opt_interval, 30s);
   EXPECT_EQ(r.settings().saturation, model::saturation_policy::none);
   EXPECT_EQ(r.settings().rate_window, 30s) << "good entries beside it are used";
+}
+
+TEST(Settings, WhatNoSolverOrSwitchIsCalledIsNamed) {
+  config_reader r{runtime_settings{}};
+  const auto problems = r.read_settings({{"BATCH_SEARCH", "yes"}, {"MODEL_POOLS", "1"}, {"SOLVER", "cplex"}});
+  std::vector<std::string> said;
+  for (const auto& p : problems) said.push_back(p.entry + ": " + p.message);
+  const std::string map(settings_map);
+  EXPECT_THAT(said, UnorderedElementsAre(
+                        StartsWith(map + "/SOLVER: expected auto, greedy or exact, got \"cplex\""),
+                        StartsWith(map + "/BATCH_SEARCH: expected true or false, got \"yes\""),
+                        StartsWith(map + "/MODEL_POOLS: expected true or false, got \"1\"")));
+  EXPECT_EQ(r.settings(), runtime_settings{});
 }
 
 TEST(AcceleratorsMap, IsReadEntryByEntry) {
@@ -298,6 +341,23 @@ TEST(ClassesMap, IsReadEntryByEntry) {
   const auto next = r.current();
   ASSERT_THAT(next->classes, SizeIs(1)) << "entries that are gone are dropped";
   EXPECT_DOUBLE_EQ(next->classes[0].spec.targets.at(0).slo.itl_ms, 30) << "slo-tpot is the older name";
+}
+
+TEST(ClassesMap, ATargetForTheFirstTokenIsAboutTheMeanUnlessItSaysOtherwise) {
+  config_reader r{runtime_settings{}};
+  r.read_accelerators({});
+  const auto problems = r.read_classes(
+      {{"a", "name: A\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400}\n  - {model: n, slo-ttft: 400, slo-ttft-percentile: p95}\n"},
+       {"b", "name: B\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400, slo-ttft-percentile: p100}\n"},
+       {"c", "name: C\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400, slo-ttft-percentile: [95]}\n"}});
+  const auto c = r.current();
+  ASSERT_TRUE(c);
+  ASSERT_THAT(c->classes, SizeIs(1));
+  EXPECT_EQ(c->classes[0].spec.targets.at(0).slo.ttft_percentile, 0);
+  EXPECT_EQ(c->classes[0].spec.targets.at(1).slo.ttft_percentile, 95);
+  ASSERT_THAT(problems, SizeIs(2));
+  EXPECT_THAT(problems[0].message, HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile between 0 and 100, got p100"));
+  EXPECT_THAT(problems[1].message, HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile"));
 }
 
 TEST(Catalog, IsThereWhenBothMapsAre) {

@@ -1,0 +1,126 @@
+// Variants that share their demand, and why a variant got what it got, in the running controller.
+#include <gmock/gmock.h>
+
+#include "cluster.hpp"
+
+namespace inferno::actors {
+namespace {
+
+using namespace testing;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+/// A variant on an accelerator, in the pool that its annotation says; "" = without the annotation.
+json::object variant_on(const std::string& name, const std::string& accelerator, const std::string& pool = "") {
+  auto o = va_json("llm", name);
+  auto& meta = o["metadata"].as_object();
+  meta["labels"].as_object()["inference.optimization/acceleratorName"] = accelerator;
+  if (pool.empty()) {
+    meta.erase("annotations");
+  } else {
+    meta["annotations"].as_object()["inference.optimization/pool"] = pool;
+  }
+  return o;
+}
+
+/// An A100 takes 25.3 requests a minute, an MI300X 86.7.
+void two_variants(world& w, const std::string& pool_of_a, const std::string& pool_of_m, double load_of_a,
+                  std::vector<json::object> configs = default_configs()) {
+  load_each(w, {{"on-a", load_of_a}, {"on-m", 1}});
+  populate(w, {"on-a", "on-m"}, {variant_on("on-a", "A100", pool_of_a), variant_on("on-m", "MI300X", pool_of_m)}, 1,
+           std::move(configs));
+  w.advance(std::chrono::seconds(20));
+}
+
+TEST(ModelPool, SharesDemandWithinANamespace) {
+  world w;
+  two_variants(w, "", "", 60);
+  EXPECT_THAT(w.scale_patches(), IsEmpty()) << "one of each covers 61 requests a minute";
+  EXPECT_EQ(w.status("on-a").at("desiredOptimizedAlloc").at("numReplicas"), 1);
+  EXPECT_EQ(w.status("on-m").at("desiredOptimizedAlloc").at("numReplicas"), 1);
+}
+
+TEST(ModelPool, AddsTheReplicaThatCoversMostForItsCost) {
+  world w;
+  two_variants(w, "", "", 150);
+  EXPECT_THAT(w.scale_patches("on-m"), ElementsAre(2));
+  EXPECT_THAT(w.scale_patches("on-a"), IsEmpty());
+}
+
+TEST(ModelPool, AVariantMayStayOut) {
+  world w;
+  two_variants(w, "off", "", 60);
+  EXPECT_THAT(w.scale_patches("on-a"), ElementsAre(3));
+  EXPECT_THAT(w.scale_patches("on-m"), IsEmpty());
+}
+
+TEST(ModelPool, NamesMakePoolsOfTheirOwn) {
+  {
+    world w;
+    two_variants(w, "blue", "green", 60);
+    EXPECT_THAT(w.scale_patches("on-a"), ElementsAre(3));
+  }
+  world w;
+  two_variants(w, "blue", "blue", 60);
+  EXPECT_THAT(w.scale_patches(), IsEmpty());
+}
+
+TEST(ModelPool, MayBeSwitchedOffForAll) {
+  world w;
+  auto configs = default_configs();
+  configs[0] = settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}, {"MODEL_POOLS", "false"}});
+  two_variants(w, "", "", 60, configs);
+  EXPECT_THAT(w.scale_patches("on-a"), ElementsAre(3));
+}
+
+TEST(ModelPool, AMemberThatLeavesTakesItsDemandWithIt) {
+  world w;
+  two_variants(w, "", "", 60);
+  ASSERT_THAT(w.scale_patches(), IsEmpty());
+  auto alone = variant_on("on-a", "A100", "off");
+  alone["metadata"].as_object()["generation"] = 2;
+  w.changed("variantautoscalings", alone);
+  w.advance(std::chrono::seconds(20));
+  EXPECT_THAT(w.scale_patches("on-a"), ElementsAre(3));
+  EXPECT_THAT(w.scale_patches("on-m"), IsEmpty());
+}
+
+TEST(ModelPool, WhoIsLeftServesAll) {
+  world w;
+  two_variants(w, "", "", 60);
+  w.changed("variantautoscalings", variant_on("on-m", "MI300X"), kube::watch_type::deleted);
+  w.advance(std::chrono::seconds(20));
+  EXPECT_THAT(w.scale_patches("on-a"), ElementsAre(3)) << "only the demand that its own pods see";
+}
+
+TEST(Explain, TellsTheCandidatesOfARunningVariant) {
+  world w;
+  w.load(22.67);
+  w.quickstart();
+  w.advance(std::chrono::seconds(20));
+  const auto text = w.view->explain_json({"llm", "vllme"});
+  ASSERT_TRUE(text);
+  const auto e = json::parse(*text);
+  EXPECT_EQ(e.at("variant").as_string(), "llm/vllme");
+  EXPECT_EQ(e.at("priority"), 1);
+  EXPECT_EQ(e.at("targets").at("slo-itl"), 24);
+  EXPECT_EQ(e.at("outcome").as_string(), "Optimized");
+  EXPECT_EQ(e.at("desired").at("accelerator").as_string(), "A100");
+  const auto& first = e.at("candidates").at(0);
+  EXPECT_EQ(first.at("accelerator").as_string(), "A100");
+  EXPECT_NEAR(first.at("maxRatePerReplica").to_number<double>(), 25.31, 0.01);
+  EXPECT_EQ(first.at("binding").as_string(), "ttw");
+  EXPECT_TRUE(first.at("chosen").as_bool());
+  EXPECT_EQ(e.at("sloChanges").as_array().size(), 2u);
+  EXPECT_FALSE(e.at("capacity").as_array().empty());
+}
+
+TEST(Explain, NobodyKnowsAStranger) {
+  world w;
+  w.quickstart();
+  w.advance(std::chrono::seconds(2));
+  EXPECT_EQ(w.view->explain_json({"llm", "nobody"}), std::nullopt);
+}
+
+}  // namespace
+}  // namespace inferno::actors
