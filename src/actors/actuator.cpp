@@ -152,10 +152,21 @@ bool actuator_state::start_owner() {
   return true;
 }
 
+std::chrono::system_clock::time_point actuator_state::condition_since(const std::string& type, bool status,
+                                                                      std::chrono::system_clock::time_point now) {
+  for (auto& [known, age] : condition_ages) {
+    if (known != type) continue;
+    if (age.status != status) age = {status, now};
+    return age.since;
+  }
+  condition_ages.push_back({type, {status, now}});
+  return now;
+}
+
 bool actuator_state::start_status() {
   const auto& d = *current;
   auto status = make_status(d);
-  const auto now = kube::format_time(config.now());
+  const auto now = config.now();
   const bool ready = !d.hold && d.reason == "Optimized" && apply_problem.empty();
   auto message = d.message.empty() ? fmt::format("{} x {} predicted ITL {:.2f} ms, TTFT {:.2f} ms", d.desired.num_replicas,
                                                  d.desired.accelerator, d.desired.itl_ms, d.desired.ttft_ms)
@@ -164,26 +175,24 @@ bool actuator_state::start_status() {
   std::vector<condition> conditions{
       d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, d.curve->target};
   json::array list;
-  std::string shape;
   for (const auto& c : conditions) {
     if (c.type.empty()) continue;
-    auto& since = condition_since[c.type];
-    if (since.second.empty() || since.first != c.status) since = {c.status, now};
+    const auto since = condition_since(c.type, c.status, now);
     list.push_back(json::object{{"type", c.type},
                                 {"status", c.status ? "True" : "False"},
                                 {"reason", c.reason.empty() ? "Unknown" : c.reason},
                                 {"message", c.message},
-                                {"lastTransitionTime", since.second}});
+                                {"lastTransitionTime", kube::format_time(since)}});
   }
   status["conditions"] = std::move(list);
   json::object actuation{{"applied", applied}};
   if (!attempt_time.empty()) actuation["lastAttemptTime"] = attempt_time;
   if (!success_time.empty()) actuation["lastSuccessTime"] = success_time;
   status["actuation"] = std::move(actuation);
-  shape = json::serialize(status);
+  const auto shape = std::hash<std::string>{}(json::serialize(status));
   if (shape == status_written) return false;
-  status_written = std::move(shape);
-  status["desiredOptimizedAlloc"].as_object()["lastRunTime"] = now;
+  status_written = shape;
+  status["desiredOptimizedAlloc"].as_object()["lastRunTime"] = kube::format_time(now);
   config.api->merge_patch(kube::resources::variantautoscalings, config.key, json::object{{"status", std::move(status)}}, "status",
                           completion());
   return true;
@@ -220,7 +229,7 @@ void actuator_state::failed(const net::error& error) {
                                          {"error", error.message},
                                          {"status", error.status}});
   self->send(config.board, error_noted{"actuator", std::string(what)});
-  if (step == actuation_step::status) status_written.clear();
+  if (step == actuation_step::status) status_written.reset();
   if (step == actuation_step::scale) {
     applied = false;
     apply_problem = error.message;
@@ -262,7 +271,7 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
         s.leading = m.leading;
         if (!m.leading && !s.in_flight) s.current = s.next = nullptr;
         // What another leader wrote meanwhile is not known here.
-        if (m.leading) s.status_written.clear();
+        if (m.leading) s.status_written.reset();
       },
       [self](stop_request) {
         self->state.stopping = true;

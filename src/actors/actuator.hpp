@@ -44,8 +44,13 @@ struct actuator_state {
   std::string attempt_time;  ///< of the last scale patch
   std::string success_time;
   int scaled_from = -1;        ///< a scaling of this decision, for its event
-  std::string status_written;  ///< last status without its times; equal ones are not written again
-  std::map<std::string, std::pair<bool, std::string>> condition_since;
+  /// Hash of the last status without its times: equal ones are not written again. (The text itself is a kilobyte a variant.)
+  std::optional<std::size_t> status_written;
+  struct condition_age {
+    bool status = false;
+    std::chrono::system_clock::time_point since{};
+  };
+  std::vector<std::pair<std::string, condition_age>> condition_ages;  ///< by type
 
   void take_next();
   void proceed();
@@ -56,6 +61,9 @@ struct actuator_state {
   bool start_event();
   bool start_owner();
   bool start_status();
+  /// Since when a condition of this type has had this status.
+  std::chrono::system_clock::time_point condition_since(const std::string& type, bool status,
+                                                        std::chrono::system_clock::time_point now);
   kube_api::object_done completion();
 };
 

@@ -11,6 +11,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/variant_metrics.hpp"
 #include "model/system_json.hpp"
 #include "model/system_json_write.hpp"
 
@@ -24,6 +25,12 @@ std::shared_ptr<const plan_snapshot> board_view::plan() const {
 void board_view::set_plan(std::shared_ptr<const plan_snapshot> plan) {
   const std::lock_guard lock(mutex_);
   plan_ = std::move(plan);
+  gone_.clear();
+}
+
+void board_view::forget(const variant_key& key) {
+  const std::lock_guard lock(mutex_);
+  gone_.insert(key);
 }
 
 void board_view::set_trouble(watch_kind kind, std::string problem) {
@@ -42,11 +49,17 @@ std::string board_view::trouble() const {
   return out;
 }
 
-std::string board_view::metrics_text() const { return prometheus::TextSerializer().Serialize(registry()->Collect()); }
-
-std::shared_ptr<prometheus::Registry> board_view::registry() const {
-  const std::lock_guard lock(mutex_);
-  return registry_;
+std::string board_view::metrics_text() const {
+  std::shared_ptr<prometheus::Registry> registry;
+  std::shared_ptr<const plan_snapshot> plan;
+  std::set<variant_key> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    registry = registry_;
+    plan = plan_;
+    gone = gone_;
+  }
+  return (plan ? variant_metrics_text(*plan, gone) : std::string()) + prometheus::TextSerializer().Serialize(registry->Collect());
 }
 
 std::shared_ptr<prometheus::Registry> board_view::renew_registry() {
@@ -148,14 +161,6 @@ void board_state::setup() {
   const auto counter = [&r](const char* metric, const char* help) {
     return &prometheus::BuildCounter().Name(metric).Help(help).Register(r);
   };
-  family.desired = gauge("inferno_desired_replicas", "Replicas the optimizer wants for a variant");
-  family.current = gauge("inferno_current_replicas", "Replicas the variant's target asks for now");
-  family.ratio = gauge("inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none");
-  family.predicted_itl = gauge("inferno_predicted_itl_seconds", "Predicted inter-token latency of the desired allocation");
-  family.predicted_ttft = gauge("inferno_predicted_ttft_seconds", "Predicted time to first token of the desired allocation");
-  family.measured_itl = gauge("inferno_measured_itl_seconds", "Measured inter-token latency, mean over the rate window");
-  family.measured_ttft = gauge("inferno_measured_ttft_seconds", "Measured time to first token, mean over the rate window");
-  family.arrival_rate = gauge("inferno_arrival_rate_per_second", "Measured arrival rate of requests");
   family.variants = gauge("inferno_variants", "Variants in the last plan");
   family.held = gauge("inferno_variants_held", "Variants that keep their allocation because nothing can be decided");
   family.gap = gauge("inferno_solver_gap_ratio", "Proven distance of the last plan from the best one, over its cost");
@@ -170,63 +175,16 @@ void board_state::setup() {
       &prometheus::BuildHistogram().Name("inferno_optimization_seconds").Help("Time of an optimization cycle").Register(r);
 }
 
-void board_state::drop_series(series& s) {
-  if (!s.desired) return;
-  family.desired->Remove(s.desired);
-  family.current->Remove(s.current);
-  family.ratio->Remove(s.ratio);
-  family.predicted_itl->Remove(s.predicted_itl);
-  family.predicted_ttft->Remove(s.predicted_ttft);
-  family.measured_itl->Remove(s.measured_itl);
-  family.measured_ttft->Remove(s.measured_ttft);
-  family.arrival_rate->Remove(s.arrival_rate);
-  s.desired = nullptr;
-}
-
 void board_state::forget(const variant_key& key) {
-  const auto it = variants.find(key);
-  if (it == variants.end()) return;
-  drop_series(it->second);
-  for (const auto& [counter, labels] : it->second.scalings) family.scalings->Remove(counter);
-  variants.erase(it);
-}
-
-void board_state::show(const decision& d) {
-  const auto& c = *d.curve;
-  auto& s = variants[c.key];
-  if (!s.desired || s.accelerator != d.desired.accelerator) {
-    drop_series(s);
-    s.accelerator = d.desired.accelerator;
-    const prometheus::Labels labels{{"variant_name", c.key.name}, {"namespace", c.key.ns}, {"accelerator_type", s.accelerator}};
-    s.desired = &family.desired->Add(labels);
-    s.current = &family.current->Add(labels);
-    s.ratio = &family.ratio->Add(labels);
-    s.predicted_itl = &family.predicted_itl->Add(labels);
-    s.predicted_ttft = &family.predicted_ttft->Add(labels);
-    s.measured_itl = &family.measured_itl->Add(labels);
-    s.measured_ttft = &family.measured_ttft->Add(labels);
-    s.arrival_rate = &family.arrival_rate->Add(labels);
-  }
-  const double now = c.current.num_replicas;
-  const double wanted = d.desired.num_replicas;
-  s.desired->Set(wanted);
-  s.current->Set(now);
-  s.ratio->Set(now > 0 ? wanted / now : wanted);
-  s.predicted_itl->Set(d.hold ? 0 : d.desired.itl_ms / 1000);
-  s.predicted_ttft->Set(d.hold ? 0 : d.desired.ttft_ms / 1000);
-  s.measured_itl->Set(c.measured.itl_ms / 1000);
-  s.measured_ttft->Set(c.measured.ttft_ms / 1000);
-  s.arrival_rate->Set(c.measured.arrival_rate.per_sec());
+  config.view->forget(key);
+  const auto it = scalings.find(key);
+  if (it == scalings.end()) return;
+  for (auto* counter : it->second) family.scalings->Remove(counter);
+  scalings.erase(it);
 }
 
 void board_state::show(const plan_snapshot& plan) {
   double held = 0;
-  // A board that starts anew does not know the plans before.
-  if (std::exchange(first, false)) {
-    for (const auto& d : plan.decisions) show(*d);
-  } else {
-    for (const auto& d : plan.changed) show(*d);
-  }
   for (const auto& d : plan.decisions) held += d->hold ? 1 : 0;
   family.variants->Add({}).Set(static_cast<double>(plan.decisions.size()));
   family.held->Add({}).Set(held);
@@ -253,14 +211,11 @@ void board_state::show(const plan_snapshot& plan) {
 }
 
 void board_state::scaled(const scaling_done& m) {
-  const auto it = variants.find(m.key);
-  if (it == variants.end()) return;
-  const std::string direction = m.to > m.from ? "up" : "down";
-  auto& counter = family.scalings->Add(
-      {{"variant_name", m.key.name}, {"namespace", m.key.ns}, {"direction", direction}, {"reason", m.reason}});
-  auto& known = it->second.scalings;
-  if (std::none_of(known.begin(), known.end(), [&](const auto& k) { return k.first == &counter; }))
-    known.emplace_back(&counter, direction);
+  auto& counter = family.scalings->Add({{"variant_name", m.key.name},
+                                        {"namespace", m.key.ns},
+                                        {"direction", m.to > m.from ? "up" : "down"},
+                                        {"reason", m.reason}});
+  scalings[m.key].insert(&counter);
   counter.Increment();
 }
 

@@ -14,7 +14,8 @@ class board_view {
  public:
   std::shared_ptr<const plan_snapshot> plan() const;
   void set_plan(std::shared_ptr<const plan_snapshot> plan);
-  std::shared_ptr<prometheus::Registry> registry() const;
+  /// The variant has no metrics until a later plan has it.
+  void forget(const variant_key& key);
   /// A board that starts anew has no series of variants that went meanwhile: it fills a new registry.
   std::shared_ptr<prometheus::Registry> renew_registry();
   /// Every watch has delivered its first complete state: the controller is ready.
@@ -35,6 +36,7 @@ class board_view {
  private:
   mutable std::mutex mutex_;
   std::shared_ptr<const plan_snapshot> plan_;
+  std::set<variant_key> gone_;  ///< since that plan
   std::map<watch_kind, std::string> trouble_;
   bool synced_ = false;
   std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
@@ -46,22 +48,7 @@ struct board_config {
 
 struct board_state {
   static inline const char* name = "board";
-  /// Gauges of one variant; removed with it.
-  struct series {
-    std::string accelerator;
-    prometheus::Gauge* desired = nullptr;
-    prometheus::Gauge* current = nullptr;
-    prometheus::Gauge* ratio = nullptr;
-    prometheus::Gauge* predicted_itl = nullptr;
-    prometheus::Gauge* predicted_ttft = nullptr;
-    prometheus::Gauge* measured_itl = nullptr;
-    prometheus::Gauge* measured_ttft = nullptr;
-    prometheus::Gauge* arrival_rate = nullptr;
-    std::vector<std::pair<prometheus::Counter*, std::string>> scalings;
-  };
   struct families {
-    prometheus::Family<prometheus::Gauge>*desired, *current, *ratio, *predicted_itl, *predicted_ttft, *measured_itl,
-        *measured_ttft, *arrival_rate;
     prometheus::Family<prometheus::Gauge>*variants, *held, *unsatisfied, *gap, *cost, *gpus, *price;
     prometheus::Family<prometheus::Counter>*scalings, *cycles, *errors;
     prometheus::Family<prometheus::Histogram>* seconds;
@@ -70,15 +57,12 @@ struct board_state {
   board_config config;
   std::shared_ptr<prometheus::Registry> registry;
   families family{};
-  std::map<variant_key, series> variants;
-  bool first = true;  ///< no plan was shown yet
+  std::map<variant_key, std::set<prometheus::Counter*>> scalings;  ///< removed with the variant
   std::map<std::string, prometheus::Gauge*> gpus_of, price_of;
 
   void setup();
   void show(const plan_snapshot& plan);
-  void show(const decision& d);
   void forget(const variant_key& key);
-  void drop_series(series& s);
   void scaled(const scaling_done& m);
 };
 

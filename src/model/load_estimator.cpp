@@ -5,13 +5,6 @@
 
 namespace inferno::model {
 
-void load_estimator::forget(double before_s) {
-  while (window_.size() > 1 && window_.front().time_s <= before_s) {
-    window_.pop_front();
-    risen_ = false;  // a whole window has passed since
-  }
-}
-
 namespace {
 
 constexpr double change_ratio = 9;  ///< log likelihood ratio that a change must reach
@@ -22,19 +15,27 @@ double log_likelihood(double count, double span) { return count > 0 ? count * st
 
 }  // namespace
 
+void load_estimator::forget(double before_s) {
+  const auto first = std::find_if(kept_.begin(), kept_.end() - 1, [&](const kept& k) { return k.time_s > before_s; });
+  const auto gone = static_cast<std::size_t>(first - kept_.begin());
+  if (gone > since_) risen_ = false;  // a whole window has passed since
+  since_ -= std::min(since_, gone);
+  kept_.erase(kept_.begin(), first);
+}
+
 void load_estimator::detect_change() {
   double count = 0, span = 0;
-  for (const auto& w : window_) {
-    count += std::max(0.0, w.arrivals);
-    span += w.span_s;
+  for (std::size_t i = since_; i < kept_.size(); ++i) {
+    count += kept_[i].arrivals;
+    span += kept_[i].span_s;
   }
   const double whole = log_likelihood(count, span);
   double best = change_ratio;
   double before_count = 0, before_span = 0;
-  std::size_t split = 0;
-  for (std::size_t i = 0; i + 1 < window_.size(); ++i) {
-    before_count += std::max(0.0, window_[i].arrivals);
-    before_span += window_[i].span_s;
+  std::size_t split = since_;
+  for (std::size_t i = since_; i + 1 < kept_.size(); ++i) {
+    before_count += kept_[i].arrivals;
+    before_span += kept_[i].span_s;
     const double after_count = count - before_count, after_span = span - before_span;
     const double expected = before_count / before_span * after_span;
     if (std::abs(after_count - expected) < least_change) continue;
@@ -44,45 +45,49 @@ void load_estimator::detect_change() {
     split = i + 1;
     risen_ = after_count > expected;
   }
-  window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(split));
+  since_ = split;
 }
 
 void load_estimator::add(const load_observation& o) {
   if (!(o.span_s > 0)) return;
+  if (kept_.size() == kept_.capacity()) kept_.reserve(kept_.size() + kept_.size() / 4 + 4);
+  const auto small = [](double x) { return static_cast<float>(x); };
+  kept_.push_back({o.time_s, o.span_s, std::max(0.0, o.arrivals), small(o.completions), small(o.in_tokens), small(o.out_tokens),
+                   small(o.itl_sum_s), small(o.itl_count), small(o.ttft_sum_s), small(o.ttft_count), small(o.wait_sum_s),
+                   small(o.wait_count)});
   // A sample that spans the window by itself (a rate query) replaces the past.
   if (o.span_s >= 0.5 * window_s_) {
-    window_.clear();
+    since_ = kept_.size() - 1;
     risen_ = false;
   }
-  window_.push_back(o);
   forget(o.time_s - window_s_);
   detect_change();
-  while (!lengths_.empty() && lengths_.front().time_s <= o.time_s - window_s_) lengths_.pop_front();
-  if (o.completions > 0) lengths_.push_back({o.time_s, o.completions, o.in_tokens, o.out_tokens});
   double completions = 0, in = 0, out = 0;
-  for (const auto& l : lengths_) {
-    completions += l.completions;
-    in += l.in_tokens;
-    out += l.out_tokens;
+  for (const auto& k : kept_) {
+    if (k.completions <= 0) continue;
+    completions += k.completions;
+    in += k.in_tokens;
+    out += k.out_tokens;
   }
   if (completions > 0 && out > 0) last_shape_ = {in / completions, out / completions};
 }
 
 std::optional<load_estimate> load_estimator::estimate() const {
-  if (window_.empty()) return std::nullopt;
+  if (kept_.empty()) return std::nullopt;
   load_observation sum;
-  for (const auto& w : window_) {
-    sum.span_s += w.span_s;
-    sum.arrivals += w.arrivals;
-    sum.itl_sum_s += w.itl_sum_s;
-    sum.itl_count += w.itl_count;
-    sum.ttft_sum_s += w.ttft_sum_s;
-    sum.ttft_count += w.ttft_count;
-    sum.wait_sum_s += w.wait_sum_s;
-    sum.wait_count += w.wait_count;
+  for (std::size_t i = since_; i < kept_.size(); ++i) {
+    const auto& k = kept_[i];
+    sum.span_s += k.span_s;
+    sum.arrivals += k.arrivals;
+    sum.itl_sum_s += k.itl_sum_s;
+    sum.itl_count += k.itl_count;
+    sum.ttft_sum_s += k.ttft_sum_s;
+    sum.ttft_count += k.ttft_count;
+    sum.wait_sum_s += k.wait_sum_s;
+    sum.wait_count += k.wait_count;
   }
   const auto mean_ms = [](double sum_s, double count) { return count > 0 ? 1000 * sum_s / count : 0.0; };
-  double arrivals = std::max(0.0, sum.arrivals);
+  double arrivals = sum.arrivals;
   if (risen_) arrivals -= std::sqrt(arrivals) * std::max(0.0, 1 - sum.span_s / settle_s_);
   return load_estimate{req_rate::per_sec(std::max(0.0, arrivals) / sum.span_s), last_shape_,
                        mean_ms(sum.itl_sum_s, sum.itl_count), mean_ms(sum.ttft_sum_s, sum.ttft_count),

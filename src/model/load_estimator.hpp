@@ -1,8 +1,9 @@
 #pragma once
 // Demand of a variant from samples of its servers: a window mean that lets go of the past when the rate has visibly changed.
-#include <deque>
+#include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "model/quantities.hpp"
 #include "model/queue.hpp"
@@ -46,19 +47,19 @@ class load_estimator {
   std::optional<load_estimate> estimate() const;
 
  private:
+  /// An observation as it is kept, half as large: ten thousand variants keep dozens each. Sums of a few seconds lose nothing that
+  /// could be measured.
+  struct kept {
+    double time_s, span_s, arrivals;
+    float completions, in_tokens, out_tokens, itl_sum_s, itl_count, ttft_sum_s, ttft_count, wait_sum_s, wait_count;
+  };
   void forget(double before_s);
   void detect_change();
   double window_s_;
   double settle_s_;
-  bool risen_ = false;  ///< the window begins with a rise
-  std::deque<load_observation> window_;
-  struct lengths {
-    double time_s = 0;
-    double completions = 0;
-    double in_tokens = 0;
-    double out_tokens = 0;
-  };
-  std::deque<lengths> lengths_;
+  bool risen_ = false;       ///< a rise lies at since_
+  std::vector<kept> kept_;   ///< of the last window_s_ seconds, and the newest in any case
+  std::size_t since_ = 0;    ///< the first of them after the last change of the rate
   request_shape last_shape_{};
 };
 
@@ -68,7 +69,8 @@ class sliding_peak {
  public:
   /// `time_s` must not decrease. Returns what came with the maximum over (time_s - hold_s, time_s], the newest of equals.
   const T& push(double time_s, double value, T what, double hold_s) {
-    while (!entries_.empty() && entries_.front().time_s <= time_s - hold_s) entries_.pop_front();
+    const auto old = std::find_if(entries_.begin(), entries_.end(), [&](const entry& e) { return e.time_s > time_s - hold_s; });
+    entries_.erase(entries_.begin(), old);
     while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
     entries_.push_back({time_s, value, std::move(what)});
     return entries_.front().what;
@@ -89,7 +91,7 @@ class sliding_peak {
     double value;
     T what;
   };
-  std::deque<entry> entries_;  ///< values strictly decreasing
+  std::vector<entry> entries_;  ///< values strictly decreasing; few
 };
 
 }  // namespace inferno::model

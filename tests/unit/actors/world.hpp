@@ -246,7 +246,7 @@ class world {
   void advance(std::chrono::milliseconds by) {
     for (auto left = by; left.count() > 0; left -= std::chrono::milliseconds(10)) {
       scheduler_.advance_time(std::min(left, std::chrono::milliseconds(10)));
-      scheduler_.run();
+      messages += scheduler_.run();
       if (cluster_follows) follow();
     }
   }
@@ -340,6 +340,8 @@ class world {
   std::shared_ptr<fake_source> source = std::make_shared<fake_source>();
   std::shared_ptr<board_view> view = std::make_shared<board_view>();
   supervisor_actor root;
+
+  std::size_t messages = 0;  ///< that actors handled while time went by
 
   /// Scale patches take effect, as they would in a cluster: the Deployment changes, pods come and go.
   bool cluster_follows = true;

@@ -1,0 +1,60 @@
+#include "actors/variant_metrics.hpp"
+
+#include <prometheus/text_serializer.h>
+
+#include <sstream>
+
+namespace inferno::actors {
+namespace {
+
+struct variant_gauge {
+  const char* name;
+  const char* help;
+  double (*value)(const decision&);
+};
+
+double desired(const decision& d) { return d.desired.num_replicas; }
+double current(const decision& d) { return d.curve->current.num_replicas; }
+/// What is predicted for an allocation that is only kept is not what the model stands for.
+double predicted(const decision& d, double ms) { return d.hold ? 0 : ms / 1000; }
+
+constexpr variant_gauge gauges[] = {
+    {"inferno_desired_replicas", "Replicas the optimizer wants for a variant", desired},
+    {"inferno_current_replicas", "Replicas the variant's target asks for now", current},
+    {"inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none",
+     [](const decision& d) { return current(d) > 0 ? desired(d) / current(d) : desired(d); }},
+    {"inferno_predicted_itl_seconds", "Predicted inter-token latency of the desired allocation",
+     [](const decision& d) { return predicted(d, d.desired.itl_ms); }},
+    {"inferno_predicted_ttft_seconds", "Predicted time to first token of the desired allocation",
+     [](const decision& d) { return predicted(d, d.desired.ttft_ms); }},
+    {"inferno_measured_itl_seconds", "Measured inter-token latency, mean over the rate window",
+     [](const decision& d) { return d.curve->measured.itl_ms / 1000; }},
+    {"inferno_measured_ttft_seconds", "Measured time to first token, mean over the rate window",
+     [](const decision& d) { return d.curve->measured.ttft_ms / 1000; }},
+    {"inferno_arrival_rate_per_second", "Measured arrival rate of requests",
+     [](const decision& d) { return d.curve->measured.arrival_rate.per_sec(); }},
+};
+
+}  // namespace
+
+std::string variant_metrics_text(const plan_snapshot& plan, const std::set<variant_key>& gone) {
+  std::ostringstream out;
+  const prometheus::TextSerializer serializer;
+  for (const auto& g : gauges) {
+    // One family at a time: the library's form of a series is ten times its text.
+    prometheus::MetricFamily family{g.name, g.help, prometheus::MetricType::Gauge, {}};
+    family.metric.reserve(plan.decisions.size());
+    for (const auto& d : plan.decisions) {
+      const auto& key = d->curve->key;
+      if (gone.count(key)) continue;
+      prometheus::ClientMetric metric;
+      metric.label = {{"accelerator_type", d->desired.accelerator}, {"namespace", key.ns}, {"variant_name", key.name}};
+      metric.gauge.value = g.value(*d);
+      family.metric.push_back(std::move(metric));
+    }
+    if (!family.metric.empty()) serializer.Serialize(out, {family});
+  }
+  return out.str();
+}
+
+}  // namespace inferno::actors
