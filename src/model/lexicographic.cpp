@@ -26,18 +26,18 @@ struct standing {
     if (satisfied != other.satisfied) return satisfied > other.satisfied;
     return value < other.value - 1e-9 * std::max(std::abs(other.cost), std::abs(other.value));
   }
+  void count(const solver_variant& variant, const solver_choice& choice) {
+    if (choice.candidate < 0 || choice.partial) return;
+    const auto& a = variant.candidates[static_cast<std::size_t>(choice.candidate)].alloc;
+    ++satisfied;
+    value += a.value;
+    cost += a.cost.cents;
+  }
 };
 
 std::map<int, standing> standings(const solver_input& input, const std::vector<solver_choice>& choices) {
   std::map<int, standing> out;
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    auto& s = out[input.variants[i].priority];
-    if (choices[i].candidate < 0 || choices[i].partial) continue;
-    const auto& a = input.variants[i].candidates[static_cast<std::size_t>(choices[i].candidate)].alloc;
-    ++s.satisfied;
-    s.value += a.value;
-    s.cost += a.cost.cents;
-  }
+  for (std::size_t i = 0; i < choices.size(); ++i) out[input.variants[i].priority].count(input.variants[i], choices[i]);
   return out;
 }
 
@@ -58,7 +58,10 @@ class class_solver {
       : input_(input), members_(members), room_(room), nodes_(nodes) {}
 
   void solve(std::vector<solver_choice>& choices) {
-    if (take_the_best(choices)) return;
+    if (take_the_best(choices)) {
+      against_greedy = comparison::same;
+      return;
+    }
     auto greedy_room = room_;
     std::vector<solver_choice> greedy(choices.size());
     allocate_greedily(input_, members_, greedy_room, greedy);
@@ -86,14 +89,23 @@ class class_solver {
       auto& choice = choices[members_[i]];
       choice = candidate < 0 ? solver_choice{} : whole(input_.variants[members_[i]], static_cast<std::size_t>(candidate));
     }
+    if (standing_of(choices).better(standing_of(greedy))) against_greedy = comparison::better;
   }
 
+  /// Against what the greedy solver makes of the class in the same room.
+  enum class comparison { same, better, unknown } against_greedy = comparison::unknown;
   double lower_bound = 0;  ///< of the value, with as many satisfied
   int least_unsatisfied = 0;
   std::vector<double> price;
 
  private:
-  /// Every member's first candidate, when there is room for all: nothing can be better.
+  standing standing_of(const std::vector<solver_choice>& choices) const {
+    standing out;
+    for (const auto v : members_) out.count(input_.variants[v], choices[v]);
+    return out;
+  }
+
+  /// Every member's first candidate, when there is room for all: nothing can be better, and greedy does the same.
   bool take_the_best(std::vector<solver_choice>& choices) {
     auto room = room_;
     double value = 0;
@@ -211,6 +223,7 @@ solver_result solve_lexicographic(const solver_input& input) {
   double bound = 0;
   int unsatisfiable = 0;
   std::vector<double> price(input.capacity.size());
+  auto against_greedy = class_solver::comparison::same;
   auto out = solve_by_priority(
       input, [&](const solver_input&, std::vector<std::size_t> members, gpu_room& room, std::vector<solver_choice>& choices) {
         // The order of the input must not decide between equals.
@@ -218,6 +231,8 @@ solver_result solve_lexicographic(const solver_input& input) {
                   [&](auto a, auto b) { return std::tie(input.variants[a].name, a) < std::tie(input.variants[b].name, b); });
         class_solver one(input, members, room, nodes);
         one.solve(choices);
+        // As long as all classes before got the same from both, so does the room.
+        if (against_greedy == class_solver::comparison::same) against_greedy = one.against_greedy;
         bound += one.lower_bound;
         unsatisfiable += one.least_unsatisfied;
         for (std::size_t t = 0; t < one.price.size(); ++t) price[t] = std::max(price[t], one.price[t]);
@@ -235,20 +250,22 @@ solver_result solve_lexicographic(const solver_input& input) {
         });
         return without;
       });
-  const auto mine = standings(input, out.choices);
-  // What the classes leave to those below them can make the greedy plan the better one in a class further down.
-  auto other = solve_greedy(input);
-  auto theirs = standings(input, other.choices);
-  const bool greedy_wins = before(theirs, mine);
+  auto chosen = standings(input, out.choices);
+  // What a class leaves to those below it can make the greedy plan the better one further down. Where the first class that differs
+  // is better already, it cannot.
+  if (against_greedy != class_solver::comparison::better) {
+    auto other = solve_greedy(input);
+    if (auto theirs = standings(input, other.choices); before(theirs, chosen)) {
+      chosen = std::move(theirs);
+      out.choices = std::move(other.choices);
+      out.used = std::move(other.used);
+    }
+  }
   auto& report = out.report;
   report.name = name;
   report.satisfiable = static_cast<int>(input.variants.size()) - unsatisfiable;
   double cost = 0;
-  if (greedy_wins) {
-    out.choices = std::move(other.choices);
-    out.used = std::move(other.used);
-  }
-  for (const auto& [priority, s] : greedy_wins ? theirs : mine) {
+  for (const auto& [priority, s] : chosen) {
     report.satisfied += s.satisfied;
     report.value += s.value;
     cost += s.cost;
