@@ -205,22 +205,37 @@ class search {
       gradient[t] = -p_.capacity[t];
       value -= price_[t] * p_.capacity[t];
     }
+    constexpr double negligible = 20;  // temperatures above the least: a weight of 2e-9
     std::vector<double> mean(types);
     std::vector<std::size_t> touched;
     for (std::size_t i = 0; i < p_.items(); ++i) {
       const auto from = p_.item_begin[i], to = p_.item_begin[i + 1];
-      double least = std::numeric_limits<double>::infinity();
+      double least = std::numeric_limits<double>::infinity(), second = least;
+      std::size_t at = from;
       for (auto o = from; o < to; ++o) {
         double x = p_.value[o];
         for (auto u = p_.use_begin[o]; u < p_.use_begin[o + 1]; ++u)
           x += price_[static_cast<std::size_t>(p_.uses[u].type)] * p_.uses[u].units;
         reduced_[o] = x;
-        least = std::min(least, x);
+        if (x < least) {
+          second = least;
+          least = x;
+          at = o;
+        } else {
+          second = std::min(second, x);
+        }
+      }
+      // Most items have made up their minds: nothing about them is soft.
+      if (second - least >= negligible * tau) {
+        value += least;
+        for (auto u = p_.use_begin[at]; u < p_.use_begin[at + 1]; ++u)
+          gradient[static_cast<std::size_t>(p_.uses[u].type)] += p_.uses[u].units;
+        continue;
       }
       double sum = 0;
       for (auto o = from; o < to; ++o) {
         const double x = (reduced_[o] - least) / tau;
-        weight_[o] = x <= 0 ? 1 : x < 40 ? std::exp(-x) : 0;
+        weight_[o] = x <= 0 ? 1 : x < negligible ? std::exp(-x) : 0;
         sum += weight_[o];
       }
       value += least - tau * std::log(sum);

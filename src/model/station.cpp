@@ -9,6 +9,13 @@
 namespace inferno::model {
 namespace {
 
+/// Q(a, x) in doubles: long doubles cost twice the time for digits that no latency has.
+double upper_gamma(double a, double x) {
+  using namespace boost::math::policies;
+  return boost::math::gamma_q(a, x, policy<promote_double<false>>());
+}
+
+
 /// Terms below this share of the sum are left out.
 constexpr double negligible = 1e-26;
 
@@ -271,15 +278,15 @@ double station::wait_tail(const state_sums& s, double rate, double t_ms) const {
   if (t_ms <= 0) return s.all_busy / s.accepting;
   const double t = t_ms / wait_factor_;
   const double mu = fastest_rate(), r = rate / mu, q = queue_;
-  const double full = boost::math::gamma_q(q, mu * t);
+  const double full = upper_gamma(q, mu * t);
   double mass = 0;
   if (std::abs(1 - r) < 1e-7) {
-    const double fewer = q > 1 ? boost::math::gamma_q(q - 1, mu * t) : 0;
+    const double fewer = q > 1 ? upper_gamma(q - 1, mu * t) : 0;
     mass = s.at_limit * (q * full - mu * t * fewer);
   } else {
     // at_limit may have underflowed where r > 1: p(N) = p(K) r^-Q
     const double start = s.full * std::exp(-(mu - rate) * t - q * std::log(r));
-    mass = (start * boost::math::gamma_q(q, rate * t) - s.full * full) / (1 - r);
+    mass = (start * upper_gamma(q, rate * t) - s.full * full) / (1 - r);
     if (r < 1 && s.full <= 0) mass = s.at_limit * std::exp(-(mu - rate) * t) / (1 - r);
   }
   return std::clamp(mass / s.accepting, 0.0, 1.0);

@@ -65,9 +65,9 @@ TEST(LoadEstimator, LengthsAndLatenciesAreMeansPerRequest) {
   const auto got = *e.estimate();
   EXPECT_DOUBLE_EQ(got.shape.in_tokens, 40);
   EXPECT_DOUBLE_EQ(got.shape.out_tokens, 120);
-  EXPECT_DOUBLE_EQ(got.itl_ms, 25);
-  EXPECT_DOUBLE_EQ(got.ttft_ms, 200);
-  EXPECT_DOUBLE_EQ(got.wait_ms, 50);
+  EXPECT_NEAR(got.itl_ms, 25, 1e-5);
+  EXPECT_NEAR(got.ttft_ms, 200, 1e-4);
+  EXPECT_NEAR(got.wait_ms, 50, 1e-5);
 }
 
 TEST(LoadEstimator, KeepsTheLastLengthsWhenNothingCompletes) {
