@@ -40,7 +40,8 @@ void run(const flags& f) {
   std::vector<plot_file> files = *plots;
   files.push_back({std::filesystem::path(f.page).filename(), *written});
   for (const auto& file : files)
-    if (const auto wrong = write_file(std::filesystem::path(f.page).parent_path() / file.name, file.text)) refuse("--write: " + *wrong);
+    if (const auto wrong = write_file(std::filesystem::path(f.page).parent_path() / file.name, file.text))
+      refuse("--write: " + *wrong);
 }
 
 }  // namespace
@@ -49,7 +50,9 @@ void add_accuracy(CLI::App& app) {
   auto f = std::make_shared<flags>();
   auto* command = app.add_subcommand("accuracy", "The model against measurements of real servers, as Markdown tables");
   command->add_option("FOLDER", f->folder, "of the measurements")->capture_default_str();
-  command->add_option("--write", f->page, "page to write the tables into, between its markers, and pictures beside it; otherwise the tables are printed");
+  command->add_option(
+      "--write", f->page,
+      "page to write the tables into, between its markers, and pictures beside it; otherwise the tables are printed");
   command->callback([f] { run(*f); });
 }
 

@@ -7,7 +7,8 @@
 
 namespace inferno::testbed {
 
-/// `page` with `text` in place of what stands between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->`; error: it has none.
+/// `page` with `text` in place of what stands between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->`; error: it has
+/// none.
 tl::expected<std::string, std::string> with_part(const std::string& page, std::string_view name, const std::string& text);
 
 tl::expected<std::string, std::string> read_file(const std::string& path);

@@ -43,7 +43,7 @@ struct actuator_state {
   } asked;
   std::string attempt_time;  ///< of the last scale patch
   std::string success_time;
-  int scaled_from = -1;        ///< a scaling of this decision, for its event
+  int scaled_from = -1;  ///< a scaling of this decision, for its event
   /// Hash of the last status without its times: equal ones are not written again. (The text itself is a kilobyte a variant.)
   std::optional<std::size_t> status_written;
   struct condition_age {

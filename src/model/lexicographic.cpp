@@ -251,8 +251,8 @@ solver_result solve_lexicographic(const solver_input& input) {
         return without;
       });
   auto chosen = standings(input, out.choices);
-  // What a class leaves to those below it can make the greedy plan the better one further down. Where the first class that differs
-  // is better already, it cannot.
+  // What a class leaves to those below it can make the greedy plan the better one further down. Where the first class that
+  // differs is better already, it cannot.
   if (against_greedy != class_solver::comparison::better) {
     auto other = solve_greedy(input);
     if (auto theirs = standings(input, other.choices); before(theirs, chosen)) {

@@ -57,9 +57,9 @@ class load_estimator {
   void detect_change();
   double window_s_;
   double settle_s_;
-  bool risen_ = false;       ///< a rise lies at since_
-  std::vector<kept> kept_;   ///< of the last window_s_ seconds, and the newest in any case
-  std::size_t since_ = 0;    ///< the first of them after the last change of the rate
+  bool risen_ = false;      ///< a rise lies at since_
+  std::vector<kept> kept_;  ///< of the last window_s_ seconds, and the newest in any case
+  std::size_t since_ = 0;   ///< the first of them after the last change of the rate
   request_shape last_shape_{};
 };
 

@@ -15,7 +15,6 @@ double upper_gamma(double a, double x) {
   return boost::math::gamma_q(a, x, policy<promote_double<false>>());
 }
 
-
 /// Terms below this share of the sum are left out.
 constexpr double negligible = 1e-26;
 

@@ -25,12 +25,12 @@ struct study {
 
 /// `folder` holds the tables; each study is deterministic. The error names file, line and column.
 using study_result = tl::expected<study, std::string>;
-study_result windows_of_a_server(const std::string& folder);     ///< a100-opt-125m: ITL by concurrency
-study_result batches_of_a_server(const std::string& folder);     ///< splitwise-perf: ITL and prefill by batch and prompt
-study_result shapes_of_requests(const std::string& folder);      ///< aic-silicon: ITL by concurrency over request shapes
-study_result rates_up_to_the_knee(const std::string& folder);    ///< llmd-bench: ITL and TTFT from the arrival rate
-study_result bursts_of_requests(const std::string& folder);      ///< iog-vllm: the same, and bursts
-study_result choice_of_hardware(const std::string& folder);      ///< llm-pilot: cost regret of the model's choice
+study_result windows_of_a_server(const std::string& folder);   ///< a100-opt-125m: ITL by concurrency
+study_result batches_of_a_server(const std::string& folder);   ///< splitwise-perf: ITL and prefill by batch and prompt
+study_result shapes_of_requests(const std::string& folder);    ///< aic-silicon: ITL by concurrency over request shapes
+study_result rates_up_to_the_knee(const std::string& folder);  ///< llmd-bench: ITL and TTFT from the arrival rate
+study_result bursts_of_requests(const std::string& folder);    ///< iog-vllm: the same, and bursts
+study_result choice_of_hardware(const std::string& folder);    ///< llm-pilot: cost regret of the model's choice
 tl::expected<std::vector<study>, std::string> run_accuracy(const std::string& folder);
 
 /// The part "accuracy" of docs/model.md, in Markdown: all figures, then the details.

@@ -3,7 +3,6 @@
 
 #include <map>
 
-
 #include "testbed/accuracy/errors.hpp"
 #include "testbed/accuracy/measured.hpp"
 
@@ -56,7 +55,8 @@ bool queues(const measurement& r) {
 study_result windows_of_a_server(const std::string& folder) {
   const auto t = read_measured(folder + "/a100-opt-125m.csv");
   if (!t) return tl::unexpected(t.error());
-  study out{"a100-opt-125m", "86 windows of one vLLM server under changing load: ITL by the mean concurrency. Linear profile.", {}, {}};
+  study out{
+      "a100-opt-125m", "86 windows of one vLLM server under changing load: ITL by the mean concurrency. Linear profile.", {}, {}};
   error_sum between, later, above;
   const auto [known, asked] = alternate(t->rows);
   predict(known, asked, model::profile_kind::linear, between);
@@ -65,7 +65,8 @@ study_result windows_of_a_server(const std::string& folder) {
           later);
   auto sorted = t->rows;
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return *a.concurrency < *b.concurrency; });
-  predict(rows(sorted.begin(), sorted.begin() + half), rows(sorted.begin() + half, sorted.end()), model::profile_kind::linear, above);
+  predict(rows(sorted.begin(), sorted.begin() + half), rows(sorted.begin() + half, sorted.end()), model::profile_kind::linear,
+          above);
   out.figures = {between.as("ITL, every other window", 0.05), later.as("ITL, second half of the time from the first"),
                  above.as("ITL, upper half of the concurrency from the lower")};
   return out;
@@ -75,7 +76,8 @@ study_result batches_of_a_server(const std::string& folder) {
   const auto t = read_measured(folder + "/splitwise-perf.csv");
   if (!t) return tl::unexpected(t.error());
   study out{"splitwise-perf",
-            "70B and 176B models on 2 to 8 A100 and H100: one batch at a time, its prefill and its decode step. Linear profile, fitted to "
+            "70B and 176B models on 2 to 8 A100 and H100: one batch at a time, its prefill and its decode step. Linear profile, "
+            "fitted to "
             "batches 1, 4, 16 and 64 of prompts of 512 tokens; then to all of them for the other shapes.",
             {},
             {}};
@@ -97,12 +99,14 @@ study_result batches_of_a_server(const std::string& folder) {
 study_result shapes_of_requests(const std::string& folder) {
   const auto t = read_measured(folder + "/aic-silicon.csv");
   if (!t) return tl::unexpected(t.error());
-  study out{"aic-silicon",
-            "8B to 671B models on H100 and H200 (TensorRT-LLM), closed loop: ITL by concurrency for several lengths of prompt and answer, "
-            "without the lines in which requests queue (TTFT over 20 % of the response). In range: linear profile of one shape, every "
-            "other concurrency. A shape left out: iteration profile of all other shapes of the series.",
-            {},
-            {}};
+  study out{
+      "aic-silicon",
+      "8B to 671B models on H100 and H200 (TensorRT-LLM), closed loop: ITL by concurrency for several lengths of prompt and "
+      "answer, "
+      "without the lines in which requests queue (TTFT over 20 % of the response). In range: linear profile of one shape, every "
+      "other concurrency. A shape left out: iteration profile of all other shapes of the series.",
+      {},
+      {}};
   error_sum in_range, within, beyond;
   std::map<std::string, std::pair<error_sum, error_sum>> by_series;
   for (const auto& [name, which] : t->by("series")) {
@@ -130,7 +134,8 @@ study_result shapes_of_requests(const std::string& folder) {
                  within.as("ITL of a shape left out of nine or more", 0.10), beyond.as("ITL of a shape left out of three")};
   out.details = "| series | in range % | shape left out % |\n|---|---:|---:|\n";
   for (const auto& [name, errors] : by_series)
-    out.details += fmt::format("| {} | {:.1f} | {:.1f} |\n", name, 100 * errors.first.as("").mean, 100 * errors.second.as("").mean);
+    out.details +=
+        fmt::format("| {} | {:.1f} | {:.1f} |\n", name, 100 * errors.first.as("").mean, 100 * errors.second.as("").mean);
   return out;
 }
 

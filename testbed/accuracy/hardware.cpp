@@ -34,7 +34,8 @@ double measured_rate(const std::vector<measurement>& rows, const model::slo_targ
     if (i == 0 || !holds(*rows[i - 1].itl_ms, *rows[i - 1].ttft_ms)) continue;
     const auto& a = rows[i - 1];
     const auto share = [](double from, double to, double target) { return to > from ? (target - from) / (to - from) : 1; };
-    const double at = std::clamp(std::min(share(*a.itl_ms, *b.itl_ms, slo.itl_ms), share(*a.ttft_ms, *b.ttft_ms, slo.ttft_ms)), 0.0, 1.0);
+    const double at =
+        std::clamp(std::min(share(*a.itl_ms, *b.itl_ms, slo.itl_ms), share(*a.ttft_ms, *b.ttft_ms, slo.ttft_ms)), 0.0, 1.0);
     best = std::max(best, *a.rate_per_s + at * (*b.rate_per_s - *a.rate_per_s));
   }
   return best;
@@ -56,9 +57,12 @@ study_result choice_of_hardware(const std::string& folder) {
   const auto t = read_measured(folder + "/llm-pilot.csv");
   if (!t) return tl::unexpected(t.error());
   study out{"llm-pilot",
-            "Four models on T4, V100, A10, A100 and H100, one to four of them, closed loop of 1 to 128 users (TGIS), with list prices. Linear "
-            "profiles fitted to 1, 4, 16 and 64 users; the lines of 2, 8, 32 and 128 users are the truth. For each model, target (ITL 30 to "
-            "160 ms, TTFT 100 to 1600 ms) and demand (5, 20, 100 requests/s): the cheapest type and count by the model, against the cheapest "
+            "Four models on T4, V100, A10, A100 and H100, one to four of them, closed loop of 1 to 128 users (TGIS), with list "
+            "prices. Linear "
+            "profiles fitted to 1, 4, 16 and 64 users; the lines of 2, 8, 32 and 128 users are the truth. For each model, target "
+            "(ITL 30 to "
+            "160 ms, TTFT 100 to 1600 ms) and demand (5, 20, 100 requests/s): the cheapest type and count by the model, against "
+            "the cheapest "
             "as measured. The regret is what the model's choice costs more, with as many replicas as it needs in truth.",
             {},
             {}};
@@ -114,7 +118,8 @@ study_result choice_of_hardware(const std::string& folder) {
   }
   out.figures = {regret.as("cost above the cheapest (regret)", 0.10), rate.as("rate of a replica within its targets")};
   out.details = "| model | types | choices | regret % | worst % |\n|---|---:|---:|---:|---:|\n" + lines;
-  out.details += fmt::format("\nOf the {} choices {} count fewer replicas than the measurement asks for.\n", out.figures[0].points, short_of);
+  out.details += fmt::format("\nOf the {} choices {} count fewer replicas than the measurement asks for.\n",
+                             out.figures[0].points, short_of);
   return out;
 }
 

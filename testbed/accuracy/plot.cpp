@@ -38,15 +38,20 @@ class canvas {
   void draw(const plot::curve& c) {
     const auto* colour = next_colour();
     std::string path;
-    for (const auto& [px, py] : c.points) path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(px), y(std::min(py, 4 * p_.y_most)));
+    for (const auto& [px, py] : c.points)
+      path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(px), y(std::min(py, 4 * p_.y_most)));
     const char* dash = c.dashed ? " stroke-dasharray=\"6 4\"" : "";
-    out_ += fmt::format("<path d=\"{}\" stroke=\"{}\" fill=\"none\" stroke-width=\"2\"{} clip-path=\"url(#area)\"/>\n", path, colour, dash);
-    legend(fmt::format("<path d=\"M{:.1f} {:.1f}h24\" stroke=\"{}\" stroke-width=\"2\"{}/>\n", left + 12, legend_y(), colour, dash), c.label);
+    out_ += fmt::format("<path d=\"{}\" stroke=\"{}\" fill=\"none\" stroke-width=\"2\"{} clip-path=\"url(#area)\"/>\n", path,
+                        colour, dash);
+    legend(
+        fmt::format("<path d=\"M{:.1f} {:.1f}h24\" stroke=\"{}\" stroke-width=\"2\"{}/>\n", left + 12, legend_y(), colour, dash),
+        c.label);
   }
 
   void draw(const plot::dots& d) {
     const auto dot = [&](double cx, double cy) {
-      return fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" stroke=\"black\" fill=\"{}\"/>\n", cx, cy, d.filled ? "black" : "white");
+      return fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" stroke=\"black\" fill=\"{}\"/>\n", cx, cy,
+                         d.filled ? "black" : "white");
     };
     for (const auto& [px, py] : d.points)
       if (py <= p_.y_most) out_ += dot(x(px), y(py));
@@ -102,7 +107,7 @@ tl::expected<std::vector<plot_file>, std::string> accuracy_plots(const std::stri
     ttft.emplace_back(rate.per_sec(), m.ttft_ms);
     p95.emplace_back(rate.per_sec(), ttft_quantile_ms(server->replica, rate, 0.95));
   }
-  const auto points = [](const std::vector<model::measurement>& rows, std::optional<double> model::measurement::* what) {
+  const auto points = [](const std::vector<model::measurement>& rows, std::optional<double> model::measurement::*what) {
     plot_points out;
     for (const auto& r : rows) out.emplace_back(*r.rate_per_s, *(r.*what));
     return out;

@@ -56,7 +56,8 @@ struct burst_server {
 
 constexpr double low_rate = 1, high_rate = 8;
 
-tl::expected<burst_server, std::string> fit_iog(const measured_table& t, const std::string& name, const std::vector<std::size_t>& rows) {
+tl::expected<burst_server, std::string> fit_iog(const measured_table& t, const std::string& name,
+                                                const std::vector<std::size_t>& rows) {
   burst_server out{name, {}, {}, {}};
   std::vector<measurement> known;
   for (const auto i : rows) {
@@ -125,8 +126,8 @@ std::optional<double> measured_knee(const std::vector<measurement>& rows) {
 }
 
 tl::expected<fitted_server, std::string> fit_llmd(const measured_table& table, const std::vector<std::size_t>& rows) {
-  // 140 GB of weights in 0.95 of two times 79 GiB leave about 12 GiB: the benchmark's batches of up to 20,000 tokens need some 3.5
-  // GiB a GPU themselves. 80 layers, 8 KV heads of 128.
+  // 140 GB of weights in 0.95 of two times 79 GiB leave about 12 GiB: the benchmark's batches of up to 20,000 tokens need
+  // some 3.5 GiB a GPU themselves. 80 layers, 8 KV heads of 128.
   const model::kv_memory kv{12 * gib, 2.0 * 80 * 8 * 128 * 2};
   fitted_server out;
   const std::size_t below_knee = rows.size() > 6 ? rows.size() : 3;
@@ -143,8 +144,10 @@ study_result rates_up_to_the_knee(const std::string& folder) {
   const auto t = read_measured(folder + "/llmd-bench.csv");
   if (!t) return tl::unexpected(t.error());
   study out{"llmd-bench",
-            "Llama-3.1-70B on two A100 (vLLM), conversations at evenly spaced arrivals, with and without a cache of prefixes; and short "
-            "requests to two such servers. Linear profile fitted to the first and the third rate (of the short requests: to every other "
+            "Llama-3.1-70B on two A100 (vLLM), conversations at evenly spaced arrivals, with and without a cache of prefixes; "
+            "and short "
+            "requests to two such servers. Linear profile fitted to the first and the third rate (of the short requests: to "
+            "every other "
             "one); N from the KV memory. Then ITL and TTFT from the arrival rate alone.",
             {},
             {}};
@@ -162,8 +165,8 @@ study_result rates_up_to_the_knee(const std::string& folder) {
       (load < 0.8 ? itl : itl_loaded).add(m.itl_ms, *r.itl_ms);
       if (load < 0.8) ttft.add(m.ttft_ms, *r.ttft_ms);
       if (which.size() <= 6)
-        lines += fmt::format("| {} | {:.2f} | {:.2f} | {:.1f} | {:.1f} | {} | {:.0f} | {:.0f} | {} |\n", name, *r.rate_per_s, load,
-                             *r.itl_ms, m.itl_ms, percent_off(m.itl_ms, *r.itl_ms), *r.ttft_ms, m.ttft_ms,
+        lines += fmt::format("| {} | {:.2f} | {:.2f} | {:.1f} | {:.1f} | {} | {:.0f} | {:.0f} | {} |\n", name, *r.rate_per_s,
+                             load, *r.itl_ms, m.itl_ms, percent_off(m.itl_ms, *r.itl_ms), *r.ttft_ms, m.ttft_ms,
                              percent_off(m.ttft_ms, *r.ttft_ms));
     }
     std::vector<measurement> all;
@@ -187,9 +190,12 @@ study_result bursts_of_requests(const std::string& folder) {
   const auto t = read_measured(folder + "/iog-vllm.csv");
   if (!t) return tl::unexpected(t.error());
   study out{"iog-vllm",
-            "7B to 9B models on one H100 or RTX 4090 (vLLM): 200 requests, Poisson. Linear profile fitted to 1 and 8 requests/s. Where the "
-            "server keeps up (it serves over 60 % of the rate offered, the rest is the end of the run) ITL and TTFT are predicted from the "
-            "arrival rate; the others are bursts of seconds, predicted by the emulator's core with the same profile (20 bursts; lengths "
+            "7B to 9B models on one H100 or RTX 4090 (vLLM): 200 requests, Poisson. Linear profile fitted to 1 and 8 requests/s. "
+            "Where the "
+            "server keeps up (it serves over 60 % of the rate offered, the rest is the end of the run) ITL and TTFT are "
+            "predicted from the "
+            "arrival rate; the others are bursts of seconds, predicted by the emulator's core with the same profile (20 bursts; "
+            "lengths "
             "gamma distributed, as unequal as the time that the runs of 8 requests/s go on after their last arrival tells).",
             {},
             {}};
@@ -220,8 +226,8 @@ study_result bursts_of_requests(const std::string& folder) {
       burst_ttft.add(m.ttft_ms, *r.ttft_ms);
       most_measured = std::max(most_measured, *r.rate_per_s);
       most_predicted = std::max(most_predicted, m.served_per_sec);
-      lines += fmt::format("| {} | {:.0f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} | {:.0f} | {:.0f} |\n", s.name, offered, *r.rate_per_s,
-                           m.served_per_sec, *r.itl_ms, m.itl_ms, *r.ttft_ms, m.ttft_ms);
+      lines += fmt::format("| {} | {:.0f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} | {:.0f} | {:.0f} |\n", s.name, offered,
+                           *r.rate_per_s, m.served_per_sec, *r.itl_ms, m.itl_ms, *r.ttft_ms, m.ttft_ms);
     }
     served.add(most_predicted, most_measured);
   }

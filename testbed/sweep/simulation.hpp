@@ -13,8 +13,8 @@ struct simulation {
   model::req_rate rate;
   int requests = 100'000;  ///< in all
   std::uint64_t seed = 1;
-  double warm_up = 0.1;    ///< share of them, the first, that is not counted
-  double length_cv = 0;    ///< > 0: lengths of a gamma distribution with this coefficient of variation instead of `lengths`
+  double warm_up = 0.1;  ///< share of them, the first, that is not counted
+  double length_cv = 0;  ///< > 0: lengths of a gamma distribution with this coefficient of variation instead of `lengths`
 };
 
 /// Means over the counted requests, ms.

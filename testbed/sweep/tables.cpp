@@ -97,7 +97,8 @@ std::string short_deviation(const std::string& full) {
 
 std::string sweep_summary(const std::vector<sweep_result>& results) {
   constexpr double loads[] = {0.3, 0.7, 0.9, 0.95};
-  std::string out = "| profile | lengths | ITL, worst | mean TTFT at a load of 0.3 / 0.7 / 0.9 / 0.95 | p95 TTFT |\n|---|---|---:|---:|---:|\n";
+  std::string out =
+      "| profile | lengths | ITL, worst | mean TTFT at a load of 0.3 / 0.7 / 0.9 / 0.95 | p95 TTFT |\n|---|---|---:|---:|---:|\n";
   for (const auto& r : results)
     for (const auto lengths : {length_distribution::exponential, length_distribution::constant}) {
       double worst = 0;

@@ -232,9 +232,7 @@ TEST(SolveCli, ExplainsAVariant) {
   }
 }
 
-TEST(SolveCli, NobodyToExplainIsNamed) {
-  expect_refused(run({"solve", quickstart, "--explain", "nobody"}), "nobody");
-}
+TEST(SolveCli, NobodyToExplainIsNamed) { expect_refused(run({"solve", quickstart, "--explain", "nobody"}), "nobody"); }
 
 TEST(SolveCli, AMixOfAcceleratorsIsCheaperThanTheBestOfThem) {
   const std::string pool = TEST_DATA_DIR "/model/pool.json";

@@ -282,10 +282,9 @@ TEST(Settings, WhatNoSolverOrSwitchIsCalledIsNamed) {
   std::vector<std::string> said;
   for (const auto& p : problems) said.push_back(p.entry + ": " + p.message);
   const std::string map(settings_map);
-  EXPECT_THAT(said, UnorderedElementsAre(
-                        StartsWith(map + "/SOLVER: expected auto, greedy or exact, got \"cplex\""),
-                        StartsWith(map + "/BATCH_SEARCH: expected true or false, got \"yes\""),
-                        StartsWith(map + "/MODEL_POOLS: expected true or false, got \"1\"")));
+  EXPECT_THAT(said, UnorderedElementsAre(StartsWith(map + "/SOLVER: expected auto, greedy or exact, got \"cplex\""),
+                                         StartsWith(map + "/BATCH_SEARCH: expected true or false, got \"yes\""),
+                                         StartsWith(map + "/MODEL_POOLS: expected true or false, got \"1\"")));
   EXPECT_EQ(r.settings(), runtime_settings{});
 }
 
@@ -347,7 +346,8 @@ TEST(ClassesMap, ATargetForTheFirstTokenIsAboutTheMeanUnlessItSaysOtherwise) {
   config_reader r{runtime_settings{}};
   r.read_accelerators({});
   const auto problems = r.read_classes(
-      {{"a", "name: A\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400}\n  - {model: n, slo-ttft: 400, slo-ttft-percentile: p95}\n"},
+      {{"a",
+        "name: A\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400}\n  - {model: n, slo-ttft: 400, slo-ttft-percentile: p95}\n"},
        {"b", "name: B\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400, slo-ttft-percentile: p100}\n"},
        {"c", "name: C\npriority: 1\ndata:\n  - {model: m, slo-ttft: 400, slo-ttft-percentile: [95]}\n"}});
   const auto c = r.current();
@@ -356,7 +356,8 @@ TEST(ClassesMap, ATargetForTheFirstTokenIsAboutTheMeanUnlessItSaysOtherwise) {
   EXPECT_EQ(c->classes[0].spec.targets.at(0).slo.ttft_percentile, 0);
   EXPECT_EQ(c->classes[0].spec.targets.at(1).slo.ttft_percentile, 95);
   ASSERT_THAT(problems, SizeIs(2));
-  EXPECT_THAT(problems[0].message, HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile between 0 and 100, got p100"));
+  EXPECT_THAT(problems[0].message,
+              HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile between 0 and 100, got p100"));
   EXPECT_THAT(problems[1].message, HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile"));
 }
 

@@ -80,8 +80,9 @@ TEST(Scale, TenThousandVariants) {
   EXPECT_EQ(scaled.size(), 100u);
   for (int i = 0; i < variants; ++i)
     ASSERT_EQ(plan->decisions.find({"llm", name_of(i)})->desired.num_replicas, i % 100 == 0 ? 3 : 1) << i;
-  fmt::print("10,000 variants: {:.0f} ms to take them in, {:.0f} MiB; messages in a minute without change {}, with 1 % changed {}\n",
-             arrive_ms, mib, quiet, busy);
+  fmt::print(
+      "10,000 variants: {:.0f} ms to take them in, {:.0f} MiB; messages in a minute without change {}, with 1 % changed {}\n",
+      arrive_ms, mib, quiet, busy);
   EXPECT_LT(mib, 150) << "fifteen kilobytes a variant";
 }
 

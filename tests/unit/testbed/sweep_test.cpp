@@ -1,11 +1,12 @@
 // The queueing model and the emulator's core against each other: a short version of `inferno-testbed sweep`.
-#include "testbed/page.hpp"
 #include "testbed/sweep/sweep.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+
+#include "testbed/page.hpp"
 
 namespace inferno::testbed {
 namespace {
