@@ -87,6 +87,8 @@ json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
 
 json::object to_json(const decision& d) {
   const auto& c = *d.curve;
+  auto predicted = latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms);
+  predicted["ttftPercentiles"] = model::percentiles_object(d.desired.ttft_at);
   json::object slo{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}};
   return {{"namespace", c.key.ns},
           {"name", c.key.name},
@@ -99,7 +101,7 @@ json::object to_json(const decision& d) {
           {"cost", d.desired.cost.cents},
           {"arrivalRate", c.measured.arrival_rate.per_min()},
           {"plannedRate", c.current.load.arrival_rate.per_min()},
-          {"predicted", latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms)},
+          {"predicted", std::move(predicted)},
           {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
           {"slo", std::move(slo)},
           {"hold", d.hold},

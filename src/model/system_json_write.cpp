@@ -90,18 +90,16 @@ std::string write_yaml(const json::value& v) {
 
 double rounded_per_min(req_rate rate) { return std::strtod(fmt::format("{:.15g}", rate.per_min()).c_str(), nullptr); }
 
+json::object percentiles_object(const ttft_percentiles& t) {
+  return {{"p50", t.p50}, {"p90", t.p90}, {"p95", t.p95}, {"p99", t.p99}};
+}
+
 json::object allocation_object(const allocation& a) {
-  return {{"accelerator", a.accelerator},
-          {"numReplicas", a.num_replicas},
-          {"maxBatch", a.max_batch},
-          {"cost", a.cost.cents},
-          {"itlAverage", a.itl_ms},
-          {"waitAverage", a.wait_ms},
-          {"ttftAverage", a.ttft_ms},
-          {"ttftPercentiles",
-           json::object{{"p50", a.ttft_at.p50}, {"p90", a.ttft_at.p90}, {"p95", a.ttft_at.p95}, {"p99", a.ttft_at.p99}}},
-          {"utilization", a.busy},
-          {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
+  return {{"accelerator", a.accelerator}, {"numReplicas", a.num_replicas},
+          {"maxBatch", a.max_batch},      {"cost", a.cost.cents},
+          {"itlAverage", a.itl_ms},       {"waitAverage", a.wait_ms},
+          {"ttftAverage", a.ttft_ms},     {"ttftPercentiles", percentiles_object(a.ttft_at)},
+          {"utilization", a.busy},        {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
 }
 
 json::object solver_object(const solver_report& r, std::optional<double> seconds) {

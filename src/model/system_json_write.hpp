@@ -18,6 +18,7 @@ std::string write_yaml(const boost::json::value&);
 /// Requests per minute, rounded to 15 digits: rates are kept per second, and 63.2 must not come out as 63.20000000000001.
 double rounded_per_min(req_rate);
 
+boost::json::object percentiles_object(const ttft_percentiles&);
 boost::json::object allocation_object(const allocation&);
 boost::json::object solver_object(const solver_report&, std::optional<double> seconds);
 

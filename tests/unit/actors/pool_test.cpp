@@ -115,6 +115,20 @@ TEST(Explain, TellsTheCandidatesOfARunningVariant) {
   EXPECT_FALSE(e.at("capacity").as_array().empty());
 }
 
+TEST(Explain, AVariantsPredictionHasItsPercentiles) {
+  world w;
+  w.load(22.67);
+  w.quickstart();
+  w.advance(std::chrono::seconds(20));
+  const auto text = w.view->variant_json({"llm", "vllme"});
+  ASSERT_TRUE(text);
+  const auto v = json::parse(*text);
+  const auto at = [&](const char* p) { return v.at("predicted").at("ttftPercentiles").at(p).to_number<double>(); };
+  EXPECT_EQ(at("p50"), 0) << "more than half find a place at once";
+  EXPECT_NEAR(at("p95"), 535, 1);
+  EXPECT_GT(at("p99"), at("p95"));
+}
+
 TEST(Explain, NobodyKnowsAStranger) {
   world w;
   w.quickstart();
