@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 BUILD := build/release
 
-.PHONY: help deps build demo test test-asan test-tsan bench accuracy sweep format tidy clean
+.PHONY: help deps build demo test test-e2e test-asan test-tsan bench accuracy sweep format tidy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,18 @@ demo: deps ## the quick start on this machine: load up, scale up, load off, scal
 	@build/demo/inferno-testbed demo
 
 test: build ## unit and integration tests
-	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+	@ctest --test-dir $(BUILD) -LE e2e --output-on-failure -j $(JOBS)
+
+# KUBEBUILDER_ASSETS names a folder with the servers of any one release; else a current and an old one are built, once.
+test-e2e: build ## the controller against real servers: etcd, kube-apiserver, kube-controller-manager, Prometheus
+	@cmake --build --preset release -j $(JOBS) --target test_e2e
+	@if [ -n "$$KUBEBUILDER_ASSETS" ]; then \
+	  cmake --preset release -DINFERNO_E2E_SERVERS="given=$$KUBEBUILDER_ASSETS" > /dev/null; \
+	else \
+	  current=$$(tools/kubernetes-servers.sh current) && oldest=$$(tools/kubernetes-servers.sh oldest) && \
+	  cmake --preset release -DINFERNO_E2E_SERVERS="current=$$current;oldest=$$oldest" > /dev/null; \
+	fi
+	@ctest --test-dir $(BUILD) -L e2e --output-on-failure
 
 test-asan: deps ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan > /dev/null && cmake --build --preset asan -j $(JOBS)

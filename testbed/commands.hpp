@@ -12,6 +12,7 @@ void add_vllm(CLI::App& app);
 void add_load(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_accuracy(CLI::App& app);
+void add_nodes(CLI::App& app);
 void add_demo(CLI::App& app);
 
 }  // namespace inferno::testbed

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("inferno-testbed ") + INFERNO_VERSION);
   app.require_subcommand(1);
   inferno::testbed::add_cluster(app);
+  inferno::testbed::add_nodes(app);
   inferno::testbed::add_vllm(app);
   inferno::testbed::add_load(app);
   inferno::testbed::add_sweep(app);

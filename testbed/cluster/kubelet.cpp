@@ -6,89 +6,11 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "testbed/cluster/actors.hpp"
+#include "testbed/cluster/pod_status.hpp"
 #include "testbed/cluster/workloads.hpp"
 
 namespace inferno::testbed {
 namespace {
-
-const json::object* container_with_model(const json::object& pod) {
-  const auto* containers = find(pod, {"spec", "containers"});
-  if (!containers || !containers->is_array()) return nullptr;
-  for (const auto& c : containers->get_array()) {
-    const auto* env = find(c, {"env"});
-    if (!env || !env->is_array()) continue;
-    for (const auto& e : env->get_array())
-      if (e.is_object() && text_at(e.get_object(), {"name"}) == "MODEL_NAME") return &c.get_object();
-  }
-  return nullptr;
-}
-
-std::string field_of(const json::object& pod, const std::string& path, const std::string& ip) {
-  if (path == "metadata.name") return text_at(pod, {"metadata", "name"});
-  if (path == "metadata.namespace") return text_at(pod, {"metadata", "namespace"});
-  if (path == "spec.nodeName") return text_at(pod, {"spec", "nodeName"});
-  if (path == "status.podIP") return ip;
-  return {};
-}
-
-pod_spec spec_of(const json::object& pod, const json::object& container, const std::string& ip) {
-  pod_spec s;
-  s.ns = text_at(pod, {"metadata", "namespace"});
-  s.name = text_at(pod, {"metadata", "name"});
-  s.ip = ip;
-  s.node = text_at(pod, {"spec", "nodeName"});
-  s.image = text_at(container, {"image"});
-  bool named = false, any = false;
-  if (const auto* ports = find(container, {"ports"}); ports && ports->is_array())
-    for (const auto& p : ports->get_array()) {
-      if (!p.is_object() || named) continue;
-      named = text_at(p.get_object(), {"name"}) == "http";
-      if (named || !any) s.port = static_cast<int>(integer_at(p.get_object(), {"containerPort"}, s.port));
-      any = true;
-    }
-  if (const auto* env = find(container, {"env"}); env && env->is_array())
-    for (const auto& e : env->get_array()) {
-      if (!e.is_object()) continue;
-      const auto& o = e.get_object();
-      const auto from = text_at(o, {"valueFrom", "fieldRef", "fieldPath"});
-      s.env[text_at(o, {"name"})] = from.empty() ? text_at(o, {"value"}) : field_of(pod, from, ip);
-    }
-  return s;
-}
-
-/// The status of a pod whose containers all are in one state.
-json::object pod_status(object_store& store, const json::object& pod, const std::string& ip, bool ready, int restarts,
-                        const std::string& waiting, const std::string& message) {
-  json::object status;
-  if (const auto* s = pod.if_contains("status"); s && s->is_object()) status = s->get_object();
-  status["phase"] = ready || restarts > 0 ? "Running" : "Pending";
-  status["podIP"] = ip;
-  status["podIPs"] = json::array{json::object{{"ip", ip}}};
-  status["hostIP"] = "127.0.0.1";
-  if (!status.contains("startTime")) status["startTime"] = store.timestamp();
-  json::array containers;
-  if (const auto* list = find(pod, {"spec", "containers"}); list && list->is_array())
-    for (const auto& c : list->get_array()) {
-      json::object state;
-      if (ready) {
-        state["running"] = json::object{{"startedAt", store.timestamp()}};
-      } else {
-        state["waiting"] = json::object{{"reason", waiting}, {"message", message}};
-      }
-      containers.push_back(json::object{{"name", text_at(c.get_object(), {"name"})},
-                                        {"image", text_at(c.get_object(), {"image"})},
-                                        {"imageID", ""},
-                                        {"ready", ready},
-                                        {"started", ready},
-                                        {"restartCount", restarts},
-                                        {"state", std::move(state)}});
-    }
-  status["containerStatuses"] = std::move(containers);
-  set_condition(store, status, "Initialized", true, "", "");
-  set_condition(store, status, "ContainersReady", ready, ready ? "" : "ContainersNotReady", ready ? "" : message);
-  set_condition(store, status, "Ready", ready, ready ? "" : "ContainersNotReady", ready ? "" : message);
-  return status;
-}
 
 void write_status(object_store& store, const object_name& name, const std::string& uid,
                   const std::function<json::object(const json::object&)>& make) {
@@ -126,7 +48,7 @@ void kubelet_state::changed(const change& c) {
     pods.emplace(uid, r);
     self->send(store, store_call{[name = c.name, uid, ip = r.ip](object_store& s) {
                  write_status(s, name, uid, [&](const json::object& pod) {
-                   return pod_status(s, pod, ip, false, 0, "ContainerCreating", "starting");
+                   return pod_status(pod, {ip, false, 0, "ContainerCreating", "starting"}, s.timestamp());
                  });
                }});
     self->delayed_send(self, config.start_delay, start_pod{c.name, uid});
@@ -144,18 +66,13 @@ void kubelet_state::start(const start_pod& m) {
   self->send(store, store_call{[m, ip = it->second.ip, runtime = config.runtime, me = kubelet_actor{self}](object_store& s) {
                const auto pod = s.peek("pods", m.name);
                if (!pod || text_at(*pod, {"metadata", "uid"}) != m.uid || find(*pod, {"metadata", "deletionTimestamp"})) return;
-               const auto* container = runtime ? container_with_model(*pod) : nullptr;
+               auto spec = runtime ? server_of(*pod, ip) : std::nullopt;
                const auto done = [m, me](bool ok, std::string error) {
                  caf::anon_send(me, pod_started{m.name, m.uid, ok, std::move(error)});
                };
-               if (!container) return done(true, {});
-               auto spec = spec_of(*pod, *container, ip);
-               if (const auto node = s.peek("nodes", {"", spec.node}))
-                 for (const auto* vendor : {"nvidia.com", "amd.com", "intel.com"})
-                   if (const auto product = text_at(*node, {"metadata", "labels", std::string(vendor) + "/gpu.product"});
-                       !product.empty())
-                     spec.accelerator = product;
-               runtime->start(std::move(spec), done);
+               if (!spec) return done(true, {});
+               if (const auto node = s.peek("nodes", {"", spec->node})) spec->accelerator = gpu_product(*node);
+               runtime->start(std::move(*spec), done);
              }});
 }
 
@@ -171,7 +88,7 @@ void kubelet_state::started(const pod_started& m) {
   r.started = m.ok;
   self->send(store, store_call{[m, ip = r.ip, restarts = r.restarts](object_store& s) {
                write_status(s, m.name, m.uid, [&](const json::object& pod) {
-                 return pod_status(s, pod, ip, m.ok, restarts, "CrashLoopBackOff", m.error);
+                 return pod_status(pod, {ip, m.ok, restarts, "CrashLoopBackOff", m.error}, s.timestamp());
                });
                if (const auto pod = s.peek("pods", m.name))
                  record_event(s, *pod, "kubelet", m.ok ? "Started" : "BackOff",

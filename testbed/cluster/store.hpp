@@ -9,6 +9,7 @@
 #include <set>
 
 #include "testbed/cluster/kinds.hpp"
+#include "testbed/cluster/placement.hpp"
 #include "testbed/cluster/selectors.hpp"
 
 namespace inferno::testbed {
@@ -22,8 +23,6 @@ struct api_error {
 };
 template <class T>
 using api_result = tl::expected<T, api_error>;
-
-using object_ptr = std::shared_ptr<const json::object>;
 
 struct object_name {
   std::string ns;

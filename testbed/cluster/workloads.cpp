@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 
+#include "testbed/cluster/pod_status.hpp"
+
 namespace inferno::testbed {
 namespace {
 
@@ -94,23 +96,7 @@ bool is_ready(const json::object& pod) {
 
 bool set_condition(object_store& store, json::object& status, std::string_view type, bool value, std::string_view reason,
                    const std::string& message) {
-  auto& list = status["conditions"];
-  if (!list.is_array()) list.emplace_array();
-  const auto* text = value ? "True" : "False";
-  for (auto& c : list.get_array()) {
-    if (text_at(c.get_object(), {"type"}) != type) continue;
-    auto& o = c.get_object();
-    const bool same = text_at(o, {"status"}) == text && text_at(o, {"reason"}) == reason && text_at(o, {"message"}) == message;
-    if (same) return false;
-    if (text_at(o, {"status"}) != text) o["lastTransitionTime"] = store.timestamp();
-    o["status"] = text;
-    o["reason"] = reason;
-    o["message"] = message;
-    return true;
-  }
-  list.get_array().push_back(json::object{
-      {"type", type}, {"status", text}, {"reason", reason}, {"message", message}, {"lastTransitionTime", store.timestamp()}});
-  return true;
+  return set_condition(status, type, value, reason, message, store.timestamp());
 }
 
 void record_event(object_store& store, const json::object& about, std::string_view component, std::string_view reason,

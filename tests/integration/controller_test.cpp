@@ -1,8 +1,8 @@
 // The controller as its users run it: scaling with either source of metrics, reaction times, signals, wrong input.
 #include <boost/json/serialize.hpp>
 
-#include "net/http/server.hpp"
 #include "tests/integration/rig.hpp"
+#include "tests/support/prometheus.hpp"
 
 namespace inferno::test {
 namespace {
@@ -57,59 +57,9 @@ TEST(Controller, ReactsSoonerToALargerStep) {
   fmt::print("load step of twice a replica's capacity to scale patch: {:.2f} s\n", seconds_since(began));
 }
 
-/// The machine's Prometheus, scraping the pods that run. Debian's is built without Kubernetes service discovery, so it asks a URL
-/// for its targets instead, with the labels a ServiceMonitor's would have.
-class prometheus {
- public:
-  explicit prometheus(rig& r) {
-    net::http_server_config config;
-    auto started = net::http_server::start(
-        r.where->io().executor(), config, [servers = r.servers](net::http_exchange& x) -> asio::awaitable<void> {
-          json::array groups;
-          for (const auto& s : servers->servers()) {
-            json::object labels{{"namespace", s.ns}, {"pod", s.pod}};
-            json::array targets;
-            targets.push_back(json::value(s.url.substr(7)));
-            groups.push_back(json::object{{"targets", std::move(targets)}, {"labels", std::move(labels)}});
-          }
-          std::string body = json::serialize(groups), type = "application/json";
-          std::vector<net::http_header> none;
-          co_await x.respond(200, std::move(type), std::move(body), std::move(none));
-        });
-    if (!started) throw std::runtime_error(started.error().message);
-    discovery = std::move(*started);
-    std::ofstream(r.folder.file("prometheus.yml")) << fmt::format(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: vllm\n  http_sd_configs: [{{url: \"http://{}/targets\", "
-        "refresh_interval: 1s}}]\n",
-        discovery->address());
-    // Prometheus does not tell which port 0 became: a free one is looked for, and another if it was taken meanwhile.
-    for (int attempt = 0; attempt < 5; ++attempt) {
-      asio::io_context context;
-      {
-        asio::ip::tcp::acceptor probe(context, {asio::ip::make_address("127.0.0.1"), 0});
-        url = fmt::format("http://127.0.0.1:{}", probe.local_endpoint().port());
-      }
-      process = std::make_unique<child>("prometheus",
-                                        std::vector<std::string>{"--config.file=" + r.folder.file("prometheus.yml"),
-                                                                 "--storage.tsdb.path=" + r.folder.file("tsdb"),
-                                                                 "--web.listen-address=" + url.substr(7), "--log.level=warn"},
-                                        r.folder.file("prometheus.log"));
-      const bool ready = eventually(20s, [&] {
-        const auto answer = http_get(url + "/-/ready");
-        return (answer && answer->status == 200) || process->wait(0ms);
-      });
-      if (ready && !process->wait(0ms)) return;
-    }
-    throw std::runtime_error("Prometheus does not start: " + process->output());
-  }
-  std::string url;
-  std::unique_ptr<net::http_server> discovery;
-  std::unique_ptr<child> process;
-};
-
 TEST(Controller, ScalesTheQuickStartWithARealPrometheus) {
   rig r({.manifests = {settings("5s", "10s", "10s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
-  prometheus p(r);
+  prometheus p(r.where->io().executor(), r.servers, r.folder);
   r.start_controller({"--prometheus-url", p.url, "--scrape-interval", "1s"});
   if (HasFatalFailure()) return;
   story(r, 240, 15s);
@@ -117,7 +67,7 @@ TEST(Controller, ScalesTheQuickStartWithARealPrometheus) {
 
 TEST(Controller, SaysWhenPrometheusIsGoneAndHolds) {
   rig r({.manifests = {settings("2s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
-  auto p = std::make_unique<prometheus>(r);
+  auto p = std::make_unique<prometheus>(r.where->io().executor(), r.servers, r.folder);
   r.start_controller({"--prometheus-url", p->url, "--scrape-interval", "500ms"});
   if (HasFatalFailure()) return;
   ASSERT_TRUE(eventually(30s, [&] { return r.condition("MetricsAvailable").rfind("True", 0) == 0; })) << r.controller->output();

@@ -3,50 +3,22 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/json/parse.hpp>
 #include <cmath>
 #include <sstream>
-#include <thread>
 
-#include "net/http/client.hpp"
 #include "testbed/cluster/cluster.hpp"
 #include "testbed/cluster/embedded.hpp"
 #include "testbed/cluster/json_tools.hpp"
 #include "testbed/load/load_generator.hpp"
 #include "testbed/samples.hpp"
 #include "testbed/vllm/vllm_runtime.hpp"
-#include "tests/support/net_io.hpp"
 #include "tests/support/process.hpp"
+#include "tests/support/wait.hpp"
 
 namespace inferno::test {
 
 namespace json = boost::json;
-using namespace std::chrono_literals;
-using steady = std::chrono::steady_clock;
-
-inline double seconds_since(steady::time_point from) { return std::chrono::duration<double>(steady::now() - from).count(); }
-
-/// Looks again every few milliseconds until `condition` holds; false when it has not within `limit`.
-template <class Condition>
-bool eventually(std::chrono::milliseconds limit, Condition condition) {
-  const auto end = steady::now() + limit;
-  while (!condition()) {
-    if (steady::now() > end) return false;
-    std::this_thread::sleep_for(10ms);
-  }
-  return true;
-}
-
-/// A blocking GET.
-inline net::result<net::http_response> http_get(const std::string& url) {
-  asio::io_context context;
-  net::http_client client(context.get_executor(), {});
-  net::http_request request;
-  request.url = url;
-  return run(context, client.request(std::move(request)));
-}
-
 struct rig_options {
   bool quickstart = true;
   std::vector<std::string> manifests{};

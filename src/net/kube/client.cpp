@@ -174,8 +174,21 @@ asio::awaitable<result<json::object>> client::patch(const resource& res, object_
   co_return co_await exchange(http_, std::move(req), std::move(what));
 }
 
-asio::awaitable<result<void>> client::remove(const resource& res, object_key key) {
+asio::awaitable<result<json::object>> client::get_path(std::string path) {
+  auto req = make_request(conn_, "GET", path);
+  auto what = "get " + path;
+  co_return co_await exchange(http_, std::move(req), std::move(what));
+}
+
+asio::awaitable<result<void>> client::remove(const resource& res, object_key key, remove_options options) {
   auto req = make_request(conn_, "DELETE", object_path(res, key, {}));
+  if (options.grace_period_s || !options.uid.empty()) {
+    json::object body{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}};
+    if (options.grace_period_s) body["gracePeriodSeconds"] = *options.grace_period_s;
+    if (!options.uid.empty()) body["preconditions"] = json::object{{"uid", options.uid}};
+    req.body = json::serialize(body);
+    req.content_type = "application/json";
+  }
   auto what = fmt::format("delete {} {}/{}", res.plural, key.ns, key.name);
   const auto answer = co_await exchange(http_, std::move(req), std::move(what));
   if (!answer) co_return tl::unexpected<error>(answer.error());

@@ -63,6 +63,11 @@ struct connection {
 
 enum class patch_type { merge, json_patch, strategic_merge };
 
+struct remove_options {
+  std::optional<int> grace_period_s{};  ///< absent: the object's own
+  std::string uid{};                    ///< only the object with this uid; "" = whichever has the name
+};
+
 /// Every call fails with error_kind::status for an API error; the message is the Status object's. Use from the http_client's
 /// executor.
 class client {
@@ -77,7 +82,9 @@ class client {
                                                 std::string subresource = {});
   asio::awaitable<result<json::object>> patch(const resource& res, object_key key, json::value body,
                                               patch_type type = patch_type::merge, std::string subresource = {});
-  asio::awaitable<result<void>> remove(const resource& res, object_key key);
+  asio::awaitable<result<void>> remove(const resource& res, object_key key, remove_options options = {});
+  /// GET of a path of the API, "/apis/apps/v1", as for discovery.
+  asio::awaitable<result<json::object>> get_path(std::string path);
   /// Opens a watch from `resource_version` (bookmarks allowed). Error status 410: list again.
   asio::awaitable<result<std::unique_ptr<http_stream>>> open_watch(const resource& res, list_options options,
                                                                    std::string resource_version,

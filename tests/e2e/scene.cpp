@@ -1,0 +1,274 @@
+#include "tests/e2e/scene.hpp"
+
+#include <fmt/format.h>
+
+#include "testbed/cluster/embedded.hpp"
+#include "testbed/samples.hpp"
+
+namespace inferno::test {
+namespace {
+
+using testbed::find;
+using testbed::integer_at;
+using testbed::text_at;
+
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) throw std::runtime_error("cannot read " + path);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+const std::map<std::string, std::pair<std::string, std::string>> cards{{"A100", {"nvidia", "NVIDIA-A100-PCIE-80GB"}},
+                                                                       {"MI300X", {"amd", "AMD-MI300X-192G"}},
+                                                                       {"G2", {"intel", "Intel-Gaudi-2-96GB"}}};
+
+std::unique_ptr<stage> the_stage;
+
+/// Ends the servers before main() returns, whatever the tests did.
+class stage_end : public ::testing::Environment {
+ public:
+  void TearDown() override { the_stage.reset(); }
+};
+const auto* const registered = ::testing::AddGlobalTestEnvironment(new stage_end);
+
+}  // namespace
+
+stage::stage() {
+  (void)registered;
+  testbed::node_emulator_config config;
+  config.api = cluster.admin();
+  config.runtime = servers;
+  config.start_delay = 300ms;
+  kubelets = std::make_unique<testbed::node_emulator>(*where, config);
+  metrics = std::make_unique<prometheus>(where->io().executor(), servers, folder);
+  cluster.apply(testbed::embedded::crd);
+  fmt::print("Kubernetes {}\n", cluster.version());
+}
+
+stage& stage::get() {
+  if (!the_stage) the_stage = std::make_unique<stage>();
+  return *the_stage;
+}
+
+scene::scene(std::vector<gpu_nodes> nodes) {
+  static int number = 0;
+  ++number;
+  system_ns = fmt::format("inferno-{}", number);
+  ns = fmt::format("llm-{}", number);
+  namespaces_ = {system_ns, ns};
+  for (const auto& n : namespaces_) cluster.apply(fmt::format("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n", n));
+  cluster.apply(replaced(file_text(REPO_DIR "/deploy/rbac/rbac.yaml")));
+  cluster.apply(replaced(testbed::embedded::configmaps));
+  settings();
+  for (const auto& n : nodes) add_nodes(n);
+  token_file = folder.file("token");
+  std::ofstream(token_file) << cluster.token(system_ns, "inferno-autoscaler-controller-manager");
+}
+
+scene::~scene() {
+  controllers.clear();
+  for (std::size_t i = 1; i < namespaces_.size(); ++i)
+    for (const auto* kind : {"VariantAutoscaling", "Deployment", "StatefulSet", "Pod"})
+      cluster.remove(api_path(std::string(kind) == "VariantAutoscaling" ? "llmd.ai/v1alpha1"
+                              : std::string(kind) == "Pod"              ? "v1"
+                                                                        : "apps/v1",
+                              kind, namespaces_[i], ""));
+  // The next test's nodes are to have all their cards.
+  const auto empty = [&] {
+    for (std::size_t i = 1; i < namespaces_.size(); ++i) {
+      const auto left = cluster.get(api_path("v1", "Pod", namespaces_[i], ""));
+      const auto* items = left.if_contains("items");
+      if (items && items->is_array() && !items->get_array().empty()) return false;
+    }
+    return true;
+  };
+  if (!eventually(30s, empty)) ADD_FAILURE() << "pods are left over in " << ns;
+  for (const auto& n : namespaces_) cluster.remove(api_path("v1", "Namespace", "", n));
+  for (const auto& n : nodes_) cluster.remove(api_path("v1", "Node", "", n));
+  cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRole", "", system_ns + "-manager-role"));
+  cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRole", "", system_ns + "-metrics-reader"));
+  cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", system_ns + "-manager-rolebinding"));
+}
+
+/// The manifests of deploy/ for this scene's namespaces; cluster-wide objects get names of their own.
+std::string scene::replaced(std::string text) const {
+  replace_all(text, "inferno-autoscaler-system", system_ns);
+  for (const auto* name : {"manager-role", "manager-rolebinding", "metrics-reader"})
+    replace_all(text, std::string("name: inferno-autoscaler-") + name, "name: " + system_ns + "-" + name);
+  return text;
+}
+
+void scene::add_nodes(const gpu_nodes& n) {
+  for (int i = 0; i < n.nodes; ++i) {
+    const auto name = fmt::format("{}-node{}", ns, nodes_.size());
+    cluster.apply(
+        fmt::format("apiVersion: v1\nkind: Node\nmetadata: {{name: {0}, labels: {{{1}.com/gpu.product: {2}, {1}.com/gpu.memory: "
+                    "\"81920\"}}}}\n"
+                    "status: {{capacity: {{{1}.com/gpu: \"{3}\", cpu: \"64\", memory: 512Gi, pods: \"250\"}}, "
+                    "allocatable: {{{1}.com/gpu: \"{3}\", cpu: \"64\", memory: 512Gi, pods: \"250\"}}}}\n",
+                    name, n.vendor, n.product, n.gpus));
+    nodes_.push_back(name);
+  }
+}
+
+void scene::settings(const std::string& more) {
+  cluster.apply(fmt::format(
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: inferno-autoscaler-variantautoscaling-config, namespace: {}}}\n"
+      "data: {{GLOBAL_OPT_INTERVAL: \"5s\", RATE_WINDOW: \"10s\", SCALE_DOWN_STABILIZATION: \"8s\"{}{}}}\n",
+      system_ns, more.empty() ? "" : ", ", more));
+}
+
+void scene::deployment(const deployment_options& o, const std::string& in) {
+  auto text = testbed::sample_deployment(o.tokens);
+  replace_all(text, "llm-d-sim", in.empty() ? ns : in);
+  replace_all(text, "vllme-deployment", o.name);
+  replace_all(text, "app: vllme", "app: " + o.name);
+  replace_all(text, "replicas: 1", fmt::format("replicas: {}", o.replicas));
+  replace_all(text, "value: \"default\"", fmt::format("value: \"{}\"", o.model));
+  const auto& [vendor, product] = cards.at(o.accelerator);
+  replace_all(text, "nvidia.com/gpu.product: NVIDIA-A100-PCIE-80GB", fmt::format("{}.com/gpu.product: {}", vendor, product));
+  replace_all(text, "nvidia.com/gpu:", vendor + ".com/gpu:");
+  cluster.apply(text);
+}
+
+std::string scene::variant_yaml(const variant_options& o, const std::string& in) const {
+  std::string text = testbed::embedded::sample_variant;
+  replace_all(text, "llm-d-sim", in.empty() ? ns : in);
+  replace_all(text, "vllme-deployment", o.name);
+  replace_all(text, "acceleratorName: A100",
+              fmt::format("acceleratorName: {}{}", o.accelerator, o.labels.empty() ? "" : "\n    " + o.labels));
+  replace_all(text, "modelID: default", "modelID: " + o.model);
+  replace_all(text, "name: Premium", "name: " + o.cls);
+  replace_all(text, "key: default", "key: " + o.model);
+  if (!o.annotations.empty()) replace_all(text, "  labels:", "  annotations: {" + o.annotations + "}\n  labels:");
+  if (!o.extra_spec.empty()) text += o.extra_spec;
+  return text;
+}
+
+void scene::variant(const variant_options& o, const std::string& in) { cluster.apply(variant_yaml(o, in)); }
+
+child& scene::start_controller(std::vector<std::string> more, const std::string& api_url, bool cluster_wide) {
+  const auto config = folder.file(fmt::format("kubeconfig{}", controllers.size()));
+  std::ofstream(config) << cluster.kubeconfig(token_file, api_url);
+  std::vector<std::string> args{"controller",
+                                "--kubeconfig",
+                                config,
+                                "--namespace",
+                                system_ns,
+                                "--log-level",
+                                "debug",
+                                "--metrics-bind-address",
+                                "127.0.0.1:0",
+                                "--health-probe-bind-address",
+                                "127.0.0.1:0",
+                                "--prometheus-url",
+                                all.metrics->url,
+                                "--scrape-interval",
+                                "1s"};
+  (void)cluster_wide;
+  args.insert(args.end(), more.begin(), more.end());
+  controllers.push_back(
+      std::make_unique<child>(INFERNO_BIN, std::move(args), folder.file(fmt::format("controller{}.log", controllers.size()))));
+  const auto which = controllers.size() - 1;
+  if (!eventually(20s, [&] { return logged("Watches synced", which); }))
+    throw std::runtime_error("the controller does not start:\n" + log(which));
+  return *controllers.back();
+}
+
+child& scene::start_scraping_controller(std::vector<std::string> more, const std::string& api_url) {
+  more.insert(more.end(), {"--metrics-source", "scrape", "--scrape-interval", "500ms"});
+  return start_controller(std::move(more), api_url);
+}
+
+std::string scene::log_line(const std::string& part, std::size_t controller) const {
+  std::istringstream in(log(controller));
+  for (std::string line; std::getline(in, line);)
+    if (line.find(part) != std::string::npos) return line;
+  return {};
+}
+
+std::string scene::address(const std::string& what, std::size_t controller) const {
+  return "http://" + std::string(json::parse(log_line("Controller started", controller)).at(what).as_string());
+}
+
+json::object scene::get(const std::string& kind, const std::string& name, const std::string& in) const {
+  const auto version = kind == "VariantAutoscaling"                    ? "llmd.ai/v1alpha1"
+                       : kind == "Deployment" || kind == "StatefulSet" ? "apps/v1"
+                       : kind == "Lease"                               ? "coordination.k8s.io/v1"
+                                                                       : "v1";
+  return cluster.get(api_path(version, kind, in.empty() ? ns : in, name));
+}
+
+long scene::replicas(const std::string& name, const std::string& in) const {
+  return integer_at(get("Deployment", name, in), {"spec", "replicas"}, -1);
+}
+long scene::ready(const std::string& name, const std::string& in) const {
+  return integer_at(get("Deployment", name, in), {"status", "readyReplicas"}, 0);
+}
+long scene::desired(const std::string& name, const std::string& in) const {
+  return integer_at(va(name, in), {"status", "desiredOptimizedAlloc", "numReplicas"}, -1);
+}
+
+std::string scene::condition(const std::string& type, const std::string& name, const std::string& in) const {
+  const auto v = va(name, in);
+  const auto* list = find(v, {"status", "conditions"});
+  if (list && list->is_array())
+    for (const auto& c : list->get_array())
+      if (text_at(c.get_object(), {"type"}) == type)
+        return fmt::format("{} {}: {}", text_at(c.get_object(), {"status"}), text_at(c.get_object(), {"reason"}),
+                           text_at(c.get_object(), {"message"}));
+  return {};
+}
+
+void scene::patch(const std::string& kind, const std::string& name, const json::value& body, const std::string& in) const {
+  const auto version = kind == "VariantAutoscaling"                    ? "llmd.ai/v1alpha1"
+                       : kind == "Deployment" || kind == "StatefulSet" ? "apps/v1"
+                                                                       : "v1";
+  const auto done =
+      cluster.call("PATCH", api_path(version, kind, in.empty() ? ns : in, name), body, "application/merge-patch+json");
+  if (!done.ok()) throw std::runtime_error(fmt::format("patch {} {}: {}", kind, name, done.problem));
+}
+
+void scene::remove(const std::string& kind, const std::string& name, const std::string& in) const {
+  const auto version = kind == "VariantAutoscaling"                    ? "llmd.ai/v1alpha1"
+                       : kind == "Deployment" || kind == "StatefulSet" ? "apps/v1"
+                                                                       : "v1";
+  cluster.remove(api_path(version, kind, in.empty() ? ns : in, name));
+}
+
+bool scene::settles(long n, const std::string& name, std::chrono::seconds limit) {
+  return eventually(limit, [&] {
+    return replicas(name) == n && ready(name) == n && is("OptimizationReady", "True", name) && desired(name) == n;
+  });
+}
+
+std::string scene::more_namespace() {
+  const auto name = fmt::format("{}-{}", ns, namespaces_.size());
+  cluster.apply(fmt::format("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n", name));
+  namespaces_.push_back(name);
+  return name;
+}
+
+std::unique_ptr<testbed::load_generator> scene::load(double per_minute, const std::string& name, const std::string& in,
+                                                     const std::string& model) {
+  testbed::load_config config;
+  config.targets = [servers = all.servers, name, where = in.empty() ? ns : in] {
+    std::vector<std::string> out;
+    for (auto& s : servers->servers())
+      if (s.ns == where && s.pod.rfind(name, 0) == 0) out.push_back(std::move(s.url));
+    return out;
+  };
+  config.model = model;
+  config.phases = {{0, per_minute}};
+  config.route = testbed::routing::random;
+  auto out = std::make_unique<testbed::load_generator>(all.where->io().executor(), config);
+  out->start();
+  return out;
+}
+
+}  // namespace inferno::test

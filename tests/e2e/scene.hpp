@@ -1,0 +1,112 @@
+#pragma once
+// One test's part of a real cluster: namespaces, nodes, service account and ConfigMaps of its own, and the controllers it starts.
+// What all tests of a process share: the servers, the emulated kubelets with their vLLM servers, Prometheus.
+#include <gtest/gtest.h>
+
+#include "testbed/load/load_generator.hpp"
+#include "testbed/nodes/node_emulator.hpp"
+#include "testbed/vllm/vllm_runtime.hpp"
+#include "tests/e2e/real_cluster.hpp"
+#include "tests/support/prometheus.hpp"
+
+namespace inferno::test {
+
+struct stage {
+  temp_folder folder;
+  real_cluster cluster;
+  std::shared_ptr<testbed::host> where = std::make_shared<testbed::host>();
+  std::shared_ptr<testbed::vllm_runtime> servers = std::make_shared<testbed::vllm_runtime>(where);
+  std::unique_ptr<testbed::node_emulator> kubelets;
+  std::unique_ptr<prometheus> metrics;
+
+  stage();
+  /// The one of this process, made at the first call and ended before main() returns.
+  static stage& get();
+};
+
+/// Nodes of one kind of GPU.
+struct gpu_nodes {
+  std::string vendor, product;
+  int nodes = 1, gpus = 2;
+};
+
+struct variant_options {
+  std::string name = "vllme";
+  std::string accelerator = "A100";
+  std::string model = "default";
+  std::string cls = "Premium";
+  std::string extra_spec{};   ///< YAML lines of the spec, each with two spaces in front
+  std::string annotations{};  ///< "key: value" in flow style
+  std::string labels{};       ///< likewise, besides the accelerator's
+};
+struct deployment_options {
+  std::string name = "vllme";
+  int replicas = 1;
+  int tokens = 40;
+  std::string accelerator = "A100";
+  std::string model = "default";
+};
+
+class scene {
+ public:
+  explicit scene(std::vector<gpu_nodes> nodes = {{"nvidia", "NVIDIA-A100-PCIE-80GB", 1, 4}});
+  ~scene();
+  scene(const scene&) = delete;
+  scene& operator=(const scene&) = delete;
+
+  /// The settings ConfigMap, with these entries in flow style besides short times.
+  void settings(const std::string& more = {});
+  void deployment(const deployment_options& o = {}, const std::string& in = {});
+  void variant(const variant_options& o = {}, const std::string& in = {});
+  std::string variant_yaml(const variant_options& o, const std::string& in = {}) const;
+  /// `inferno controller` as the service account, watching this scene's namespace unless `cluster_wide`; waits until it has
+  /// synced.
+  child& start_controller(std::vector<std::string> more = {}, const std::string& api_url = {}, bool cluster_wide = false);
+  /// Without Prometheus: seconds sooner.
+  child& start_scraping_controller(std::vector<std::string> more = {}, const std::string& api_url = {});
+  std::string log(std::size_t controller = 0) const { return controllers.at(controller)->output(); }
+  bool logged(const std::string& part, std::size_t controller = 0) const {
+    return log(controller).find(part) != std::string::npos;
+  }
+  std::string log_line(const std::string& part, std::size_t controller = 0) const;
+  std::string address(const std::string& what, std::size_t controller = 0) const;  ///< "metrics" or "probes": http://...
+
+  json::object get(const std::string& kind, const std::string& name, const std::string& in = {}) const;
+  json::object va(const std::string& name = "vllme", const std::string& in = {}) const {
+    return get("VariantAutoscaling", name, in);
+  }
+  long replicas(const std::string& name = "vllme", const std::string& in = {}) const;
+  long ready(const std::string& name = "vllme", const std::string& in = {}) const;
+  long desired(const std::string& name = "vllme", const std::string& in = {}) const;
+  /// "True Reason: message", "" when it is not there.
+  std::string condition(const std::string& type, const std::string& name = "vllme", const std::string& in = {}) const;
+  bool is(const std::string& type, const std::string& prefix, const std::string& name = "vllme",
+          const std::string& in = {}) const {
+    return condition(type, name, in).rfind(prefix, 0) == 0;
+  }
+  void patch(const std::string& kind, const std::string& name, const json::value& body, const std::string& in = {}) const;
+  void remove(const std::string& kind, const std::string& name, const std::string& in = {}) const;
+  /// Waits until the variant is optimized with `n` replicas.
+  bool settles(long n, const std::string& name = "vllme", std::chrono::seconds limit = std::chrono::seconds(40));
+  std::string more_namespace();  ///< another one for workloads
+  std::string node(std::size_t i) const { return nodes_.at(i); }
+  void add_nodes(const gpu_nodes& n);
+
+  /// Poisson load on the servers of the pods whose name begins with `name`.
+  std::unique_ptr<testbed::load_generator> load(double per_minute, const std::string& name = "vllme", const std::string& in = {},
+                                                const std::string& model = "default");
+
+  stage& all = stage::get();
+  real_cluster& cluster = all.cluster;
+  std::string system_ns, ns;
+  temp_folder folder;
+  std::string token_file;
+  std::vector<std::unique_ptr<child>> controllers;
+
+ private:
+  std::string replaced(std::string text) const;
+  std::vector<std::string> namespaces_;
+  std::vector<std::string> nodes_;
+};
+
+}  // namespace inferno::test
