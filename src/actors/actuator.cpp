@@ -24,6 +24,23 @@ bool final_error(const net::error& e) {
          e.status != 408;
 }
 
+const kube::resource& resource_of(const target_ref& target) {
+  return target.kind == "StatefulSet" ? kube::resources::statefulsets : kube::resources::deployments;
+}
+
+/// What stands in the way of a decision that somebody else carries out.
+condition target_condition(const decision& d) {
+  auto out = d.curve->target;
+  const auto& limit = d.curve->autoscaler;
+  if (d.curve->mode == actuation_mode::metric && limit && limit->max_replicas > 0 &&
+      d.desired.num_replicas > limit->max_replicas) {
+    out.reason = "AutoscalerLimits";
+    out.message =
+        fmt::format("{} allows at most {} replicas, {} are wanted", limit->shown(), limit->max_replicas, d.desired.num_replicas);
+  }
+  return out;
+}
+
 /// The desired accelerator is another than the one in use: replicas of the present target would not be what was decided.
 bool changes_accelerator(const decision& d) {
   return d.desired.num_replicas > 0 && !d.curve->current.accelerator.empty() &&
@@ -57,7 +74,8 @@ kube_api::object_done actuator_state::completion() {
 
 void actuator_state::take_next() {
   current = std::exchange(next, nullptr);
-  step = actuation_step::scale;
+  // In dry-run nothing is written, the object's status neither: it may be another controller's.
+  step = current->curve->mode == actuation_mode::dry_run ? actuation_step::done : actuation_step::scale;
   scaled_from = -1;
   proceed();
 }
@@ -92,8 +110,14 @@ bool actuator_state::start_scale() {
   const auto& d = *current;
   applied = true;
   apply_problem.clear();
+  const bool there = d.desired.num_replicas == d.curve->current.num_replicas;
   if (d.hold || !d.curve->actuate) {
-    applied = !d.hold;
+    applied = !d.hold && there;
+    return false;
+  }
+  // The autoscaler that reads the metric scales.
+  if (d.curve->mode == actuation_mode::metric) {
+    applied = there && !changes_accelerator(d);
     return false;
   }
   if (changes_accelerator(d)) {
@@ -102,12 +126,12 @@ bool actuator_state::start_scale() {
                                 d.curve->current.accelerator, d.desired.accelerator);
     return false;
   }
-  if (d.desired.num_replicas == d.curve->current.num_replicas) return false;
+  if (there) return false;
   const bool pending = asked.from == d.curve->current.num_replicas && asked.to == d.desired.num_replicas;
   if (pending && self->clock().now() - asked.at < config.echo_patience) return false;
   scaled_from = d.curve->current.num_replicas;
   attempt_time = kube::format_time(config.now());
-  config.api->merge_patch(kube::resources::deployments, d.curve->target_key,
+  config.api->merge_patch(resource_of(d.curve->target_key), {d.curve->target_key.ns, d.curve->target_key.name},
                           json::object{{"spec", json::object{{"replicas", d.desired.num_replicas}}}}, "scale", completion());
   return true;
 }
@@ -127,9 +151,9 @@ bool actuator_state::start_event() {
                                       {"name", config.key.name},
                                       {"namespace", config.key.ns}}},
       {"reason", up ? "ScaledUp" : "ScaledDown"},
-      {"message",
-       fmt::format("Scaled Deployment {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.name,
-                   scaled_from, d.desired.num_replicas, d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)},
+      {"message", fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
+                              d.curve->target_key.name, scaled_from, d.desired.num_replicas,
+                              d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)},
       {"type", "Normal"},
       {"count", 1},
       {"firstTimestamp", kube::format_time(now)},
@@ -143,9 +167,12 @@ bool actuator_state::start_event() {
 bool actuator_state::start_owner() {
   const auto& uid = current->curve->owner_uid_needed;
   if (uid.empty() || !current->curve->actuate) return false;
-  json::object owner{
-      {"apiVersion", "apps/v1"}, {"kind", "Deployment"},       {"name", current->curve->target_key.name}, {"uid", uid},
-      {"controller", true},      {"blockOwnerDeletion", false}};
+  json::object owner{{"apiVersion", "apps/v1"},
+                     {"kind", current->curve->target_key.kind},
+                     {"name", current->curve->target_key.name},
+                     {"uid", uid},
+                     {"controller", true},
+                     {"blockOwnerDeletion", false}};
   config.api->merge_patch(kube::resources::variantautoscalings, config.key,
                           json::object{{"metadata", json::object{{"ownerReferences", json::array{std::move(owner)}}}}}, "",
                           completion());
@@ -173,7 +200,7 @@ bool actuator_state::start_status() {
                                    : d.message;
   if (!apply_problem.empty()) message = apply_problem;
   std::vector<condition> conditions{
-      d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, d.curve->target};
+      d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, target_condition(d)};
   json::array list;
   for (const auto& c : conditions) {
     if (c.type.empty()) continue;
@@ -205,10 +232,10 @@ void actuator_state::finished(const net::result<json::object>& result) {
   if (step == actuation_step::scale) {
     success_time = kube::format_time(config.now());
     asked = {scaled_from, d.desired.num_replicas, self->clock().now()};
-    config.logger.info("Patched Deployment", {{"name", d.curve->target_key.name},
-                                              {"namespace", d.curve->target_key.ns},
-                                              {"from", scaled_from},
-                                              {"num-replicas", d.desired.num_replicas}});
+    config.logger.info("Patched " + d.curve->target_key.kind, {{"name", d.curve->target_key.name},
+                                                               {"namespace", d.curve->target_key.ns},
+                                                               {"from", scaled_from},
+                                                               {"num-replicas", d.desired.num_replicas}});
     self->send(config.board, scaling_done{config.key, scaled_from, d.desired.num_replicas, d.reason});
   }
   if (step == actuation_step::status)

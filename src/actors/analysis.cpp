@@ -163,11 +163,23 @@ void variant_analysis::resolve(capacity_curve& curve) {
   const auto& object = *inputs_->object;
   curve.model = object.model_id;
   curve.min_replicas = object.min_replicas.value_or(1);
-  curve.target_key = {key_.ns, object.target_name};
+  curve.target_key = object.target;
+  curve.mode = object.actuation.value_or(inputs_->settings.actuation);
+  curve.autoscaler = inputs_->autoscaler;
   curve.actuate = inputs_->target != nullptr;
-  curve.target = curve.actuate
-                     ? condition{"TargetResolved", true, "TargetFound", "Deployment " + object.target_name + " found"}
-                     : condition{"TargetResolved", false, "TargetNotFound", "Deployment " + object.target_name + " not found"};
+  const auto target = fmt::format("{} {}", object.target.kind, object.target.name);
+  if (!curve.actuate) {
+    curve.target = {"TargetResolved", false, "TargetNotFound", target + " not found"};
+  } else if (curve.mode == actuation_mode::direct && curve.autoscaler) {
+    // Two hands on one target would pull against each other for ever.
+    curve.actuate = false;
+    curve.target = {"TargetResolved", false, "ConflictingAutoscaler",
+                    fmt::format("{} scales {}; delete it, or set actuationMode to metric", curve.autoscaler->shown(), target)};
+  } else {
+    curve.target = {"TargetResolved", true, "TargetFound", target + " found"};
+    if (curve.mode == actuation_mode::metric && !curve.autoscaler)
+      curve.target.message += "; no HorizontalPodAutoscaler scales it by inferno_desired_replicas yet";
+  }
   if (inputs_->target && object.owner_uid != inputs_->target->uid) curve.owner_uid_needed = inputs_->target->uid;
 }
 
@@ -277,7 +289,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   }
   curve->slo = target->slo;
   if (!inputs_->target) {
-    hold(*curve, "TargetNotFound", fmt::format("Deployment {}/{} not found", key_.ns, object.target_name));
+    hold(*curve, "TargetNotFound", fmt::format("{} {}/{} not found", object.target.kind, key_.ns, object.target.name));
     return curve;
   }
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.

@@ -104,6 +104,7 @@ json::object to_json(const decision& d) {
           {"predicted", std::move(predicted)},
           {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
           {"slo", std::move(slo)},
+          {"actuationMode", to_string(c.mode)},
           {"hold", d.hold},
           {"reason", d.reason},
           {"message", d.message}};

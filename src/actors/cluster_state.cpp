@@ -26,7 +26,7 @@ std::vector<typename Map::key_type> keys_of(const Map& map) {
 
 }  // namespace
 
-void cluster_state::touch_target(const variant_key& target, bool inputs, bool pods, state_changes& changes) const {
+void cluster_state::touch_target(const target_ref& target, bool inputs, bool pods, state_changes& changes) const {
   const auto it = variants_of_.find(target);
   if (it == variants_of_.end()) return;
   if (inputs) changes.inputs.insert(it->second.begin(), it->second.end());
@@ -34,13 +34,14 @@ void cluster_state::touch_target(const variant_key& target, bool inputs, bool po
 }
 
 void cluster_state::upsert(const variant_object& v, state_changes& changes) {
+  if (v.excluded) return remove_variant(v.key, changes);
   auto& slot = variants_[v.key];
-  const variant_key target{v.key.ns, v.target_name};
+  const auto& target = v.target;
   if (slot) {
-    const variant_key before{slot->key.ns, slot->target_name};
+    const auto before = slot->target;
     // Status writes (our own) come back as events that change nothing of the spec.
     const bool same = slot->generation == v.generation && slot->generation != 0 && slot->uid == v.uid &&
-                      slot->owner_uid == v.owner_uid && slot->accelerator_label == v.accelerator_label;
+                      slot->owner_uid == v.owner_uid && slot->accelerator_label == v.accelerator_label && slot->pool == v.pool;
     if (same) return;
     if (before != target) {
       variants_of_[before].erase(v.key);
@@ -61,7 +62,7 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
 void cluster_state::remove_variant(const variant_key& key, state_changes& changes) {
   const auto it = variants_.find(key);
   if (it == variants_.end()) return;
-  const auto of = variants_of_.find({key.ns, it->second->target_name});
+  const auto of = variants_of_.find(it->second->target);
   if (of != variants_of_.end()) {
     of->second.erase(key);
     if (of->second.empty()) variants_of_.erase(of);
@@ -74,20 +75,20 @@ void cluster_state::remove_variant(const variant_key& key, state_changes& change
   changes.capacity = true;  // its pods are foreign now
 }
 
-void cluster_state::index_target(const deployment_object& d) {
-  if (!d.selector.empty()) by_selector_[{d.key.ns, requirement(*d.selector.begin())}].insert(d.key);
+void cluster_state::index_target(const workload_object& d) {
+  if (!d.selector.empty()) by_selector_[{d.ref.ns, requirement(*d.selector.begin())}].insert(d.ref);
 }
 
-void cluster_state::unindex_target(const deployment_object& d) {
+void cluster_state::unindex_target(const workload_object& d) {
   if (d.selector.empty()) return;
-  const auto it = by_selector_.find({d.key.ns, requirement(*d.selector.begin())});
+  const auto it = by_selector_.find({d.ref.ns, requirement(*d.selector.begin())});
   if (it == by_selector_.end()) return;
-  it->second.erase(d.key);
+  it->second.erase(d.ref);
   if (it->second.empty()) by_selector_.erase(it);
 }
 
-void cluster_state::upsert(const deployment_object& d, state_changes& changes) {
-  auto& entry = targets_[d.key];
+void cluster_state::upsert(const workload_object& d, state_changes& changes) {
+  auto& entry = targets_[d.ref];
   const bool selector_changed = !entry.object || entry.object->selector != d.selector;
   const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid;
   if (selector_changed) {
@@ -95,28 +96,28 @@ void cluster_state::upsert(const deployment_object& d, state_changes& changes) {
     for (const auto& pod : entry.pods) owner_.erase(pod);
     entry.pods.clear();
   }
-  entry.object = std::make_shared<const deployment_object>(d);
+  entry.object = std::make_shared<const workload_object>(d);
   if (selector_changed) {
     index_target(d);
-    const auto in_namespace = pods_by_label_ns_.find(d.key.ns);
+    const auto in_namespace = pods_by_label_ns_.find(d.ref.ns);
     if (in_namespace != pods_by_label_ns_.end())
       for (const auto& pod : in_namespace->second)
         if (!owner_.count(pod) && selects(d.selector, pods_.at(pod)->labels)) {
-          owner_[pod] = d.key;
+          owner_[pod] = d.ref;
           entry.pods.insert(pod);
         }
   }
-  touch_target(d.key, inputs_changed, selector_changed, changes);
-  changes.capacity = changes.capacity || (selector_changed && variants_of_.count(d.key) != 0);
+  touch_target(d.ref, inputs_changed, selector_changed, changes);
+  changes.capacity = changes.capacity || (selector_changed && variants_of_.count(d.ref) != 0);
 }
 
-void cluster_state::remove_deployment(const variant_key& key, state_changes& changes) {
-  const auto it = targets_.find(key);
+void cluster_state::remove_workload(const target_ref& ref, state_changes& changes) {
+  const auto it = targets_.find(ref);
   if (it == targets_.end()) return;
   unindex_target(*it->second.object);
   for (const auto& pod : it->second.pods) owner_.erase(pod);
   targets_.erase(it);
-  touch_target(key, true, true, changes);
+  touch_target(ref, true, true, changes);
   changes.capacity = true;
 }
 
@@ -183,6 +184,29 @@ void cluster_state::remove_node(const std::string& name, state_changes& changes)
   changes.capacity = nodes_.erase(name) != 0 || changes.capacity;
 }
 
+void cluster_state::upsert(const autoscaler_object& a, state_changes& changes) {
+  const auto it = autoscalers_.find(a.key);
+  if (it != autoscalers_.end()) {
+    const auto& known = *it->second;
+    if (known.target == a.target && known.max_replicas == a.max_replicas && known.owner == a.owner) return;
+    remove_autoscaler(a.key, changes);
+  }
+  autoscalers_[a.key] = std::make_shared<const autoscaler_object>(a);
+  autoscalers_of_[a.target].insert(a.key);
+  touch_target(a.target, true, false, changes);
+}
+
+void cluster_state::remove_autoscaler(const variant_key& key, state_changes& changes) {
+  const auto it = autoscalers_.find(key);
+  if (it == autoscalers_.end()) return;
+  const auto target = it->second->target;
+  const auto of = autoscalers_of_.find(target);
+  of->second.erase(key);
+  if (of->second.empty()) autoscalers_of_.erase(of);
+  autoscalers_.erase(it);
+  touch_target(target, true, false, changes);
+}
+
 bool cluster_state::foreign(const variant_key& pod) const {
   const auto it = owner_.find(pod);
   if (it == owner_.end()) return true;
@@ -208,7 +232,12 @@ capacity_view cluster_state::capacity() const {
 }
 
 std::vector<variant_key> cluster_state::variant_keys() const { return keys_of(variants_); }
-std::vector<variant_key> cluster_state::deployment_keys() const { return keys_of(targets_); }
+std::vector<target_ref> cluster_state::workload_refs(std::string_view kind) const {
+  auto out = keys_of(targets_);
+  std::erase_if(out, [&](const target_ref& t) { return t.kind != kind; });
+  return out;
+}
+std::vector<variant_key> cluster_state::autoscaler_keys() const { return keys_of(autoscalers_); }
 std::vector<variant_key> cluster_state::pod_keys() const { return keys_of(pods_); }
 std::vector<std::string> cluster_state::node_names() const { return keys_of(nodes_); }
 
@@ -217,18 +246,25 @@ std::shared_ptr<const variant_object> cluster_state::variant(const variant_key& 
   return it == variants_.end() ? nullptr : it->second;
 }
 
-std::shared_ptr<const deployment_object> cluster_state::target_of(const variant_key& key) const {
+std::shared_ptr<const workload_object> cluster_state::target_of(const variant_key& key) const {
   const auto v = variant(key);
   if (!v) return nullptr;
-  const auto it = targets_.find({key.ns, v->target_name});
+  const auto it = targets_.find(v->target);
   return it == targets_.end() ? nullptr : it->second.object;
+}
+
+std::shared_ptr<const autoscaler_object> cluster_state::autoscaler_of(const variant_key& key) const {
+  const auto v = variant(key);
+  if (!v) return nullptr;
+  const auto it = autoscalers_of_.find(v->target);
+  return it == autoscalers_of_.end() ? nullptr : autoscalers_.at(*it->second.begin());
 }
 
 std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) const {
   std::vector<scrape_target> out;
   const auto v = variant(key);
   if (!v) return out;
-  const auto it = targets_.find({key.ns, v->target_name});
+  const auto it = targets_.find(v->target);
   if (it == targets_.end()) return out;
   for (const auto& pod : it->second.pods) {
     const auto& p = *pods_.at(pod);

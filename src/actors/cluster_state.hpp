@@ -25,21 +25,26 @@ struct state_changes {
 class cluster_state {
  public:
   void upsert(const variant_object& v, state_changes& changes);
-  void upsert(const deployment_object& d, state_changes& changes);
+  void upsert(const workload_object& d, state_changes& changes);
   void upsert(const pod_object& p, state_changes& changes);
   void upsert(const node_object& n, state_changes& changes);
+  void upsert(const autoscaler_object& a, state_changes& changes);
   void remove_variant(const variant_key& key, state_changes& changes);
-  void remove_deployment(const variant_key& key, state_changes& changes);
+  void remove_workload(const target_ref& ref, state_changes& changes);
   void remove_pod(const variant_key& key, state_changes& changes);
   void remove_node(const std::string& name, state_changes& changes);
+  void remove_autoscaler(const variant_key& key, state_changes& changes);
 
   std::vector<variant_key> variant_keys() const;
-  std::vector<variant_key> deployment_keys() const;
+  std::vector<target_ref> workload_refs(std::string_view kind) const;
   std::vector<variant_key> pod_keys() const;
   std::vector<std::string> node_names() const;
+  std::vector<variant_key> autoscaler_keys() const;
 
   std::shared_ptr<const variant_object> variant(const variant_key& key) const;
-  std::shared_ptr<const deployment_object> target_of(const variant_key& key) const;
+  std::shared_ptr<const workload_object> target_of(const variant_key& key) const;
+  /// The first by name that scales the variant's target; nullptr = none.
+  std::shared_ptr<const autoscaler_object> autoscaler_of(const variant_key& key) const;
   std::vector<scrape_target> ready_pods(const variant_key& key) const;
   const std::map<std::string, node_object>& nodes() const { return nodes_; }
   /// Cards by device, less those of pods that belong to no variant. Cost: nodes + foreign pods with GPUs.
@@ -47,23 +52,25 @@ class cluster_state {
 
  private:
   struct target_entry {
-    std::shared_ptr<const deployment_object> object;
+    std::shared_ptr<const workload_object> object;
     std::set<variant_key> pods;
   };
   void attach(const pod_object& p, state_changes& changes);
   void detach(const pod_object& p, state_changes& changes);
-  void index_target(const deployment_object& d);
-  void unindex_target(const deployment_object& d);
-  void touch_target(const variant_key& target, bool inputs, bool pods, state_changes& changes) const;
+  void index_target(const workload_object& d);
+  void unindex_target(const workload_object& d);
+  void touch_target(const target_ref& target, bool inputs, bool pods, state_changes& changes) const;
   bool foreign(const variant_key& pod) const;
 
   std::map<variant_key, std::shared_ptr<const variant_object>> variants_;
-  std::map<variant_key, target_entry> targets_;
+  std::map<target_ref, target_entry> targets_;
   std::map<variant_key, std::shared_ptr<const pod_object>> pods_;
-  std::map<variant_key, variant_key> owner_;                  ///< pod -> target
-  std::map<variant_key, std::set<variant_key>> variants_of_;  ///< target -> variants
+  std::map<variant_key, target_ref> owner_;                  ///< pod -> target
+  std::map<target_ref, std::set<variant_key>> variants_of_;  ///< target -> variants
+  std::map<variant_key, std::shared_ptr<const autoscaler_object>> autoscalers_;
+  std::map<target_ref, std::set<variant_key>> autoscalers_of_;  ///< target -> autoscalers
   /// (namespace, "label=value") -> targets whose selector has it as its first requirement: finds a pod's target in O(labels)
-  std::map<std::pair<std::string, std::string>, std::set<variant_key>> by_selector_;
+  std::map<std::pair<std::string, std::string>, std::set<target_ref>> by_selector_;
   std::map<std::string, std::set<variant_key>> pods_by_label_ns_;  ///< namespace -> pods, for a new target
   std::map<std::string, node_object> nodes_;
 };

@@ -200,6 +200,13 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
     settings_.saturation = it->second;
     return {};
   });
+  if (!data.count("ACTUATION_MODE")) settings_.actuation = defaults_.actuation;
+  entry("ACTUATION_MODE", [&](const std::string& text) -> std::string {
+    const auto mode = parse_actuation_mode(text);
+    if (!mode) return fmt::format("expected direct, metric or dry-run, got \"{}\"", text);
+    settings_.actuation = *mode;
+    return {};
+  });
   if (!data.count("SOLVER")) settings_.solver = defaults_.solver;
   entry("SOLVER", [&](const std::string& text) -> std::string {
     using kind = model::solver_kind;

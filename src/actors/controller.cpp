@@ -92,6 +92,8 @@ struct controller::impl {
     s.now = config.now;
     s.logger = config.logger;
     s.controller_namespace = config.ns;
+    s.watch_namespace = config.watch_namespace;
+    s.instance = config.instance;
     s.defaults = config.defaults;
     s.scrape_interval = config.scrape_interval;
     s.election = config.election;

@@ -15,6 +15,8 @@ enum class metrics_source_kind { prometheus, scrape };
 struct controller_config {
   kube::connection api;
   std::string ns = "inferno-autoscaler-system";  ///< of the ConfigMaps and the lease
+  std::string watch_namespace;                   ///< as in supervisor_config
+  std::string instance;                          ///< likewise
   std::string metrics_address = ":8080";         ///< /metrics and /api/v1; "0" = none
   std::string probe_address = ":8081";           ///< /healthz and /readyz; "0" = none
   metrics_source_kind source = metrics_source_kind::prometheus;

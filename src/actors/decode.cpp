@@ -180,6 +180,24 @@ void read_profiles(const json::object& object, variant_object& out) {
 
 }  // namespace
 
+std::string_view to_string(actuation_mode mode) {
+  switch (mode) {
+    case actuation_mode::direct:
+      return "direct";
+    case actuation_mode::metric:
+      return "metric";
+    case actuation_mode::dry_run:
+      break;
+  }
+  return "dry-run";
+}
+
+std::optional<actuation_mode> parse_actuation_mode(std::string_view text) {
+  for (const auto mode : {actuation_mode::direct, actuation_mode::metric, actuation_mode::dry_run})
+    if (text == to_string(mode)) return mode;
+  return std::nullopt;
+}
+
 variant_key key_of(const json::object& object) {
   return {text_at(object, {"metadata", "namespace"}), text_at(object, {"metadata", "name"})};
 }
@@ -191,9 +209,7 @@ variant_object decode_variant(const json::object& object) {
   out.generation = integer_at(object, {"metadata", "generation"}, 0);
   out.accelerator_label = text_at(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
   out.pool = text_at(object, {"metadata", "annotations", "inference.optimization/pool"});
-  if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
-    for (const auto& o : owners->get_array())
-      if (o.is_object() && text_at(o.get_object(), {"kind"}) == "Deployment") out.owner_uid = text_at(o.get_object(), {"uid"});
+  out.excluded = text_at(object, {"metadata", "annotations", "inference.optimization/exclude"}) == "true";
   out.model_id = text_at(object, {"spec", "modelID"});
   out.class_name = text_at(object, {"spec", "sloClassRef", "name"});
   out.class_key = text_at(object, {"spec", "sloClassRef", "key"});
@@ -210,22 +226,43 @@ variant_object decode_variant(const json::object& object) {
   if (out.problem.empty() && out.min_replicas && out.max_replicas && *out.max_replicas < *out.min_replicas)
     out.problem =
         fmt::format("spec.maxReplicas: must not be less than minReplicas {}, got {}", *out.min_replicas, *out.max_replicas);
+  if (const auto mode = text_at(object, {"spec", "actuationMode"}); !mode.empty()) {
+    out.actuation = parse_actuation_mode(mode);
+    if (!out.actuation && out.problem.empty())
+      out.problem = fmt::format("spec.actuationMode: expected direct, metric or dry-run, got \"{}\"", mode);
+  }
   const auto kind = text_at(object, {"spec", "scaleTargetRef", "kind"});
-  if (!kind.empty()) out.target_kind = kind;
-  out.target_name = text_at(object, {"spec", "scaleTargetRef", "name"});
-  if (out.target_name.empty()) out.target_name = out.key.name;
-  if (out.problem.empty() && out.target_kind != "Deployment")
-    out.problem = fmt::format("spec.scaleTargetRef.kind: expected \"Deployment\", got \"{}\"", out.target_kind);
+  out.target = {kind.empty() ? "Deployment" : kind, out.key.ns, text_at(object, {"spec", "scaleTargetRef", "name"})};
+  if (out.target.name.empty()) out.target.name = out.key.name;
+  if (out.problem.empty() && out.target.kind != "Deployment" && out.target.kind != "StatefulSet")
+    out.problem = fmt::format("spec.scaleTargetRef.kind: expected Deployment or StatefulSet, got \"{}\"", out.target.kind);
+  if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
+    for (const auto& o : owners->get_array())
+      if (o.is_object() && text_at(o.get_object(), {"kind"}) == out.target.kind) out.owner_uid = text_at(o.get_object(), {"uid"});
   return out;
 }
 
-deployment_object decode_deployment(const json::object& object) {
-  deployment_object out;
-  out.key = key_of(object);
+workload_object decode_workload(const json::object& object, std::string_view kind) {
+  workload_object out;
+  const auto key = key_of(object);
+  out.ref = {std::string(kind), key.ns, key.name};
   out.uid = text_at(object, {"metadata", "uid"});
   out.replicas = integer_at(object, {"spec", "replicas"}, 1);
   out.ready_replicas = integer_at(object, {"status", "readyReplicas"}, 0);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
+  return out;
+}
+
+autoscaler_object decode_autoscaler(const json::object& object) {
+  autoscaler_object out;
+  out.key = key_of(object);
+  out.target = {text_at(object, {"spec", "scaleTargetRef", "kind"}), out.key.ns,
+                text_at(object, {"spec", "scaleTargetRef", "name"})};
+  out.max_replicas = integer_at(object, {"spec", "maxReplicas"}, 0);
+  if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
+    for (const auto& o : owners->get_array())
+      if (o.is_object() && text_at(o.get_object(), {"kind"}) == "ScaledObject")
+        out.owner = "ScaledObject " + text_at(o.get_object(), {"name"});
   return out;
 }
 

@@ -13,7 +13,9 @@ variant_key key_of(const boost::json::object& object);
 /// Never fails as a whole: what is wrong with the spec is in `problem`, with field and value, so the object can be told so in its
 /// status.
 variant_object decode_variant(const boost::json::object& object);
-deployment_object decode_deployment(const boost::json::object& object);
+/// A Deployment or StatefulSet; `kind` says which, lists do not.
+workload_object decode_workload(const boost::json::object& object, std::string_view kind);
+autoscaler_object decode_autoscaler(const boost::json::object& object);
 pod_object decode_pod(const boost::json::object& object);
 /// `{nvidia,amd,intel}.com/gpu` by the labels gpu.product and gpu.memory of the same vendor; no GPUs when the node is
 /// unschedulable.

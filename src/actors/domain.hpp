@@ -14,6 +14,21 @@ namespace inferno::actors {
 
 using variant_key = net::kube::object_key;
 
+/// How a decision reaches the cluster: by patching the target's scale, by the metric alone (an HPA or KEDA scales), or not at
+/// all.
+enum class actuation_mode { direct, metric, dry_run };
+std::string_view to_string(actuation_mode mode);
+/// "direct", "metric", "dry-run"; nullopt: none of them.
+std::optional<actuation_mode> parse_actuation_mode(std::string_view text);
+
+/// What is scaled: a Deployment, or another kind with a scale subresource.
+struct target_ref {
+  std::string kind;
+  std::string ns;
+  std::string name;
+  auto operator<=>(const target_ref&) const = default;
+};
+
 /// A VariantAutoscaling. `problem` names the field and the value of the first thing wrong with its spec; "" = valid.
 struct variant_object {
   variant_key key;
@@ -27,20 +42,31 @@ struct variant_object {
   std::optional<int> min_replicas;
   std::optional<int> max_replicas;
   bool keep_accelerator = true;
-  std::string target_kind = "Deployment";
-  std::string target_name;  ///< scaleTargetRef.name, else the object's own name
-  std::string owner_uid;    ///< uid of the Deployment among its owner references, "" = none
+  target_ref target;      ///< scaleTargetRef, else the Deployment of the object's own name
+  std::string owner_uid;  ///< uid of the target among its owner references, "" = none
+  std::optional<actuation_mode> actuation;
+  bool excluded = false;  ///< by annotation: not this controller's business
   /// Pool of the variant: "" = the namespace's one for its model and class, "off" = none, else that of this name.
   std::string pool;
   std::string problem;
 };
 
-struct deployment_object {
-  variant_key key;
+/// A target as its kind's watch shows it.
+struct workload_object {
+  target_ref ref;
   std::string uid;
   int replicas = 1;                             ///< spec.replicas
   int ready_replicas = 0;                       ///< status.readyReplicas
   std::map<std::string, std::string> selector;  ///< spec.selector.matchLabels
+};
+
+/// A HorizontalPodAutoscaler; KEDA's ScaledObjects act through one.
+struct autoscaler_object {
+  variant_key key;
+  std::string owner;  ///< "ScaledObject NAME" when one owns it
+  target_ref target;
+  int max_replicas = 0;
+  std::string shown() const { return owner.empty() ? "HorizontalPodAutoscaler " + key.name : owner; }
 };
 
 struct pod_object {
@@ -71,7 +97,7 @@ struct config_object {
   std::map<std::string, std::string> data;
 };
 
-using kube_object = std::variant<variant_object, deployment_object, pod_object, node_object, config_object>;
+using kube_object = std::variant<variant_object, workload_object, pod_object, node_object, config_object, autoscaler_object>;
 
 /// How the controller runs; from the variantautoscaling ConfigMap.
 struct runtime_settings {
@@ -82,8 +108,9 @@ struct runtime_settings {
   bool trigger = false;  ///< GLOBAL_OPT_TRIGGER
   model::saturation_policy saturation = model::saturation_policy::priority_exhaustive;
   model::solver_kind solver = model::solver_kind::automatic;
-  bool pools = true;          ///< variants of one model and class in a namespace share their demand unless they say otherwise
-  bool search_batch = false;  ///< search the best batch at or below maxBatchSize
+  bool pools = true;  ///< variants of one model and class in a namespace share their demand unless they say otherwise
+  actuation_mode actuation = actuation_mode::direct;  ///< of variants that do not say
+  bool search_batch = false;                          ///< search the best batch at or below maxBatchSize
   bool operator==(const runtime_settings&) const = default;
 };
 
@@ -103,8 +130,9 @@ struct catalog {
 /// Everything an analyzer needs about its variant, pushed when any part changes.
 struct variant_inputs {
   std::shared_ptr<const variant_object> object;
-  std::shared_ptr<const deployment_object> target;  ///< nullptr = not found
-  std::shared_ptr<const catalog> shared;            ///< nullptr until the ConfigMaps are known
+  std::shared_ptr<const workload_object> target;        ///< nullptr = not found
+  std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
+  std::shared_ptr<const catalog> shared;                ///< nullptr until the ConfigMaps are known
   runtime_settings settings;
 };
 

@@ -12,12 +12,18 @@
 
 namespace inferno::actors {
 
+std::string_view workload_kind(watch_kind kind) { return kind == watch_kind::statefulsets ? "StatefulSet" : "Deployment"; }
+
 std::string_view to_string(watch_kind kind) {
   switch (kind) {
     case watch_kind::variants:
       return "variantautoscalings";
     case watch_kind::deployments:
       return "deployments";
+    case watch_kind::statefulsets:
+      return "statefulsets";
+    case watch_kind::autoscalers:
+      return "horizontalpodautoscalers";
     case watch_kind::pods:
       return "pods";
     case watch_kind::nodes:
@@ -36,8 +42,6 @@ struct overloaded : F... {
 };
 template <class... F>
 overloaded(F...) -> overloaded<F...>;
-
-constexpr std::size_t kinds_to_sync = 5;
 
 }  // namespace
 
@@ -65,7 +69,8 @@ void fleet_state::tell_problems(const std::vector<config_problem>& problems, std
 void fleet_state::reset_trigger() {
   config.logger.info("GLOBAL_OPT_TRIGGER set: optimizing at once");
   self->send(config.optimizer, run_now{"GLOBAL_OPT_TRIGGER"});
-  if (!config.leading) return;
+  // In dry-run nothing is written, this neither.
+  if (!config.leading || configs->settings().actuation == actuation_mode::dry_run) return;
   config.api->merge_patch(kube::resources::configmaps, {config.controller_namespace, std::string(settings_map)},
                           json::object{{"data", json::object{{"GLOBAL_OPT_TRIGGER", "false"}}}}, "",
                           [logger = config.logger](const net::result<json::object>& r) {
@@ -127,7 +132,7 @@ void fleet_state::replaced(const objects_replaced& m) {
   state_changes changes;
   // A relist is the truth: what it does not name is gone. Then every object in it is an upsert.
   const auto gone = [&](auto keys, auto name_of, auto remove) {
-    std::set<variant_key> there;
+    std::set<typename decltype(keys)::value_type> there;
     for (const auto& o : *m.objects) there.insert(name_of(o));
     for (const auto& k : keys)
       if (!there.count(k)) remove(k);
@@ -139,9 +144,15 @@ void fleet_state::replaced(const objects_replaced& m) {
           [&](const variant_key& k) { cluster.remove_variant(k, changes); });
       break;
     case watch_kind::deployments:
+    case watch_kind::statefulsets:
       gone(
-          cluster.deployment_keys(), [](const kube_object& o) { return std::get<deployment_object>(o).key; },
-          [&](const variant_key& k) { cluster.remove_deployment(k, changes); });
+          cluster.workload_refs(workload_kind(m.kind)), [](const kube_object& o) { return std::get<workload_object>(o).ref; },
+          [&](const target_ref& r) { cluster.remove_workload(r, changes); });
+      break;
+    case watch_kind::autoscalers:
+      gone(
+          cluster.autoscaler_keys(), [](const kube_object& o) { return std::get<autoscaler_object>(o).key; },
+          [&](const variant_key& k) { cluster.remove_autoscaler(k, changes); });
       break;
     case watch_kind::pods:
       gone(
@@ -170,7 +181,7 @@ void fleet_state::replaced(const objects_replaced& m) {
 }
 
 void fleet_state::check_synced() {
-  if (announced || synced.size() < kinds_to_sync) return;
+  if (announced || synced.size() < std::size(watch_kinds)) return;
   announced = true;
   if (!seen_configs.count(std::string(settings_map))) self->send(config.optimizer, settings_changed{configs->settings()});
   push_capacity();
@@ -255,6 +266,7 @@ void fleet_state::push_inputs(const variant_key& key) {
   auto inputs = std::make_shared<variant_inputs>();
   inputs->object = object;
   inputs->target = cluster.target_of(key);
+  inputs->autoscaler = cluster.autoscaler_of(key);
   inputs->shared = shared;
   inputs->settings = configs->settings();
   self->send(it->second.analyzer, analyzer_update{std::move(inputs)});
@@ -318,7 +330,11 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
             state.cluster.remove_variant(m.key, changes);
             break;
           case watch_kind::deployments:
-            state.cluster.remove_deployment(m.key, changes);
+          case watch_kind::statefulsets:
+            state.cluster.remove_workload({std::string(workload_kind(m.kind)), m.key.ns, m.key.name}, changes);
+            break;
+          case watch_kind::autoscalers:
+            state.cluster.remove_autoscaler(m.key, changes);
             break;
           case watch_kind::pods:
             state.cluster.remove_pod(m.key, changes);

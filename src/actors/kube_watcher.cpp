@@ -15,6 +15,10 @@ const kube::resource& resource_of(watch_kind kind) {
       return kube::resources::variantautoscalings;
     case watch_kind::deployments:
       return kube::resources::deployments;
+    case watch_kind::statefulsets:
+      return kube::resources::statefulsets;
+    case watch_kind::autoscalers:
+      return kube::resources::horizontalpodautoscalers;
     case watch_kind::pods:
       return kube::resources::pods;
     case watch_kind::nodes:
@@ -30,7 +34,10 @@ kube_object decode(watch_kind kind, const json::object& object) {
     case watch_kind::variants:
       return decode_variant(object);
     case watch_kind::deployments:
-      return decode_deployment(object);
+    case watch_kind::statefulsets:
+      return decode_workload(object, workload_kind(kind));
+    case watch_kind::autoscalers:
+      return decode_autoscaler(object);
     case watch_kind::pods:
       return decode_pod(object);
     case watch_kind::nodes:
@@ -74,6 +81,7 @@ kube_watcher_actor::behavior_type kube_watcher(kube_watcher_actor::stateful_poin
   s.config = std::move(config);
   kube::list_options options;
   options.ns = s.config.ns;
+  options.label_selector = s.config.label_selector;
   s.subscription = s.config.api->watch(resource_of(s.config.kind), std::move(options), make_sink(s.config.kind, self));
   return {
       [self](const objects_replaced& m) { self->send(self->state.config.fleet, m); },

@@ -9,6 +9,7 @@ struct kube_watcher_config {
   std::shared_ptr<kube_api> api;
   fleet_actor fleet;
   std::string ns;  ///< "" = all namespaces
+  std::string label_selector;
 };
 
 struct kube_watcher_state {

@@ -43,6 +43,8 @@ kube_api::object_done leader_state::completion(call kind) {
 
 void leader_state::set_leading(bool now) {
   if (std::exchange(leading, now) == now) return;
+  // At once: words to the actors take their time, and a cycle may be in its middle.
+  config.api->allow_writes(now);
   config.logger.info(now ? "Became leader" : "Lost leadership", {{"lease", config.lease.name}, {"identity", config.identity}});
   self->send(config.supervisor, leadership{now});
 }

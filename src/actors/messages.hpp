@@ -18,8 +18,13 @@ namespace inferno::actors {
 
 // ---- watchers -> fleet ------------------------------------------------------------------------------------------------------
 
-enum class watch_kind { variants, deployments, pods, nodes, configs };
+enum class watch_kind { variants, deployments, statefulsets, pods, nodes, configs, autoscalers };
+inline constexpr watch_kind watch_kinds[] = {watch_kind::nodes,       watch_kind::configs,      watch_kind::autoscalers,
+                                             watch_kind::deployments, watch_kind::statefulsets, watch_kind::pods,
+                                             watch_kind::variants};
 std::string_view to_string(watch_kind kind);
+/// The kind of a workload that is watched as deployments or statefulsets.
+std::string_view workload_kind(watch_kind kind);
 
 /// The complete state of a kind: what is not in it is gone.
 struct objects_replaced {
@@ -98,10 +103,11 @@ struct capacity_curve {
   std::string hold_message;
   condition metrics;
   condition target;
-  std::string
-      owner_uid_needed;  ///< uid of the Deployment that should own the VariantAutoscaling and does not; "" = nothing to do
-  variant_key target_key;
-  bool actuate = false;  ///< the target exists
+  std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do
+  target_ref target_key;
+  bool actuate = false;  ///< the target exists, and it is ours to scale
+  actuation_mode mode = actuation_mode::direct;
+  std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
   bool urgent = false;
 };
 struct curve_changed {

@@ -32,6 +32,9 @@ class kube_api {
   virtual void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) = 0;
   virtual void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
                            object_done done) = 0;
+  /// Once closed no write is begun any more, those already asked for neither: they end with error `cancelled`. Leases are exempt,
+  /// as they decide about it. Open at first. Thread-safe, takes effect before it returns.
+  virtual void allow_writes(bool allowed) = 0;
   /// Writes that have been begun and not answered.
   virtual int writes_in_flight() const = 0;
 };

@@ -1,5 +1,7 @@
 #include "actors/supervisor.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
@@ -13,6 +15,7 @@ namespace {
 
 enum : int { restart_core = -1, restart_leader = -2, drained = -3 };
 constexpr std::chrono::milliseconds drain_poll{10};
+constexpr std::string_view instance_label = "inference.optimization/controller-instance";
 
 }  // namespace
 
@@ -21,7 +24,15 @@ void supervisor_state::start_watcher(watch_kind kind) {
   w.kind = kind;
   w.api = config.api;
   w.fleet = fleet_handle;
-  if (kind == watch_kind::configs) w.ns = config.controller_namespace;
+  if (kind == watch_kind::configs) {
+    w.ns = config.controller_namespace;
+  } else if (kind != watch_kind::nodes) {
+    w.ns = config.watch_namespace;
+  }
+  // Without an instance of its own a controller leaves those alone that have one.
+  if (kind == watch_kind::variants)
+    w.label_selector =
+        config.instance.empty() ? fmt::format("!{}", instance_label) : fmt::format("{}={}", instance_label, config.instance);
   auto handle = self->spawn(kube_watcher, std::move(w));
   self->monitor(handle);
   names[handle.address()] = "kube_watcher";
@@ -77,9 +88,7 @@ void supervisor_state::start_core() {
   watch_over(optimizer_handle, "optimizer");
   watch_over(metrics_handle, "metrics_watcher");
   watch_over(fleet_handle, "fleet");
-  for (const auto kind :
-       {watch_kind::nodes, watch_kind::configs, watch_kind::deployments, watch_kind::pods, watch_kind::variants})
-    start_watcher(kind);
+  for (const auto kind : watch_kinds) start_watcher(kind);
 }
 
 void supervisor_state::stop_core() {
@@ -118,7 +127,8 @@ void supervisor_state::died(const caf::down_msg& m) {
     return;
   }
   if (what == "leader") {
-    // Nobody renews the lease now, so it is as good as lost.
+    // Nobody renews the lease now, so it is as good as lost. The next leader actor opens the gate when it holds the lease.
+    config.api->allow_writes(false);
     set_leading(false);
     self->delayed_send(self, backoff, tick{restart_leader});
     return;
@@ -135,6 +145,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   s.config = std::move(config);
   self->set_down_handler([self](const caf::down_msg& m) { self->state.died(m); });
   s.leading = !s.config.election.has_value();
+  s.config.api->allow_writes(s.leading);
   s.start_core();
   if (s.config.election) s.start_leader();
   return {

@@ -17,6 +17,8 @@ struct supervisor_config {
   wall_clock now;
   log logger;
   std::string controller_namespace = "inferno-autoscaler-system";
+  std::string watch_namespace;  ///< of variants, targets and pods; "" = all
+  std::string instance;         ///< value of the label inference.optimization/controller-instance of the variants to manage
   runtime_settings defaults;
   std::chrono::milliseconds scrape_interval{2000};
   std::optional<leader_config>

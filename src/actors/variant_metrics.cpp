@@ -7,10 +7,18 @@
 namespace inferno::actors {
 namespace {
 
+/// Whose series: an HPA that reads the metric must not act on a dry run.
+enum class shown_for { all, acting, dry_run };
+bool applies(shown_for whose, const decision& d) {
+  const bool dry = d.curve->mode == actuation_mode::dry_run;
+  return whose == shown_for::all || (whose == shown_for::dry_run) == dry;
+}
+
 struct variant_gauge {
   const char* name;
   const char* help;
   double (*value)(const decision&);
+  shown_for whose = shown_for::all;
 };
 
 double desired(const decision& d) { return d.desired.num_replicas; }
@@ -19,10 +27,11 @@ double current(const decision& d) { return d.curve->current.num_replicas; }
 double predicted(const decision& d, double ms) { return d.hold ? 0 : ms / 1000; }
 
 constexpr variant_gauge gauges[] = {
-    {"inferno_desired_replicas", "Replicas the optimizer wants for a variant", desired},
+    {"inferno_desired_replicas", "Replicas the optimizer wants for a variant", desired, shown_for::acting},
+    {"inferno_dry_run_desired_replicas", "Likewise, of variants in dry-run", desired, shown_for::dry_run},
     {"inferno_current_replicas", "Replicas the variant's target asks for now", current},
     {"inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none",
-     [](const decision& d) { return current(d) > 0 ? desired(d) / current(d) : desired(d); }},
+     [](const decision& d) { return current(d) > 0 ? desired(d) / current(d) : desired(d); }, shown_for::acting},
     {"inferno_predicted_itl_seconds", "Predicted inter-token latency of the desired allocation",
      [](const decision& d) { return predicted(d, d.desired.itl_ms); }},
     {"inferno_predicted_ttft_seconds", "Predicted time to first token of the desired allocation",
@@ -46,7 +55,7 @@ std::string variant_metrics_text(const plan_snapshot& plan, const std::set<varia
     family.metric.reserve(plan.decisions.size());
     for (const auto& d : plan.decisions) {
       const auto& key = d->curve->key;
-      if (gone.count(key)) continue;
+      if (gone.count(key) || !applies(g.whose, *d)) continue;
       prometheus::ClientMetric metric;
       metric.label = {{"accelerator_type", d->desired.accelerator}, {"namespace", key.ns}, {"variant_name", key.name}};
       metric.gauge.value = g.value(*d);

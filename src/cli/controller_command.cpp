@@ -26,6 +26,8 @@ struct flags {
   std::string kube_api_url;
   std::string token_file;
   std::string ns;
+  std::string watch_namespace;
+  std::string instance;
   std::string metrics_address = ":8080";
   std::string probe_address = ":8081";
   std::string prometheus_url;
@@ -105,6 +107,11 @@ actors::controller_config make_config(const flags& f) {
   const auto access = find_access(f);
   config.api = access.conn;
   if (!f.ns.empty()) config.ns = f.ns;
+  config.watch_namespace = f.watch_namespace;
+  if (f.instance.size() > 63 ||
+      f.instance.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != std::string::npos)
+    refuse(fmt::format("--controller-instance: expected a label value, got \"{}\"", f.instance));
+  config.instance = f.instance;
   config.metrics_address = f.metrics_address;
   config.probe_address = f.probe_address;
   config.source = f.source == "scrape" ? actors::metrics_source_kind::scrape : actors::metrics_source_kind::prometheus;
@@ -116,6 +123,7 @@ actors::controller_config make_config(const flags& f) {
   if (f.leader_elect) {
     actors::leader_config election;
     election.lease.ns = config.ns;
+    if (!f.instance.empty()) election.lease.name += "-" + f.instance;
     election.identity = f.leader_identity.empty() ? default_identity() : f.leader_identity;
     election.lease_duration = duration_flag("--leader-elect-lease-duration", f.lease_duration);
     election.renew_deadline = duration_flag("--leader-elect-renew-deadline", f.renew_deadline);
@@ -159,6 +167,13 @@ void add_controller(CLI::App& app) {
       ->check(CLI::ExistingFile);
   command->add_option("--namespace", f->ns,
                       "namespace of the controller's ConfigMaps and lease (default: inferno-autoscaler-system)");
+  command->add_option(
+      "--watch-namespace", f->watch_namespace,
+      "namespace of the variants, their targets and pods (default: all). Nodes are read cluster-wide: pods of other "
+      "namespaces then do not count against their GPUs");
+  command->add_option("--controller-instance", f->instance,
+                      "manage only VariantAutoscalings with the label inference.optimization/controller-instance of this value "
+                      "(default: those without the label)");
   command->add_option("--metrics-bind-address", f->metrics_address, "/metrics and /api/v1; \"0\" = none")->capture_default_str();
   command->add_option("--health-probe-bind-address", f->probe_address, "/healthz and /readyz; \"0\" = none")
       ->capture_default_str();

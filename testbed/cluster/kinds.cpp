@@ -42,7 +42,11 @@ std::vector<kind_ptr> built_in_kinds() {
   add(kind("", "secrets", "Secret", {}, true));
   add(kind("", "serviceaccounts", "ServiceAccount", {"sa"}, true));
   add(with(kind("apps", "deployments", "Deployment", {"deploy"}, true), true, true, true));
+  add(with(kind("apps", "statefulsets", "StatefulSet", {"sts"}, true), true, true, true));
   add(with(kind("apps", "replicasets", "ReplicaSet", {"rs"}, true), true, true, true));
+  auto hpa = with(kind("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", {"hpa"}, true), true, false, true);
+  hpa.version = "v2";
+  add(std::move(hpa));
   add(kind("coordination.k8s.io", "leases", "Lease", {}, true));
   add(with(kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", {"crd", "crds"}, false), true,
            false, false));

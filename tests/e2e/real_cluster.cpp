@@ -243,8 +243,8 @@ void real_cluster::apply(const std::string& yaml) const {
       const bool served = eventually(20s, [&] {
         const auto now = get(path);
         const auto* conditions = testbed::find(now, {"status", "conditions"});
-        if (!conditions) return false;
-        for (const auto& c : conditions->as_array())
+        if (!conditions || !conditions->is_array()) return false;
+        for (const auto& c : conditions->get_array())
           if (c.at("type") == "Established" && c.at("status") == "True") return true;
         return false;
       });

@@ -26,7 +26,8 @@ struct resource {
   bool operator==(const resource&) const = default;
 };
 namespace resources {
-extern const resource pods, nodes, configmaps, events, deployments, replicasets, leases, variantautoscalings, crds, namespaces;
+extern const resource pods, nodes, configmaps, events, deployments, statefulsets, replicasets, horizontalpodautoscalers, leases,
+    variantautoscalings, crds, namespaces;
 }
 
 struct object_key {

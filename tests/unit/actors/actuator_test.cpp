@@ -43,7 +43,7 @@ class ActuatorTest : public ::testing::Test {
   std::shared_ptr<decision> make(int from, int to) const {
     auto curve = std::make_shared<capacity_curve>();
     curve->key = {"llm", "chat"};
-    curve->target_key = {"llm", "chat-deployment"};
+    curve->target_key = {"Deployment", "llm", "chat-deployment"};
     curve->actuate = true;
     curve->current.accelerator = "A100";
     curve->current.num_replicas = from;

@@ -15,10 +15,10 @@ std::shared_ptr<variant_inputs> quickstart() {
   object->model_id = "default";
   object->class_name = "Premium";
   object->accelerator_label = "A100";
-  object->target_name = "v";
+  object->target = {"Deployment", "llm", "v"};
   object->profiles.push_back({"default", "A100", 1, 4, 0, model::linear_profile{20.58, 0.41, 0, 0, false}, {}});
-  auto target = std::make_shared<deployment_object>();
-  target->key = {"n", "v"};
+  auto target = std::make_shared<workload_object>();
+  target->ref = {"Deployment", "n", "v"};
   target->replicas = 1;
   auto shared = std::make_shared<catalog>();
   shared->accelerators["A100"] = {"A100", "NVIDIA-A100-PCIE-80GB", 1, {40}};

@@ -28,7 +28,9 @@ struct cluster {
   void variant(const std::string& name, const std::string& extra = "", int generation = 1) {
     put(decode_variant(va_json("llm", name, extra, "default", "20.58", generation)));
   }
-  void deployment(const std::string& name, int replicas = 1) { put(decode_deployment(deployment_json("llm", name, replicas))); }
+  void deployment(const std::string& name, int replicas = 1) {
+    put(decode_workload(deployment_json("llm", name, replicas), "Deployment"));
+  }
   void pod(const std::string& name, const std::string& app, bool ready = true, const std::string& node = "n1", int gpus = 1,
            const std::string& ns = "llm") {
     put(decode_pod(pod_json(ns, name, app, ready, node, gpus)));
@@ -87,7 +89,7 @@ TEST(ClusterState, PodsOfAnotherNamespaceAreNotOurs) {
 TEST(ClusterState, AllLabelsOfTheSelectorMustMatch) {
   cluster c;
   c.variant("chat");
-  auto d = decode_deployment(deployment_json("llm", "chat", 1));
+  auto d = decode_workload(deployment_json("llm", "chat", 1), "Deployment");
   d.selector = {{"app", "chat"}, {"tier", "gold"}};
   c.put(d);
   c.pod("chat-0", "chat");
@@ -107,14 +109,14 @@ TEST(ClusterState, FollowsScaleTargetRef) {
   c.variant("chat", R"(,"scaleTargetRef":{"kind":"Deployment","name":"one"})");
   c.deployment("one");
   c.deployment("two", 5);
-  EXPECT_EQ(c.state.target_of(chat)->key.name, "one");
+  EXPECT_EQ(c.state.target_of(chat)->ref.name, "one");
   c.variant("chat", R"(,"scaleTargetRef":{"kind":"Deployment","name":"two"})", 2);
   EXPECT_THAT(c.last.inputs, ElementsAre(chat));
   EXPECT_EQ(c.state.target_of(chat)->replicas, 5);
   c.deployment("one", 9);
   EXPECT_THAT(c.last.inputs, IsEmpty()) << "the old target is none of its business";
   state_changes changes;
-  c.state.remove_deployment({"llm", "two"}, changes);
+  c.state.remove_workload({"Deployment", "llm", "two"}, changes);
   EXPECT_THAT(changes.inputs, ElementsAre(chat));
   EXPECT_FALSE(c.state.target_of(chat));
 }

@@ -32,8 +32,10 @@ class own_line final : public kube_api {
     if (passes(done)) to_->replace(res, std::move(key), std::move(object), std::move(done));
   }
   void merge_patch(const kube::resource&, kube::object_key, json::value, std::string, object_done) override {}
+  void allow_writes(bool allowed) override { writing = allowed; }
   int writes_in_flight() const override { return 0; }
 
+  bool writing = false;
   bool hangs = false;
   int status = 0;  ///< not 0: every call fails with it
 

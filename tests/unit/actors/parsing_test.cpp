@@ -32,8 +32,8 @@ TEST(DecodeVariant, ReadsTheQuickStartsObject) {
   EXPECT_EQ(v.class_name, "premium-slo");
   EXPECT_EQ(v.class_key, "default");
   EXPECT_EQ(v.accelerator_label, "A100");
-  EXPECT_EQ(v.target_kind, "Deployment");
-  EXPECT_EQ(v.target_name, "vllme") << "its own name when scaleTargetRef is absent";
+  EXPECT_EQ(v.target.kind, "Deployment");
+  EXPECT_EQ(v.target.name, "vllme") << "its own name when scaleTargetRef is absent";
   EXPECT_TRUE(v.keep_accelerator);
   EXPECT_FALSE(v.min_replicas);
   EXPECT_FALSE(v.max_replicas);
@@ -57,7 +57,7 @@ TEST(DecodeVariant, ReadsTheOptionalFields) {
   EXPECT_EQ(v.min_replicas, 0);
   EXPECT_EQ(v.max_replicas, 7);
   EXPECT_FALSE(v.keep_accelerator);
-  EXPECT_EQ(v.target_name, "b");
+  EXPECT_EQ(v.target.name, "b");
   EXPECT_EQ(v.owner_uid, "2");
 }
 
@@ -145,11 +145,12 @@ TEST(DecodeVariant, SurvivesAnything) {
 // ---------------------------------------------------------------------------------------------------
 
 TEST(DecodeDeployment, ReadsReplicasAndSelector) {
-  const auto d = decode_deployment(deployment_json("llm", "vllme", 3));
+  const auto d = decode_workload(deployment_json("llm", "vllme", 3), "Deployment");
   EXPECT_EQ(d.replicas, 3);
   EXPECT_EQ(d.ready_replicas, 3);
   EXPECT_THAT(d.selector, ElementsAre(Pair("app", "vllme")));
-  const auto bare = decode_deployment(parse_object(R"({"metadata":{"namespace":"a","name":"b"},"spec":{"replicas":"many"}})"));
+  const auto bare =
+      decode_workload(parse_object(R"({"metadata":{"namespace":"a","name":"b"},"spec":{"replicas":"many"}})"), "Deployment");
   EXPECT_EQ(bare.replicas, 1) << "Kubernetes' default";
   EXPECT_EQ(bare.ready_replicas, 0);
 }

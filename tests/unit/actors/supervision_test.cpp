@@ -34,6 +34,7 @@ class Supervision : public ::testing::Test {
     w.advance(4s);
   }
   const fleet_state::member& member(const variant_key& key) const { return fleet_of(w).members.at(key); }
+  static constexpr int kinds = std::size(watch_kinds);
   int watches() const {
     int n = 0;
     for (const auto& [plural, count] : w.api->watches) n += count;
@@ -74,7 +75,7 @@ TEST_F(Supervision, OtherVariantsDoNotNoticeADeath) {
   EXPECT_EQ(member(other).actuator, untouched.actuator);
   EXPECT_GT(w.scale_patches("other").back(), 2);
   EXPECT_THAT(w.scale_patches("chat"), IsEmpty()) << "nothing is scaled on half a knowledge";
-  EXPECT_EQ(watches(), 5);
+  EXPECT_EQ(watches(), kinds);
 }
 
 TEST_F(Supervision, AKilledActuatorComesBackAndCarriesOut) {
@@ -141,7 +142,7 @@ TEST_F(Supervision, AKilledWatcherComesBackAloneAndItsListMakesGood) {
   EXPECT_TRUE(w.logged({"Actor died", "kube_watcher"}));
   w.advance(1s);
   EXPECT_EQ(w.api->watches.at("variantautoscalings"), 2);
-  EXPECT_EQ(watches(), 6) << "the other watches went on";
+  EXPECT_EQ(watches(), kinds + 1) << "the other watches went on";
   EXPECT_EQ(supervisor_of(w).fleet_handle, fleet_before);
   solve_now();
   EXPECT_EQ(decision_of(chat).reason, "Optimized") << "what was known stays until the new list";
@@ -176,7 +177,7 @@ TEST_P(CoreDeath, IsFollowedByANewCoreThatRebuildsItsState) {
   EXPECT_TRUE(w.logged({"Actor died", GetParam()}));
   EXPECT_THAT(w.api->sinks, IsEmpty()) << "the watches of the old core are over";
   w.advance(1s);
-  EXPECT_EQ(watches(), 10) << "one new watch of each kind";
+  EXPECT_EQ(watches(), 2 * kinds) << "one new watch of each kind";
   EXPECT_FALSE(w.view->synced()) << "not ready before the lists are there";
   w.advance(60s);
   EXPECT_EQ(w.api->calls.size(), calls) << "nothing is written on no knowledge";
@@ -204,7 +205,7 @@ TEST_F(Supervision, DeathsTogetherMakeOneNewCore) {
   caf::anon_send_exit(s.watchers.at(watch_kind::pods), caf::exit_reason::kill);
   w.run();
   w.advance(5s);
-  EXPECT_EQ(watches(), 10);
+  EXPECT_EQ(watches(), 2 * kinds);
   relist();
   w.advance(70s);
   EXPECT_EQ(decision_of(chat).reason, "Optimized");
@@ -219,7 +220,7 @@ TEST_F(Supervision, PausesOfACoreThatKeepsDyingGrowToTheirLimit) {
   EXPECT_TRUE(w.logged({"Actor died", "\"restart_ms\":200}"}));
   EXPECT_TRUE(w.logged({"Actor died", "\"restart_ms\":400}"}));
   EXPECT_TRUE(w.logged({"Actor died", "\"restart_ms\":30000}"}));
-  EXPECT_EQ(watches(), 55);
+  EXPECT_EQ(watches(), 11 * kinds);
 }
 
 TEST_F(Supervision, AVariantThatWentWhileTheCoreWasDownLeavesNoSeries) {

@@ -42,6 +42,8 @@ class fake_api final : public kube_api {
 
   std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options, kube::reflector_sink sink) override {
     ++watches[res.plural];
+    // Nobody has any of these unless the test says so.
+    if (res.plural == "statefulsets" || res.plural == "horizontalpodautoscalers") sink.replaced({});
     sinks[res.plural] = std::move(sink);
     return std::make_unique<running_watch>(this, res.plural);
   }
@@ -58,6 +60,7 @@ class fake_api final : public kube_api {
                    object_done done) override {
     answer({"patch", res.plural, std::move(subresource), std::move(key), std::move(body)}, std::move(done));
   }
+  void allow_writes(bool allowed) override { writing = allowed; }
   int writes_in_flight() const override { return static_cast<int>(held.size()); }
 
   /// Calls of a verb on a resource (and subresource), in order.
@@ -78,6 +81,7 @@ class fake_api final : public kube_api {
   /// What a get returns; absent = 404. Replaces and creates of leases are stored here.
   std::map<std::string, json::object> stored;
   std::function<double()> now_s = [] { return 0.0; };
+  bool writing = true;        ///< as the leader left it
   bool hold_answers = false;  ///< keeps completions in `held` instead of calling them
   std::deque<std::function<void()>> held;
 
@@ -104,6 +108,8 @@ class fake_api final : public kube_api {
     }
   }
   net::result<json::object> outcome(const api_call& call) {
+    if (!writing && call.verb != "get" && call.plural != "leases")
+      return net::fail(net::error_kind::cancelled, "not the leader any more");
     for (auto it = failures.begin(); it != failures.end(); ++it)
       if (it->verb == call.verb && it->plural == call.plural) {
         const int status = it->status;

@@ -1,0 +1,191 @@
+// How decisions reach the cluster: actuation modes, other autoscalers, kinds of targets, which variants are ours.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+json::object autoscaler_json(const std::string& target, int max, const std::string& kind = "Deployment",
+                             const std::string& owner = "") {
+  return parse_object(fmt::format(
+      R"({{"metadata":{{"namespace":"llm","name":"{0}-hpa"{3}}},"spec":{{"scaleTargetRef":{{"kind":"{2}","name":"{0}"}},"maxReplicas":{1}}}}})",
+      target, max, kind,
+      owner.empty() ? "" : fmt::format(R"(,"ownerReferences":[{{"kind":"ScaledObject","name":"{}"}}])", owner)));
+}
+
+/// 44 requests a minute: two replicas where the cluster has one.
+void busy_quickstart(world& w, const std::string& spec, std::map<std::string, std::string> settings = {}) {
+  w.load(44);
+  w.quickstart();
+  settings.emplace("GLOBAL_OPT_INTERVAL", "60s");
+  w.changed("configmaps", settings_json(settings));
+  w.changed("variantautoscalings", va_json("llm", "vllme", spec, "default", "20.58", 2));
+}
+
+TEST(Modes, MetricPublishesAndLeavesTheScaleAlone) {
+  world w;
+  busy_quickstart(w, R"(,"actuationMode":"metric")");
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 9));
+  w.advance(10s);
+  EXPECT_THAT(w.scale_patches(), IsEmpty());
+  EXPECT_EQ(w.status().at("desiredOptimizedAlloc").at("numReplicas"), 2);
+  EXPECT_EQ(w.status().at("actuation").at("applied"), false) << "nobody has scaled yet";
+  EXPECT_THAT(w.condition_of("OptimizationReady"), HasSubstr("True Optimized"));
+  EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("True TargetFound"));
+  EXPECT_THAT(w.view->metrics_text(),
+              HasSubstr("inferno_desired_replicas{accelerator_type=\"A100\",namespace=\"llm\",variant_name=\"vllme\"} 2"));
+  // The autoscaler does.
+  w.changed("deployments", deployment_json("llm", "vllme", 2));
+  w.advance(2s);
+  EXPECT_EQ(w.status().at("actuation").at("applied"), true);
+}
+
+TEST(Modes, MetricSaysWhenNobodyReadsIt) {
+  world w;
+  busy_quickstart(w, R"(,"actuationMode":"metric")");
+  w.advance(5s);
+  EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("no HorizontalPodAutoscaler scales it"));
+}
+
+TEST(Modes, AnAutoscalersLimitIsSaidAndStopsNothing) {
+  world w;
+  busy_quickstart(w, R"(,"actuationMode":"metric")");
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 1, "Deployment", "vllme-scaler"));
+  w.advance(5s);
+  EXPECT_THAT(w.condition_of("TargetResolved"),
+              HasSubstr("True AutoscalerLimits: ScaledObject vllme-scaler allows at most 1 replicas, 2 are wanted"));
+  EXPECT_EQ(w.status().at("desiredOptimizedAlloc").at("numReplicas"), 2) << "still wanted";
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 4, "Deployment", "vllme-scaler"));
+  w.advance(2s);
+  EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("True TargetFound"));
+  w.load(3);
+  w.advance(200s);
+  EXPECT_EQ(w.status().at("desiredOptimizedAlloc").at("numReplicas"), 1) << "and decisions go on";
+}
+
+TEST(Modes, DryRunDecidesAndWritesNothing) {
+  world w;
+  busy_quickstart(w, "", {{"ACTUATION_MODE", "dry-run"}});
+  const auto before = w.api->calls.size();
+  w.advance(70s);
+  for (std::size_t i = before; i < w.api->calls.size(); ++i) EXPECT_EQ(w.api->calls[i].verb, "get") << w.api->calls[i].plural;
+  const auto shown = w.view->variant_json({"llm", "vllme"});
+  ASSERT_TRUE(shown);
+  EXPECT_EQ(parse_object(*shown).at("desiredReplicas"), 2);
+  EXPECT_EQ(parse_object(*shown).at("actuationMode"), "dry-run");
+  EXPECT_THAT(w.view->metrics_text(), Not(HasSubstr("inferno_desired_replicas{")));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_dry_run_desired_replicas{"));
+  w.changed("configmaps", settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}, {"ACTUATION_MODE", "direct"}}));
+  w.advance(5s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2)) << "live";
+}
+
+TEST(Modes, TheVariantsOwnModeGoesBeforeTheDefault) {
+  world w;
+  busy_quickstart(w, R"(,"actuationMode":"direct")", {{"ACTUATION_MODE", "dry-run"}});
+  w.advance(5s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+}
+
+TEST(Modes, WrongModesAreNamed) {
+  world w;
+  busy_quickstart(w, R"(,"actuationMode":"sometimes")", {{"ACTUATION_MODE", "perhaps"}});
+  w.advance(5s);
+  EXPECT_TRUE(w.logged({"ACTUATION_MODE", "perhaps"}));
+  EXPECT_THAT(w.condition_of("OptimizationReady"),
+              HasSubstr("spec.actuationMode: expected direct, metric or dry-run, got \"sometimes\""));
+  EXPECT_THAT(w.scale_patches(), IsEmpty());
+}
+
+TEST(Modes, DirectRefusesATargetThatAnAutoscalerScales) {
+  world w;
+  busy_quickstart(w, "");
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 9));
+  w.advance(5s);
+  EXPECT_THAT(w.scale_patches(), IsEmpty());
+  EXPECT_THAT(w.condition_of("TargetResolved"),
+              HasSubstr("False ConflictingAutoscaler: HorizontalPodAutoscaler vllme-hpa scales Deployment vllme"));
+  EXPECT_EQ(w.status().at("actuation").at("applied"), false);
+  // One of another target, or of another kind with that name, is none of our business.
+  w.changed("horizontalpodautoscalers", autoscaler_json("other", 9));
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 9), kube::watch_type::deleted);
+  w.advance(5s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+  EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("True TargetFound"));
+}
+
+TEST(Modes, StatefulSetsAreScaledLikeDeployments) {
+  world w;
+  w.load(44);
+  w.quickstart();
+  w.replaced("pods", {});  // the Deployment's holds a card
+  w.changed("statefulsets", deployment_json("llm", "served", 1));
+  w.changed("pods", pod_json("llm", "served-0", "served"));
+  w.changed("variantautoscalings",
+            va_json("llm", "vllme", R"(,"scaleTargetRef":{"kind":"StatefulSet","name":"served"})", "default", "20.58", 2));
+  w.advance(10s);
+  const auto patches = w.api->calls_to("patch", "statefulsets", "scale");
+  ASSERT_EQ(patches.size(), 1u) << w.trace();
+  EXPECT_EQ(patches[0].key.name, "served");
+  EXPECT_EQ(patches[0].body.at("spec").at("replicas"), 2);
+  EXPECT_THAT(w.scale_patches(), IsEmpty()) << "the Deployment of the variant's name is not its target";
+  const auto owners = w.api->calls_to("patch", "variantautoscalings");
+  ASSERT_FALSE(owners.empty());
+  EXPECT_EQ(owners.back().body.at("metadata").at("ownerReferences").at(0).at("kind"), "StatefulSet");
+}
+
+TEST(Modes, OtherKindsAreRefusedByName) {
+  world w;
+  busy_quickstart(w, R"(,"scaleTargetRef":{"kind":"DaemonSet","name":"vllme"})");
+  w.advance(5s);
+  EXPECT_THAT(w.condition_of("OptimizationReady"),
+              HasSubstr("spec.scaleTargetRef.kind: expected Deployment or StatefulSet, got \"DaemonSet\""));
+}
+
+TEST(Modes, AnExcludedVariantIsLeftAloneUntilItIsNotExcluded) {
+  world w;
+  busy_quickstart(w, "");
+  w.advance(5s);
+  ASSERT_THAT(w.scale_patches(), ElementsAre(2));
+  auto v = va_json("llm", "vllme", "", "default", "20.58", 2);
+  v["metadata"].as_object()["annotations"].as_object()["inference.optimization/exclude"] = "true";
+  w.changed("variantautoscalings", v);
+  const auto before = w.api->calls.size();
+  w.load(3);
+  w.advance(200s);
+  EXPECT_EQ(w.api->calls.size(), before) << "nothing is read or written for it";
+  EXPECT_THAT(w.view->metrics_text(), Not(HasSubstr("variant_name=\"vllme\"")));
+  // A relist does not bring it back.
+  w.replaced("variantautoscalings", {v});
+  w.advance(5s);
+  EXPECT_EQ(w.api->calls.size(), before);
+  w.changed("variantautoscalings", va_json("llm", "vllme", "", "default", "20.58", 2));
+  w.advance(100s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 1));
+}
+
+TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
+  world w([](supervisor_config& s) {
+    leader_config election;
+    election.identity = "me";
+    s.election = election;
+  });
+  EXPECT_TRUE(w.api->writing) << "the lease was free";
+  busy_quickstart(w, "");
+  w.advance(1s);
+  // The API hangs: the lease cannot be renewed, and the scale patch is asked for later.
+  w.api->hold_answers = true;
+  w.advance(11s);
+  EXPECT_FALSE(w.api->writing) << "closed by the deadline, not by messages that pass through actors";
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing
