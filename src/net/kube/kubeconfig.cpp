@@ -1,13 +1,13 @@
 #include "net/kube/kubeconfig.hpp"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <yaml-cpp/yaml.h>
 
 #include <boost/beast/core/detail/base64.hpp>
 #include <filesystem>
-#include <fstream>
-#include <mutex>
+
+#include "net/files.hpp"
+#include "net/token_file.hpp"
 
 namespace inferno::net::kube {
 namespace {
@@ -16,44 +16,6 @@ namespace fs = std::filesystem;
 
 struct bad_config {
   std::string message;
-};
-
-std::optional<std::string> read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
-
-std::string trimmed(std::string text) {
-  const auto last = text.find_last_not_of(" \t\r\n");
-  text.erase(last == std::string::npos ? 0 : last + 1);
-  return text;
-}
-
-/// Reads a token file again when it has changed, which is how Kubernetes rotates tokens. Not logged, not kept elsewhere.
-class token_file {
- public:
-  explicit token_file(fs::path path) : path_(std::move(path)) {}
-  std::string operator()() {
-    const std::lock_guard lock(mutex_);
-    struct stat info {};
-    if (::stat(path_.c_str(), &info) != 0) return token_;
-    const bool same = info.st_mtim.tv_sec == stamp_.tv_sec && info.st_mtim.tv_nsec == stamp_.tv_nsec && info.st_ino == inode_;
-    if (same && !token_.empty()) return token_;
-    if (auto text = read_file(path_)) {
-      token_ = trimmed(std::move(*text));
-      stamp_ = info.st_mtim;
-      inode_ = info.st_ino;
-    }
-    return token_;
-  }
-
- private:
-  fs::path path_;
-  std::mutex mutex_;
-  std::string token_;
-  timespec stamp_{};
-  ino_t inode_ = 0;
 };
 
 std::string text_of(const YAML::Node& node) { return node && node.IsScalar() ? node.Scalar() : std::string(); }

@@ -1,33 +1,14 @@
 #include "net/kube/kubeconfig.hpp"
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <filesystem>
-#include <fstream>
+#include "tests/support/net_folder.hpp"
 
 namespace inferno::net::kube {
 namespace {
 
 namespace fs = std::filesystem;
 
-class kubeconfig_test : public ::testing::Test {
+class kubeconfig_test : public test::folder_fixture {
  protected:
-  kubeconfig_test() {
-    std::string name = testing::TempDir() + "kubeconfig-XXXXXX";
-    if (!::mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
-    folder = name;
-  }
-  ~kubeconfig_test() override {
-    std::error_code ignored;
-    fs::remove_all(folder, ignored);
-  }
-  void put(const std::string& name, const std::string& text) { std::ofstream(folder / name, std::ios::binary) << text; }
-  /// Replaces the file as Kubernetes does, so that it is another one even within the clock's resolution.
-  void swap(const std::string& name, const std::string& text) {
-    put(name + ".new", text);
-    fs::rename(folder / (name + ".new"), folder / name);
-  }
   result<cluster_access> load(const std::string& text, const std::string& context = {}) {
     put("config", text);
     return load_kubeconfig((folder / "config").string(), context);
@@ -47,8 +28,6 @@ class kubeconfig_test : public ::testing::Test {
            "clusters: [{name: k, cluster: {" +
            cluster + "}}]\nusers: [{name: u, user: {" + user + "}}]\n";
   }
-
-  fs::path folder;
 };
 
 const std::string server = "server: \"https://1.2.3.4:6443\"";
