@@ -16,7 +16,7 @@ fi
 if ! command -v go > /dev/null; then
   cat >&2 << 'TEXT'
 The end-to-end tests need etcd, kube-apiserver and kube-controller-manager. They are built with Go 1.26 or newer, which is not here.
-Install Go, or put the three programs of any release into a folder and set KUBEBUILDER_ASSETS to it; docs/conformance.md says where they come from.
+Install Go, or put the three programs of any release into a folder and set KUBEBUILDER_ASSETS to it; docs/architecture.md says where they come from.
 TEXT
   exit 1
 fi
