@@ -11,34 +11,62 @@ namespace inferno::net {
 
 namespace ssl = boost::asio::ssl;
 
-result<std::shared_ptr<ssl::context>> make_client_context(const tls_options& options) {
+namespace {
+
+tl::unexpected<error> bad(std::string_view what, const std::string& why) {
+  return fail(error_kind::tls, fmt::format("TLS: {} cannot be used: {}", what, why));
+}
+
+}  // namespace
+
+result<std::shared_ptr<ssl::context>> make_context(ssl::context::method method) {
   boost::system::error_code ec;
-  const auto bad = [&](const char* what, const std::string& why) {
-    return fail(error_kind::tls, fmt::format("TLS: {} cannot be used: {}", what, why));
-  };
-  auto out = std::make_shared<ssl::context>(ssl::context::tls_client);
+  auto out = std::make_shared<ssl::context>(method);
   out->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 | ssl::context::no_tlsv1 |
-                       ssl::context::no_tlsv1_1,
+                       ssl::context::no_tlsv1_1 | ssl::context::no_compression,
                    ec);
-  if (!ec) out->set_verify_mode(options.insecure_skip_verify ? ssl::verify_none : ssl::verify_peer, ec);
+  // OpenSSL asks the terminal for the password of a key that has one, and waits.
+  if (!ec) out->set_password_callback([](std::size_t, ssl::context::password_purpose) { return std::string(); }, ec);
+  if (ec) return bad("the library", ec.message());
+  return out;
+}
+
+result<void> use_certificate(ssl::context& context, const tls_options& options, std::string_view whose) {
+  boost::system::error_code ec;
+  context.use_certificate_chain(boost::asio::buffer(options.cert_pem), ec);
+  if (ec) return bad(fmt::format("the {} certificate", whose), ec.message());
+  context.use_private_key(boost::asio::buffer(options.key_pem), ssl::context::pem, ec);
+  if (ec) return bad(fmt::format("the {} key", whose), ec.message());
+  return {};
+}
+
+result<void> use_authorities(ssl::context& context, const std::string& ca_pem) {
+  // Asio takes a text without any certificate for an empty bundle and says nothing.
+  if (ca_pem.find("-----BEGIN") == std::string::npos) return bad("the CA bundle", "there is no PEM certificate in it");
+  boost::system::error_code ec;
+  context.add_certificate_authority(boost::asio::buffer(ca_pem), ec);
+  if (ec) return bad("the CA bundle", ec.message());
+  return {};
+}
+
+result<std::shared_ptr<ssl::context>> make_client_context(const tls_options& options) {
+  auto made = make_context(ssl::context::tls_client);
+  if (!made) return made;
+  auto& context = **made;
+  boost::system::error_code ec;
+  context.set_verify_mode(options.insecure_skip_verify ? ssl::verify_none : ssl::verify_peer, ec);
   if (ec) return bad("the library", ec.message());
   if (options.ca_pem.empty()) {
-    out->set_default_verify_paths(ec);
+    context.set_default_verify_paths(ec);
     if (ec) return bad("the system's CA certificates", ec.message());
-  } else {
-    // Asio takes a text without any certificate for an empty bundle and says nothing.
-    if (options.ca_pem.find("-----BEGIN") == std::string::npos) return bad("the CA bundle", "there is no PEM certificate in it");
-    out->add_certificate_authority(boost::asio::buffer(options.ca_pem), ec);
-    if (ec) return bad("the CA bundle", ec.message());
+  } else if (const auto used = use_authorities(context, options.ca_pem); !used) {
+    return tl::unexpected<error>(used.error());
   }
   if (options.cert_pem.empty() != options.key_pem.empty())
     return bad("the client certificate", "certificate and private key belong together");
-  if (options.cert_pem.empty()) return out;
-  out->use_certificate_chain(boost::asio::buffer(options.cert_pem), ec);
-  if (ec) return bad("the client certificate", ec.message());
-  out->use_private_key(boost::asio::buffer(options.key_pem), ssl::context::pem, ec);
-  if (ec) return bad("the client key", ec.message());
-  return out;
+  if (options.cert_pem.empty()) return made;
+  if (const auto used = use_certificate(context, options, "client"); !used) return tl::unexpected<error>(used.error());
+  return made;
 }
 
 const std::string& verified_name(const tls_options& options, const std::string& host) {
