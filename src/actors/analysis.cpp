@@ -12,6 +12,8 @@ namespace {
 
 /// Smaller movements of demand do not make a new curve between cycles.
 constexpr double material_change = 0.02;
+/// Requests wait for so long while another of the pool was to start for them: then this one starts too.
+constexpr double wake_patience_s = 300;
 
 bool moved(double from, double to) {
   return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9});
@@ -53,6 +55,12 @@ bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
   inputs_ = std::move(inputs);
   estimator_.set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   inputs_changed_ = true;
+  if (nothing_runs()) {
+    active_s_.reset();  // retention begins with the first sample after it has woken
+  } else {
+    waiting_since_s_.reset();
+    insists_ = false;
+  }
   choose_yardstick();
   return true;
 }
@@ -95,7 +103,7 @@ double variant_analysis::replicas_needed(const planned_load& load) const {
 
 bool variant_analysis::set_metrics(condition next) {
   const bool changed = !(metrics_ == next);
-  metrics_moved_ = metrics_moved_ || changed;
+  standing_moved_ = standing_moved_ || changed;
   metrics_ = std::move(next);
   return changed;
 }
@@ -116,6 +124,10 @@ bool variant_analysis::observe(const load_sample& s) {
   } else {
     changed = set_metrics({"MetricsAvailable", true, "MetricsFound", "all pods of the variant report"});
   }
+  // What silent pods do is not known: they may be busy.
+  const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
+  if (!active_s_ || busy || !complete) active_s_ = s.time_s;
+  if (std::exchange(idle_, may_be_zero()) != idle_) changed = standing_moved_ = true;
   if (!estimate) return changed;
   estimate_ = estimate;
   const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
@@ -125,6 +137,39 @@ bool variant_analysis::observe(const load_sample& s) {
   if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
   return changed || demand_moved() || s.time_s - published_at_s_ >= 0.9 * interval_s;
+}
+
+bool variant_analysis::waiting(double size, double time_s) {
+  const double before = std::exchange(waiting_, size);
+  if (size > 0 && active_s_) active_s_ = std::max(*active_s_, time_s);
+  // Pods that come up for them are not sent away before they have had the time to take them.
+  if (size > 0 && inputs_ && (nothing_runs() || !metrics_.status)) {
+    const auto load = waiting_load();
+    recent_.push(time_s, replicas_needed(load), load,
+                 std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count());
+  }
+  if (!nothing_runs()) return false;
+  if (size <= 0) waiting_since_s_.reset();
+  if (size > 0 && !waiting_since_s_) waiting_since_s_ = time_s;
+  const bool insisted = std::exchange(insists_, waiting_since_s_ && time_s - *waiting_since_s_ >= wake_patience_s);
+  const bool changed = (before > 0) != (size > 0) || insisted != insists_ || moved(before, size);
+  standing_moved_ = standing_moved_ || changed;
+  return changed;
+}
+
+/// What waits at the gateway, to be taken within the time a rate is measured over.
+variant_analysis::planned_load variant_analysis::waiting_load() const {
+  const double window_s = std::chrono::duration<double>(inputs_->settings.rate_window).count();
+  planned_load load{model::req_rate::per_sec(std::max(waiting_ / window_s, 1.0 / 60)), demand_.shape};
+  // Of a model that never ran nothing is known: one replica will tell.
+  if (load.shape.out_tokens <= 0) load.shape.out_tokens = 1;
+  return load;
+}
+
+/// Without a request for the whole retention, as far as anybody can tell.
+bool variant_analysis::may_be_zero() const {
+  if (!inputs_ || !inputs_->object || inputs_->object->min_replicas != 0 || !metrics_.status || !active_s_) return false;
+  return last_sample_s_ - *active_s_ >= std::chrono::duration<double>(inputs_->settings.zero_retention).count();
 }
 
 bool variant_analysis::demand_moved() const {
@@ -144,6 +189,7 @@ model::server_spec variant_analysis::make_server() const {
   server.model = object.model_id;
   server.keep_accelerator = object.keep_accelerator;
   server.min_replicas = object.min_replicas.value_or(1);
+  if (!nothing_runs() && !may_be_zero()) server.min_replicas = std::max(server.min_replicas, 1);
   server.max_replicas = object.max_replicas.value_or(0);
   auto& current = server.current;
   current.accelerator = accelerator_in_use(object);
@@ -162,7 +208,6 @@ model::server_spec variant_analysis::make_server() const {
 void variant_analysis::resolve(capacity_curve& curve) {
   const auto& object = *inputs_->object;
   curve.model = object.model_id;
-  curve.min_replicas = object.min_replicas.value_or(1);
   curve.target_key = object.target;
   curve.mode = object.actuation.value_or(inputs_->settings.actuation);
   curve.autoscaler = inputs_->autoscaler;
@@ -242,6 +287,22 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
   }
 }
 
+/// The curve of a variant at zero that is to take what waits at the gateway.
+std::shared_ptr<const capacity_curve> variant_analysis::woken(const capacity_curve& base, const model::service_class& cls,
+                                                              std::shared_ptr<const capacity_curve> asleep) {
+  auto curve = std::make_shared<capacity_curve>(base);
+  auto server = make_server();
+  const auto load = waiting_load();
+  server.current.load = {std::max(load.rate, demand_.rate), load.shape.in_tokens, load.shape.out_tokens};
+  curve->current = server.current;
+  evaluate(*curve, std::move(server), cls);
+  if (!curve->hold) curve->hold_message = fmt::format("woken: {:.6g} requests wait at the gateway", waiting_);
+  curve->asleep = std::move(asleep);
+  curve->insists = insists_;
+  curve->urgent = true;
+  return curve;
+}
+
 std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   auto curve = std::make_shared<capacity_curve>();
   curve->key = key_;
@@ -249,8 +310,14 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   curve->metrics = metrics_;
   if (!inputs_ || !inputs_->object) return curve;
   resolve(*curve);
-  const auto server = make_server();
+  auto server = make_server();
   curve->current = server.current;
+  curve->min_replicas = server.min_replicas;
+  // Silent pods may carry load: none goes while some do not report.
+  if (metrics_.reason == "MetricsIncomplete") {
+    server.min_replicas = std::max(server.min_replicas, curve->current.num_replicas);
+    if (server.max_replicas > 0) server.min_replicas = std::min(server.min_replicas, server.max_replicas);
+  }
   if (estimate_) curve->measured = *estimate_;
   // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
   curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);
@@ -258,7 +325,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   published_at_s_ = last_sample_s_;
   // Where neither inputs nor demand moved, the candidates are those of the last curve.
   const auto last = std::exchange(last_, nullptr);
-  if (last && !curve->urgent && !demand_moved() && last->target == curve->target && !metrics_moved_) {
+  if (last && !curve->urgent && !demand_moved() && last->target == curve->target && !standing_moved_) {
     auto refreshed = std::make_shared<capacity_curve>(*last);
     refreshed->version = curve->version;
     refreshed->metrics = curve->metrics;
@@ -266,7 +333,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     refreshed->urgent = false;
     return last_ = std::move(refreshed);
   }
-  metrics_moved_ = false;
+  standing_moved_ = false;
   published_ = demand_;
 
   const auto& object = *inputs_->object;
@@ -293,11 +360,12 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     return curve;
   }
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.
-  const bool nothing_runs = inputs_->target->replicas == 0;
-  if (nothing_runs && !estimate_) estimate_ = model::load_estimate{};
+  if (nothing_runs() && !estimate_) estimate_ = model::load_estimate{};
+  const auto base = *curve;
   evaluate(*curve, server, *cls);
+  if (nothing_runs() && object.min_replicas == 0 && waiting_ > 0) return woken(base, *cls, curve);
   if (curve->hold) return curve;
-  const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs;
+  const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs();
   if (pending) hold(*curve, metrics_.reason, metrics_.message);
   // Said, but the good entries are used.
   if (!curve->hold && !object.problem.empty())

@@ -18,6 +18,8 @@ class variant_analysis {
   /// Returns whether demand or conditions moved enough for a new curve.
   bool observe(const load_sample& sample);
   bool lost(std::string reason, std::string problem);
+  /// Requests for the variant wait at the gateway; 0 = none any more.
+  bool waiting(double size, double time_s);
 
   /// The curve for what is known now; `urgent` when the replicas there are cannot carry the demand, or after update().
   std::shared_ptr<const capacity_curve> make_curve();
@@ -27,11 +29,16 @@ class variant_analysis {
   void resolve(capacity_curve& curve);
   void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
   model::server_spec make_server() const;
+  bool may_be_zero() const;
+  bool nothing_runs() const { return inputs_ && inputs_->target && inputs_->target->replicas == 0; }
+  std::shared_ptr<const capacity_curve> woken(const capacity_curve& base, const model::service_class& cls,
+                                              std::shared_ptr<const capacity_curve> asleep);
   /// What replicas are planned for: a rate and its lengths.
   struct planned_load {
     model::req_rate rate;
     model::request_shape shape;
   };
+  planned_load waiting_load() const;
   void choose_yardstick();
   void find_yardstick();
   double replicas_needed(const planned_load& load) const;
@@ -45,12 +52,17 @@ class variant_analysis {
   planned_load demand_;                         ///< the recent load that needs the most replicas
   planned_load published_;                      ///< of the last curve that was evaluated
   std::shared_ptr<const capacity_curve> last_;  ///< the last curve, when it was evaluated and nothing is held
-  bool metrics_moved_ = false;                  ///< since then
+  bool standing_moved_ = false;                 ///< conditions, or whether it may be zero, since then
   /// The accelerator in use and the targets, by which loads are compared; nullopt when they are not known.
   std::optional<std::pair<model::replica_config, model::slo_targets>> yardstick_;
   double published_at_s_ = 0;
   bool published_with_metrics_ = false;
   double last_sample_s_ = 0;
+  double waiting_ = 0;  ///< requests at the gateway
+  bool insists_ = false;
+  bool idle_ = false;                      ///< may_be_zero() when it was last asked
+  std::optional<double> waiting_since_s_;  ///< with nothing running
+  std::optional<double> active_s_;         ///< when the variant last had a request, or may have had one
   condition metrics_{"MetricsAvailable", false, "MetricsPending", "no sample of the variant's pods yet"};
   bool inputs_changed_ = false;
   std::uint64_t version_ = 0;

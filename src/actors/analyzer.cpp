@@ -16,6 +16,9 @@ analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer
       [=](const load_arrived& m) {
         if (self->state.analysis->observe(m.sample)) publish();
       },
+      [=](const requests_waiting& m) {
+        if (self->state.analysis->waiting(m.size, m.time_s)) publish();
+      },
       [=](const metrics_lost& m) {
         if (self->state.analysis->lost(m.reason, m.problem)) publish();
       },

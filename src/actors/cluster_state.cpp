@@ -48,6 +48,7 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
       changes.pods.insert(v.key);
       changes.capacity = true;
     }
+    if (slot->model_id != v.model_id) changes.pods.insert(v.key);  // another model's series
     changes.inputs.insert(v.key);
   } else {
     changes.added.insert(v.key);

@@ -180,6 +180,7 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
   duration_entry("GLOBAL_OPT_INTERVAL", settings_.opt_interval, defaults_.opt_interval, 100);
   duration_entry("SCALE_DOWN_STABILIZATION", settings_.scale_down_stabilization, defaults_.scale_down_stabilization, 0);
   duration_entry("RATE_WINDOW", settings_.rate_window, defaults_.rate_window, 1000);
+  duration_entry("SCALE_TO_ZERO_RETENTION", settings_.zero_retention, defaults_.zero_retention, 0);
   const auto url = data.find("PROMETHEUS_BASE_URL");
   settings_.prometheus_url = url == data.end() ? defaults_.prometheus_url : url->second;
   settings_.trigger = false;

@@ -104,6 +104,7 @@ struct runtime_settings {
   std::chrono::milliseconds opt_interval{60000};
   std::chrono::milliseconds scale_down_stabilization{60000};
   std::chrono::milliseconds rate_window{60000};
+  std::chrono::milliseconds zero_retention{600000};  ///< without any request, before a variant with minReplicas 0 goes to zero
   std::string prometheus_url;
   bool trigger = false;  ///< GLOBAL_OPT_TRIGGER
   model::saturation_policy saturation = model::saturation_policy::priority_exhaustive;

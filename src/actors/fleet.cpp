@@ -274,7 +274,9 @@ void fleet_state::push_inputs(const variant_key& key) {
 
 void fleet_state::push_pods(const variant_key& key) {
   const auto it = members.find(key);
-  if (it != members.end()) self->send(config.metrics, pods_changed{key, it->second.analyzer, cluster.ready_pods(key)});
+  const auto object = cluster.variant(key);
+  if (it != members.end() && object)
+    self->send(config.metrics, pods_changed{key, it->second.analyzer, object->model_id, cluster.ready_pods(key)});
 }
 
 void fleet_state::push_all_inputs() {

@@ -56,6 +56,11 @@ struct analyzer_update {
 struct load_arrived {
   load_sample sample;
 };
+/// Requests for the variant that wait at the gateway: its part of them while it has no pods, else all.
+struct requests_waiting {
+  double size = 0;
+  double time_s = 0;
+};
 struct metrics_lost {
   std::string reason;   ///< CamelCase, for the condition
   std::string problem;  ///< for people
@@ -108,6 +113,10 @@ struct capacity_curve {
   bool actuate = false;  ///< the target exists, and it is ours to scale
   actuation_mode mode = actuation_mode::direct;
   std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
+  /// Nothing runs, and requests wait for it. What it would be without them: while another of its pool is starting for the same
+  /// requests, this one sleeps on, unless that takes so long that it insists.
+  std::shared_ptr<const capacity_curve> asleep;
+  bool insists = false;
   bool urgent = false;
 };
 struct curve_changed {
@@ -220,8 +229,8 @@ struct api_result {
 
 // ---- interfaces ---------------------------------------------------------------------------------------------------------------
 
-using analyzer_actor =
-    caf::typed_actor<caf::reacts_to<analyzer_update>, caf::reacts_to<load_arrived>, caf::reacts_to<metrics_lost>>;
+using analyzer_actor = caf::typed_actor<caf::reacts_to<analyzer_update>, caf::reacts_to<load_arrived>,
+                                        caf::reacts_to<requests_waiting>, caf::reacts_to<metrics_lost>>;
 using actuator_actor = caf::typed_actor<caf::reacts_to<decision_made>, caf::reacts_to<api_result>, caf::reacts_to<leadership>,
                                         caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
 
@@ -235,6 +244,7 @@ struct variant_added {
 struct pods_changed {
   variant_key key;
   analyzer_actor analyzer;
+  std::string model;
   std::vector<scrape_target> pods;
 };
 
@@ -265,6 +275,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::object_removed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::watch_health)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::analyzer_update)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::load_arrived)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::requests_waiting)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::metrics_lost)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::curve_changed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::decision_made)

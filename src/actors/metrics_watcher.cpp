@@ -49,6 +49,7 @@ void metrics_watcher_state::set_pods(const pods_changed& m) {
   auto& w = variants[m.key];
   for (const auto& p : w.pods) variant_of.erase(p.pod);
   w.analyzer = m.analyzer;
+  w.model = m.model;
   w.pods = m.pods;
   for (const auto& p : w.pods) variant_of[p.pod] = m.key;
   targets = nullptr;
@@ -77,12 +78,38 @@ void metrics_watcher_state::ask() {
     for (const auto& [key, w] : variants) all->insert(all->end(), w.pods.begin(), w.pods.end());
     targets = std::move(all);
   }
-  if (targets->empty()) return;
+  if (variants.empty()) return;
   in_flight = true;
   asked_at_s = now;
   config.source->collect(targets, now, [handle = metrics_watcher_actor{self}](std::shared_ptr<const collected_metrics> m) {
     caf::anon_send(handle, collected{std::move(m)});
   });
+}
+
+/// What waits for a model is divided among those of its variants that have no pods: together they are to carry it, each once.
+/// To those with pods it says that they are not idle.
+void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues) {
+  std::map<std::pair<std::string, std::string>, double> waiting;
+  for (const auto& q : queues)
+    if (q.size > 0) waiting[{q.ns, q.model}] += q.size;
+  const auto size_of = [&](const variant_key& key, const watched& w) {
+    double sum = 0;
+    for (const auto& ns : {key.ns, std::string()})
+      if (const auto it = waiting.find({ns, w.model}); it != waiting.end()) sum += it->second;
+    return sum;
+  };
+  std::map<std::pair<std::string, std::string>, int> without_pods;
+  if (!waiting.empty())
+    for (const auto& [key, w] : variants)
+      if (w.pods.empty()) ++without_pods[{key.ns, w.model}];
+  const double now = now_s();
+  for (auto& [key, w] : variants) {
+    double size = waiting.empty() ? 0 : size_of(key, w);
+    if (size <= 0 && !w.queued) continue;
+    w.queued = size > 0;
+    if (w.pods.empty()) size /= without_pods[{key.ns, w.model}];
+    self->send(w.analyzer, requests_waiting{size, now});
+  }
 }
 
 void metrics_watcher_state::arrived(const collected_metrics& metrics) {
@@ -101,6 +128,7 @@ void metrics_watcher_state::arrived(const collected_metrics& metrics) {
       if (!w.pods.empty()) self->send(w.analyzer, metrics_lost{"MetricsSourceFailed", metrics.problem});
     return;
   }
+  tell_queues(metrics.queues);
   std::map<variant_key, std::vector<const pod_sample*>> by_variant;
   for (const auto& p : metrics.pods) {
     const auto it = variant_of.find(p.pod);

@@ -20,7 +20,9 @@ struct metrics_watcher_state {
   static inline const char* name = "metrics_watcher";
   struct watched {
     analyzer_actor analyzer;
+    std::string model;
     std::vector<scrape_target> pods;
+    bool queued = false;  ///< the analyzer knows of requests that wait at the gateway
   };
 
   metrics_watcher_actor::pointer self = nullptr;
@@ -38,6 +40,7 @@ struct metrics_watcher_state {
   void remove(const variant_key& key);
   void ask();
   void arrived(const collected_metrics& metrics);
+  void tell_queues(const std::vector<gateway_queue>& queues);
 };
 
 metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stateful_pointer<metrics_watcher_state> self,

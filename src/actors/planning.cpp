@@ -63,10 +63,11 @@ bool same_choice(const model::solver_choice& a, const model::solver_choice& b) {
 }
 
 /// Servers of one class and model share a pool, and only within a namespace.
-std::string pool_of(const capacity_curve& c) {
-  if (held(c) || c.pool.empty() || !c.basis) return {};
+std::string pool_name(const capacity_curve& c) {
+  if (c.pool.empty() || !c.basis) return {};
   return fmt::format("{}|{}|{}|{}", c.key.ns, c.pool, c.class_name, c.model);
 }
+std::string pool_of(const capacity_curve& c) { return held(c) ? std::string() : pool_name(c); }
 
 }  // namespace
 
@@ -107,6 +108,17 @@ void planner::set_curve(std::shared_ptr<const capacity_curve> curve) {
   const auto [at, fresh] = slots_.try_emplace(curve->key);
   auto& s = at->second;
   if (fresh) s.line = add_line(fmt::format("{}/{}", curve->key.ns, curve->key.name));
+  if (curve->asleep) {
+    wakers_.insert(curve->key);
+  } else {
+    wakers_.erase(curve->key);
+  }
+  s.given = curve;
+  take(s, std::move(curve));
+}
+
+/// The curve that counts from now on.
+void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   s.curve = std::move(curve);
   s.fresh = true;
   const auto& c = *s.curve;
@@ -122,6 +134,20 @@ void planner::set_curve(std::shared_ptr<const capacity_curve> curve) {
   line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
 }
 
+/// While one of a pool is starting for the requests that wait, the others sleep on: else each would start, not the cheapest.
+void planner::wake() {
+  if (wakers_.empty()) return;
+  std::set<std::string> starting;
+  for (const auto& [key, s] : slots_)
+    if (held(*s.curve) && !s.curve->metrics.status && s.curve->current.num_replicas > 0) starting.insert(pool_name(*s.curve));
+  starting.erase("");
+  for (const auto& key : wakers_) {
+    auto& s = slots_.at(key);
+    const auto& wanted = !s.given->insists && starting.count(pool_name(*s.given)) ? s.given->asleep : s.given;
+    if (s.curve != wanted) take(s, wanted);
+  }
+}
+
 void planner::leave_pool(const variant_key& key, slot& s) {
   if (s.pool.empty()) return;
   auto& p = pools_[s.pool];
@@ -134,6 +160,7 @@ void planner::remove(const variant_key& key) {
   const auto at = slots_.find(key);
   if (at == slots_.end()) return;
   leave_pool(key, at->second);
+  wakers_.erase(key);
   drop_line(at->second.line);
   slots_.erase(at);
 }
@@ -209,6 +236,8 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
   decision d;
   d.curve = s.curve;
   d.desired = s.curve->candidates[static_cast<std::size_t>(choice.candidate)].alloc;
+  // Nothing on no accelerator in particular: it stays named for those who read the series and the status.
+  if (d.desired.num_replicas == 0) d.desired.accelerator = s.curve->current.accelerator;
   d.reason = "Optimized";
   d.message = s.curve->hold_message;
   return d;
@@ -232,6 +261,7 @@ decision planner::decide_part(const slot& s, const pool& p, const model::solver_
   d.reason = "Optimized";
   d.message = fmt::format("shares {:.2f} requests/min with {} other variants of its model and class",
                           p.demand->members().front().server->current.load.arrival_rate.per_min(), p.order.size() - 1);
+  if (!s.curve->hold_message.empty()) d.message = s.curve->hold_message + "; " + d.message;
   if (d.desired.num_replicas < wanted) {
     d.reason = "CapacityLimited";
     d.message = fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted, d.desired.accelerator, d.desired.num_replicas);
@@ -243,6 +273,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   auto snapshot = std::make_shared<plan_snapshot>();
   snapshot->cycle = cycle;
   snapshot->trigger = std::move(trigger);
+  wake();
   refresh_pools();
   limit();
   const auto result = model::solve(input_);

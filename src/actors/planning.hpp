@@ -31,7 +31,8 @@ class planner {
   };
   /// A variant, and its line in input_.variants.
   struct slot {
-    std::shared_ptr<const capacity_curve> curve;
+    std::shared_ptr<const capacity_curve> given;  ///< by the analyzer
+    std::shared_ptr<const capacity_curve> curve;  ///< that counts: the given one, or the one of its sleep
     std::size_t line = 0;
     std::string pool;                      ///< "" = in none
     std::shared_ptr<const decision> last;  ///< of the plan before
@@ -50,6 +51,8 @@ class planner {
   void drop_line(std::size_t line);
   int type_of(const std::string& device);
   std::vector<model::solver_candidate> candidates_of(const capacity_curve& curve);
+  void take(slot& s, std::shared_ptr<const capacity_curve> curve);
+  void wake();
   void leave_pool(const variant_key& key, slot& s);
   void share(pool& p);
   void refresh_pools();
@@ -59,6 +62,7 @@ class planner {
   decision decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const;
 
   std::map<variant_key, slot> slots_;
+  std::set<variant_key> wakers_;       ///< those with nothing running for which requests wait
   std::map<std::string, pool> pools_;  ///< by namespace and name
   model::solver_input input_{
       {}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};

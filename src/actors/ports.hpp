@@ -53,8 +53,15 @@ struct pod_sample {
   load_sample load;     ///< pods and pods_reporting unused
   std::string problem;  ///< not empty: the sample is unusable
 };
+/// Requests that wait at the inference gateway, where no server could take them yet.
+struct gateway_queue {
+  std::string ns;  ///< "" = not known: of every namespace
+  std::string model;
+  double size = 0;
+};
 struct collected_metrics {
   std::vector<pod_sample> pods;
+  std::vector<gateway_queue> queues;
   std::string problem;  ///< the source as a whole failed
 };
 
@@ -63,7 +70,8 @@ class metrics_source {
  public:
   virtual ~metrics_source() = default;
   virtual std::string_view name() const = 0;
-  /// Asks for all targets at once; pods not among the targets may be in the answer. `now_s` is the steady clock's time.
+  /// Asks for all targets at once; there may be none, and pods not among the targets may be in the answer. `now_s` is the steady
+  /// clock's time.
   virtual void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
                        std::function<void(std::shared_ptr<const collected_metrics>)> done) = 0;
   /// PROMETHEUS_BASE_URL or the rate window changed. A source that has no use for them ignores the call.

@@ -65,6 +65,21 @@ std::vector<std::string> prometheus_queries(std::chrono::milliseconds window) {
   return out;
 }
 
+std::string gateway_queue_query() {
+  return "sum by (namespace, model_name, target_model_name) (inference_extension_flow_control_queue_size)";
+}
+
+/// The model that the servers know a request by is the target model; without a rewrite it is left empty.
+std::vector<gateway_queue> prometheus_join::queues(const std::vector<net::metrics::vector_sample>& values) {
+  std::vector<gateway_queue> out;
+  for (const auto& v : values) {
+    const auto target = v.label("target_model_name");
+    const auto model = target.empty() ? v.label("model_name") : target;
+    if (!model.empty() && std::isfinite(v.value)) out.push_back({std::string(v.label("namespace")), std::string(model), v.value});
+  }
+  return out;
+}
+
 prometheus_join::prometheus_join(const std::vector<scrape_target>& targets, double now_s, double window_s)
     : now_s_(now_s), window_s_(window_s) {
   for (const auto& t : targets) {
@@ -159,6 +174,14 @@ struct prometheus_source::impl {
         break;
       }
       join.add(i, *answer);
+    }
+    if (out->problem.empty()) {
+      const auto waiting = co_await client.query(gateway_queue_query());
+      if (waiting) {
+        out->queues = prometheus_join::queues(*waiting);
+      } else {
+        out->problem = waiting.error().message;
+      }
     }
     if (out->problem.empty()) out->pods = join.samples();
     done(out);

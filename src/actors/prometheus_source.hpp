@@ -13,6 +13,8 @@ class prometheus_join {
   /// Values of one query; `field` is its index in prometheus_queries().
   void add(std::size_t field, const std::vector<net::metrics::vector_sample>& values);
   std::vector<pod_sample> samples() const;
+  /// Of gateway_queue_query().
+  static std::vector<gateway_queue> queues(const std::vector<net::metrics::vector_sample>& values);
 
  private:
   struct row {
@@ -28,6 +30,9 @@ class prometheus_join {
 
 /// The queries of a cycle over a window; their number does not depend on the number of variants.
 std::vector<std::string> prometheus_queries(std::chrono::milliseconds window);
+
+/// Requests that wait at the gateway (flow control of the Gateway API Inference Extension), by namespace and model.
+std::string gateway_queue_query();
 
 class prometheus_source final : public metrics_source {
  public:
