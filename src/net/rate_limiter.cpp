@@ -6,6 +6,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cmath>
 #include <list>
+#include <optional>
 
 namespace inferno::net {
 
@@ -17,17 +18,12 @@ constexpr double whole = 1 - 1e-9;  ///< a token, whatever the rounding of the t
 }  // namespace
 
 struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
-  impl(asio::any_io_executor executor, double rate, int most, std::function<clock::time_point()> what_time)
-      : qps(rate),
-        burst(std::max(most, 1)),
-        now(std::move(what_time)),
-        pace(std::move(executor)),
-        tokens(burst),
-        counted(now()) {}
+  impl(asio::any_io_executor e, double rate, int most, std::function<clock::time_point()> what_time)
+      : executor(std::move(e)), qps(rate), burst(std::max(most, 1)), now(std::move(what_time)), tokens(burst), counted(now()) {}
 
   /// In the queue from its making to its end, however its coroutine ends.
   struct waiter {
-    explicit waiter(std::shared_ptr<impl> limiter) : owner(std::move(limiter)), wake(owner->pace.get_executor()) {
+    explicit waiter(std::shared_ptr<impl> limiter) : owner(std::move(limiter)), wake(owner->executor) {
       wake.expires_at(clock::time_point::max());
       owner->queue.push_back(this);
     }
@@ -44,10 +40,13 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
     bool went = false;
   };
 
+  asio::any_io_executor executor;
   double qps;
   double burst;
   std::function<clock::time_point()> now;
-  asio::steady_timer pace;  ///< runs out when the first of the queue may go
+  /// Runs out when the first of the queue may go. Not before there is one: where nobody ever waits, the executor's context may go
+  /// first.
+  std::optional<asio::steady_timer> pace;
   double tokens;
   clock::time_point counted;
   std::list<waiter*> queue;
@@ -76,8 +75,9 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
     // An hour at most: a rate of next to nothing must not overflow the clock.
     const auto wait = std::chrono::duration<double>(std::min((1 - tokens) / qps, 3600.0));
     pacing = true;
-    pace.expires_after(std::chrono::duration_cast<clock::duration>(wait) + std::chrono::microseconds(1));
-    pace.async_wait([weak = weak_from_this()](const boost::system::error_code&) {
+    if (!pace) pace.emplace(executor);
+    pace->expires_after(std::chrono::duration_cast<clock::duration>(wait) + std::chrono::microseconds(1));
+    pace->async_wait([weak = weak_from_this()](const boost::system::error_code&) {
       const auto self = weak.lock();
       if (!self) return;
       self->pacing = false;
@@ -87,7 +87,7 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
 
   void give_back() {
     tokens = std::min(burst, tokens + 1);
-    pace.cancel();  // which looks at the queue again
+    if (pace) pace->cancel();  // which looks at the queue again
   }
 
   void let_everybody_in() {
@@ -97,7 +97,7 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
       w->wake.cancel();
     }
     queue.clear();
-    pace.cancel();
+    if (pace) pace->cancel();
   }
 };
 

@@ -359,7 +359,7 @@ TEST_F(https_server_test, tells_a_client_that_speaks_plain_http) {
 TEST_F(https_server_test, what_is_no_handshake_does_no_harm) {
   start(echo);
   std::string noise;
-  for (int i = 0; i < 100000; ++i) noise += static_cast<char>(i * i % 251);
+  for (unsigned i = 0; i < 100000; ++i) noise += static_cast<char>(i * i % 251);
   for (const auto& bytes : {std::string("SSH-2.0-x\r\n"), std::string("\x16\x03\x01\x00\x01\x00", 6), std::string(1, '\x80'),
                             noise, std::string("DELETE / HTTP/1.1\r\n\r\n"), std::string()})
     for (const bool hard : {false, true}) {

@@ -153,15 +153,26 @@ TEST_F(rate_limiter_test, its_end_lets_everybody_go) {
   expect_passed(3);
 }
 
-TEST_F(rate_limiter_test, may_go_down_with_its_context) {
-  auto other = std::make_unique<asio::io_context>();
-  rate_limiter alone(other->get_executor(), 1e-6, 1);
-  std::vector<int> none;
-  for (int i = 0; i < 3; ++i) asio::co_spawn(*other, ask(alone, none, i), asio::detached);
-  test::run(*other, test::yield_turns());
-  EXPECT_EQ(alone.waiting(), 2u);
-  other.reset();
-  EXPECT_EQ(alone.waiting(), 0u);
+asio::awaitable<void> ask_and_own(std::shared_ptr<rate_limiter> limiter) { co_await limiter->acquire(); }
+
+TEST(rate_limiter_end_test, may_go_down_with_its_context) {
+  auto context = std::make_unique<asio::io_context>();
+  auto owned = std::make_shared<rate_limiter>(context->get_executor(), 1e-6, 1);
+  for (int i = 0; i < 4; ++i) asio::co_spawn(*context, ask_and_own(owned), asio::detached);
+  test::run(*context, test::yield_turns());
+  EXPECT_EQ(owned->waiting(), 3u);
+  const std::weak_ptr<rate_limiter> seen = owned;
+  owned.reset();
+  EXPECT_FALSE(seen.expired());
+  context.reset();
+  EXPECT_TRUE(seen.expired());
+}
+
+TEST(rate_limiter_end_test, where_nobody_waits_the_context_may_go_first) {
+  auto context = std::make_unique<asio::io_context>();
+  const rate_limiter idle(context->get_executor(), 1, 1);
+  context.reset();
+  EXPECT_EQ(idle.waiting(), 0u);
 }
 
 TEST_F(rate_limiter_test, waits_by_the_real_clock_unless_told_otherwise) {
