@@ -30,6 +30,7 @@ struct system_config : caf::actor_system_config {
 std::shared_ptr<metrics_source> make_source(const controller_config& config, asio::any_io_executor executor) {
   net::http_client_config http;
   http.max_body = 64u << 20;
+  http.accept_gzip = true;
   auto client = std::make_shared<net::http_client>(executor, http);
   if (config.source == metrics_source_kind::scrape) return std::make_shared<scrape_source>(client);
   return std::make_shared<prometheus_source>(client, config.defaults.prometheus_url, config.defaults.rate_window);
@@ -80,6 +81,7 @@ struct controller::impl {
 
     net::http_client_config http;
     http.tls = config.api.tls;
+    http.accept_gzip = true;
     api = std::make_shared<kube_api_net>(
         std::make_shared<kube::client>(std::make_shared<net::http_client>(io.executor(), http), config.api));
     source = make_source(config, io.executor());

@@ -41,29 +41,27 @@ void run(asio::any_io_executor executor, std::shared_ptr<std::atomic<int>> in_fl
 asio::awaitable<object_result> get_call(std::shared_ptr<kube::client> client, kube::resource res, kube::object_key key) {
   co_return co_await client->get(res, std::move(key));
 }
-/// Asked on the I/O thread, in the moment before the request goes out.
-bool closed(const kube::resource& res, const std::atomic<bool>& allowed) { return !allowed && !(res == kube::resources::leases); }
-object_result not_leading() { return net::fail(net::error_kind::cancelled, "not the leader any more: nothing is written"); }
-
-using gate = std::shared_ptr<std::atomic<bool>>;
-
-asio::awaitable<object_result> create_call(gate allowed, std::shared_ptr<kube::client> client, kube::resource res, std::string ns,
+asio::awaitable<object_result> create_call(std::shared_ptr<kube::client> client, kube::resource res, std::string ns,
                                            json::object object) {
-  if (closed(res, *allowed)) co_return not_leading();
   co_return co_await client->create(res, std::move(ns), std::move(object));
 }
-asio::awaitable<object_result> replace_call(gate allowed, std::shared_ptr<kube::client> client, kube::resource res,
-                                            kube::object_key key, json::object object) {
-  if (closed(res, *allowed)) co_return not_leading();
+asio::awaitable<object_result> replace_call(std::shared_ptr<kube::client> client, kube::resource res, kube::object_key key,
+                                            json::object object) {
   co_return co_await client->replace(res, std::move(key), std::move(object));
 }
-asio::awaitable<object_result> patch_call(gate allowed, std::shared_ptr<kube::client> client, kube::resource res,
-                                          kube::object_key key, json::value body, std::string subresource) {
-  if (closed(res, *allowed)) co_return not_leading();
+asio::awaitable<object_result> patch_call(std::shared_ptr<kube::client> client, kube::resource res, kube::object_key key,
+                                          json::value body, std::string subresource) {
   co_return co_await client->patch(res, std::move(key), std::move(body), kube::patch_type::merge, std::move(subresource));
 }
 
 }  // namespace
+
+kube_api_net::kube_api_net(std::shared_ptr<kube::client> client) : client_(std::move(client)) {
+  client_->guard_writes([allowed = allowed_](const kube::resource& res) -> std::optional<net::error> {
+    if (*allowed || res == kube::resources::leases) return std::nullopt;
+    return net::error{net::error_kind::cancelled, 0, "not the leader any more: nothing is written", std::nullopt};
+  });
+}
 
 std::unique_ptr<kube_api::subscription> kube_api_net::watch(const kube::resource& res, kube::list_options options,
                                                             kube::reflector_sink sink) {
@@ -78,16 +76,16 @@ void kube_api_net::get(const kube::resource& res, kube::object_key key, object_d
 }
 
 void kube_api_net::create(const kube::resource& res, std::string ns, json::object object, object_done done) {
-  run(client_->executor(), writes_, create_call(allowed_, client_, res, std::move(ns), std::move(object)), std::move(done));
+  run(client_->executor(), writes_, create_call(client_, res, std::move(ns), std::move(object)), std::move(done));
 }
 
 void kube_api_net::replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) {
-  run(client_->executor(), writes_, replace_call(allowed_, client_, res, std::move(key), std::move(object)), std::move(done));
+  run(client_->executor(), writes_, replace_call(client_, res, std::move(key), std::move(object)), std::move(done));
 }
 
 void kube_api_net::merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
                                object_done done) {
-  run(client_->executor(), writes_, patch_call(allowed_, client_, res, std::move(key), std::move(body), std::move(subresource)),
+  run(client_->executor(), writes_, patch_call(client_, res, std::move(key), std::move(body), std::move(subresource)),
       std::move(done));
 }
 

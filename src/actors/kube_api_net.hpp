@@ -9,7 +9,8 @@ namespace inferno::actors {
 /// Calls may come from any thread; everything runs on the executor of the client.
 class kube_api_net final : public kube_api {
  public:
-  explicit kube_api_net(std::shared_ptr<kube::client> client) : client_(std::move(client)) {}
+  /// Becomes the guard of the client's writes.
+  explicit kube_api_net(std::shared_ptr<kube::client> client);
   std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options, kube::reflector_sink sink) override;
   void get(const kube::resource& res, kube::object_key key, object_done done) override;
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override;

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <limits>
 
 #include "net/http/client_connection.hpp"
+#include "net/http/gzip.hpp"
 #include "net/http/url.hpp"
 #include "net/tls_context.hpp"
 
@@ -21,27 +23,50 @@ namespace {
 
 constexpr std::uint32_t max_header = 64u << 10;
 
-/// string_body that does not trust Content-Length with memory.
+struct received {
+  std::string text;
+  std::optional<gzip_inflater> inflater;
+  std::optional<error> problem;  ///< of the inflater
+};
+
+/// A string that does not trust Content-Length with memory, and is inflated as it comes.
 struct received_body {
-  using value_type = std::string;
+  using value_type = received;
   class reader {
    public:
     template <bool IsRequest, class Fields>
     reader(http::header<IsRequest, Fields>&, value_type& body) : body_(body) {}
     void init(const boost::optional<std::uint64_t>& length, error_code& ec) {
-      if (length) body_.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(*length, 1u << 20)));
+      if (length) body_.text.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(*length, 1u << 20)));
       ec = {};
     }
     template <class Buffers>
     std::size_t put(const Buffers& buffers, error_code& ec) {
-      const auto before = body_.size();
-      for (const auto b : beast::buffers_range_ref(buffers)) body_.append(static_cast<const char*>(b.data()), b.size());
       ec = {};
-      return body_.size() - before;
+      std::size_t taken = 0;
+      for (const auto b : beast::buffers_range_ref(buffers)) {
+        const std::string_view bytes(static_cast<const char*>(b.data()), b.size());
+        taken += bytes.size();
+        if (!body_.inflater) {
+          body_.text.append(bytes);
+        } else if (judge(body_.inflater->feed(bytes, body_.text), ec); ec) {
+          break;
+        }
+      }
+      return taken;
     }
-    void finish(error_code& ec) { ec = {}; }
+    void finish(error_code& ec) {
+      ec = {};
+      if (body_.inflater) judge(body_.inflater->finish(), ec);
+    }
 
    private:
+    /// The code says only that something is wrong: what, is in the body.
+    void judge(const result<void>& outcome, error_code& ec) {
+      if (outcome) return;
+      body_.problem = outcome.error();
+      ec = make_error_code(boost::system::errc::bad_message);
+    }
     value_type& body_;
   };
 };
@@ -80,7 +105,13 @@ bool may_repeat(const http_request& req) {
   return req.repeatable || m == "GET" || m == "HEAD" || m == "PUT" || m == "DELETE" || m == "OPTIONS";
 }
 
-result<http::request<http::string_body>> make_message(const http_request& req, const http_address& to) {
+/// Whoever names encodings gets the body as it is.
+bool names_encodings(const http_request& req) {
+  return std::any_of(req.headers.begin(), req.headers.end(),
+                     [](const auto& h) { return http::string_to_field(h.name) == http::field::accept_encoding; });
+}
+
+result<http::request<http::string_body>> make_message(const http_request& req, const http_address& to, bool accept_gzip) {
   const auto breaks = [](std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) != text.npos; };
   http::request<http::string_body> out;
   out.version(11);
@@ -90,6 +121,7 @@ result<http::request<http::string_body>> make_message(const http_request& req, c
   out.target(to.target);
   out.set(http::field::host, to.where.host_header());
   out.set(http::field::user_agent, "inferno/" INFERNO_VERSION);
+  if (accept_gzip) out.set(http::field::accept_encoding, "gzip");
   for (const auto& h : req.headers) {
     // The value may be a secret: only the name is told.
     if (h.name.empty() || breaks(h.name) || breaks(h.value))
@@ -110,14 +142,20 @@ result<http::request<http::string_body>> make_message(const http_request& req, c
   return out;
 }
 
-error explain(const error_code& ec, const http_address& to, const http_request& req, std::string_view doing,
+/// `body`: nullptr = none has been begun.
+error explain(const error_code& ec, const received* body, const std::string& what, std::string_view doing,
               const boost::optional<std::uint64_t>& body_limit) {
+  const auto* inner = body && body->problem ? &*body->problem : nullptr;
   error e;
-  e.kind = kind_of(ec);
-  // The query may hold a selector or a PromQL text of any length; the path says enough.
-  e.message = fmt::format("{} {} at {}: {}: {}", req.method, to.path(), to.where.name(), doing, words_of(ec));
+  e.kind = inner ? inner->kind : kind_of(ec);
+  e.message = fmt::format("{}: {}: {}", what, doing, inner ? inner->message : words_of(ec));
   if (ec == http::error::body_limit) e.message += fmt::format(" (at most {} bytes)", body_limit.value_or(0));
   return e;
+}
+
+/// The query may hold a selector or a PromQL text of any length; the path says enough.
+std::string name_of(const http_request& req, const http_address& to) {
+  return fmt::format("{} {} at {}", req.method, to.path(), to.where.name());
 }
 
 /// The response's header has come; the parser holds what of the body came with it.
@@ -126,6 +164,16 @@ struct opened {
   std::unique_ptr<parser_type> parser;
   bool reusable = true;  ///< the connection, once the body has been read; the headers permitting
 };
+
+/// Once the header has come. What it says of the encoded body is not true of the text.
+void inflate_if_encoded(parser_type& parser, const boost::optional<std::uint64_t>& body_limit) {
+  auto& message = parser.get();
+  const auto encoding = message[http::field::content_encoding];
+  if (parser.is_done() || !(beast::iequals(encoding, "gzip") || beast::iequals(encoding, "x-gzip"))) return;
+  message.body().inflater.emplace(static_cast<std::size_t>(body_limit.value_or(std::numeric_limits<std::size_t>::max())));
+  message.erase(http::field::content_encoding);
+  message.erase(http::field::content_length);
+}
 
 std::unique_ptr<parser_type> make_parser(const http_request& req, const boost::optional<std::uint64_t>& body_limit) {
   auto out = std::make_unique<parser_type>();
@@ -170,7 +218,8 @@ asio::awaitable<result<client_connection_ptr>> http_client::impl::connect(const 
 
 asio::awaitable<result<opened>> http_client::impl::open(const http_request& req, const http_address& to,
                                                         steady::time_point deadline, boost::optional<std::uint64_t> body_limit) {
-  auto message = make_message(req, to);
+  const bool gzip = config.accept_gzip && !names_encodings(req);
+  auto message = make_message(req, to, gzip);
   if (!message) co_return tl::unexpected<error>(message.error());
   for (bool again = false;; again = true) {
     opened out;
@@ -196,11 +245,14 @@ asio::awaitable<result<opened>> http_client::impl::open(const http_request& req,
       if (ec && sent) ec = sent;
     }
     out.reusable = !sent;
-    if (!ec) co_return out;
+    if (!ec) {
+      if (gzip) inflate_if_encoded(*out.parser, body_limit);
+      co_return out;
+    }
     const bool stale =
         out.conn->reused && kind_of(ec) == error_kind::closed && may_repeat(req) && !(out.parser && out.parser->got_some());
     out.conn->close();
-    if (!stale || again) co_return tl::unexpected<error>(explain(ec, to, req, doing, body_limit));
+    if (!stale || again) co_return tl::unexpected<error>(explain(ec, nullptr, name_of(req, to), doing, body_limit));
   }
 }
 
@@ -222,7 +274,8 @@ class response_stream final : public http_stream {
 
   asio::awaitable<result<std::optional<std::string>>> read_some(std::chrono::milliseconds timeout) override {
     if (cancelled_) co_return fail(error_kind::cancelled, what_ + ": cancelled");
-    auto& body = parser_->get().body();
+    const auto& received_part = parser_->get().body();
+    auto& body = parser_->get().body().text;
     while (body.empty() && !parser_->is_done() && !failed_) {
       const auto conn = conn_;
       conn->tcp.expires_after(timeout);
@@ -231,7 +284,7 @@ class response_stream final : public http_stream {
       conn->close();
       conn_.reset();
       failed_ = cancelled_ ? error{error_kind::cancelled, 0, what_ + ": cancelled", std::nullopt}
-                           : error{kind_of(ec), 0, fmt::format("{}: reading the body: {}", what_, words_of(ec)), std::nullopt};
+                           : explain(ec, &received_part, what_, "reading the body", boost::none);
     }
     if (!body.empty()) {
       std::string part;
@@ -287,7 +340,7 @@ asio::awaitable<result<http_response>> http_client::request(http_request req) {
   const auto ec = co_await read_rest(conn, parser);
   if (ec) {
     conn.close();
-    co_return tl::unexpected<error>(explain(ec, *to, req, "reading the response", limit));
+    co_return tl::unexpected<error>(explain(ec, &parser.get().body(), name_of(req, *to), "reading the response", limit));
   }
   if (exchange->reusable && parser.keep_alive()) {
     state->idle.give_back(to->where, exchange->conn);
@@ -299,7 +352,7 @@ asio::awaitable<result<http_response>> http_client::request(http_request req) {
   out.status = static_cast<int>(message.result_int());
   for (const auto& field : message)
     out.headers.push_back({std::string(view(field.name_string())), std::string(view(field.value()))});
-  out.body = std::move(message.body());
+  out.body = std::move(message.body().text);
   co_return out;
 }
 
@@ -314,7 +367,7 @@ asio::awaitable<result<std::unique_ptr<http_stream>>> http_client::open_stream(h
   auto give_back = [weak = state->weak_from_this(), where = to->where](client_connection_ptr c) {
     if (const auto strong = weak.lock()) strong->idle.give_back(where, std::move(c));
   };
-  auto what = fmt::format("{} {} at {}", req.method, to->path(), to->where.name());
+  auto what = name_of(req, *to);
   std::unique_ptr<http_stream> out =
       std::make_unique<response_stream>(std::move(*exchange), std::move(what), std::move(give_back));
   co_return out;

@@ -45,9 +45,11 @@ struct http_client_config {
   std::size_t max_idle_per_origin = 64;   ///< kept-alive connections
   std::chrono::seconds idle_timeout{60};  ///< older idle connections are not reused
   tls_options tls{};
+  /// Asks for gzip and inflates it, for requests that name no encodings themselves; max_body then bounds the inflated text too.
+  bool accept_gzip = false;
 };
 
-/// A response whose body is read as it comes.
+/// A response whose body is read as it comes; what a server has compressed and flushed is given at once.
 class http_stream {
  public:
   virtual ~http_stream() = default;

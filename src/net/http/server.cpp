@@ -38,6 +38,7 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
   tcp::acceptor acceptor;
   asio::steady_timer pause;
   unsigned short port = 0;
+  bool tls_fails = false;
   std::set<std::shared_ptr<server_connection>> connections;
   std::atomic<bool> stopped{false};
 
@@ -61,6 +62,24 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
     }
   }
 
+  /// The context of a new connection, nullptr for a plain one; nullopt when there is none to be had.
+  std::optional<std::shared_ptr<asio::ssl::context>> context_of_next() {
+    if (!config.tls) return std::shared_ptr<asio::ssl::context>();
+    std::string problem;
+    try {
+      auto made = config.tls();
+      if (made && *made) {
+        tls_fails = false;
+        return std::move(*made);
+      }
+      problem = made ? "no context" : made.error().message;
+    } catch (const std::exception& e) {
+      problem = e.what();
+    }
+    if (!std::exchange(tls_fails, true) && on_error) on_error(fmt::format("connections are refused: {}", problem));
+    return std::nullopt;
+  }
+
   static asio::awaitable<void> accept(std::shared_ptr<impl> self) {
     bool failing = false;
     while (!self->stopped) {
@@ -78,7 +97,9 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
       const auto present = self->connections.size();
       // Even to turn somebody away takes a moment and a descriptor; beyond this they are just dropped.
       if (present >= self->config.max_connections + 1000) continue;
-      auto c = std::make_shared<server_connection>(std::move(socket), self->config);
+      auto tls = self->context_of_next();
+      if (!tls) continue;
+      auto c = std::make_shared<server_connection>(std::move(socket), std::move(*tls), self->config);
       self->connections.insert(c);
       asio::co_spawn(self->executor, serve(self, c, present < self->config.max_connections), asio::detached);
     }

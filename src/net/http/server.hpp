@@ -13,6 +13,10 @@
 #include "net/error.hpp"
 #include "net/http/client.hpp"
 
+namespace boost::asio::ssl {
+class context;
+}
+
 namespace inferno::net {
 
 /// One request and its response. Lives until the handler's coroutine ends.
@@ -48,9 +52,13 @@ struct http_server_config {
   std::size_t max_header = 64u << 10;
   std::size_t max_connections = 20000;  ///< more are answered 503 and closed
   std::chrono::seconds idle_timeout{120};
+  /// HTTPS: asked for every connection, so that certificates rotate (certificate_files fits); empty = plain HTTP.
+  std::function<result<std::shared_ptr<asio::ssl::context>>()> tls{};
+  std::chrono::milliseconds handshake_timeout{10000};  ///< for the whole handshake: a silent client gives its place back
 };
 
-/// Listens from construction. A handler that throws is answered 500 and reported through `on_error`.
+/// Listens from construction. A handler that throws is answered 500 and reported through `on_error`. So is, once, that there is
+/// no TLS context to be had; connections are closed as long as there is none.
 class http_server {
  public:
   /// Error: the address cannot be bound; the message names it.

@@ -20,9 +20,10 @@ namespace {
 
 constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds write_timeout{30};          ///< a client that takes nothing for so long is given up
-constexpr std::chrono::seconds linger_time{1};             ///< for what a refused client is still sending
+constexpr std::chrono::seconds linger_time{1};             ///< for what a refused client is still sending, and for its goodbye
 constexpr std::size_t linger_bytes = 64u << 20;            ///< likewise
 constexpr std::size_t first_buffer = 2048;                 ///< most requests fit
+constexpr std::size_t watch_buffer = 512;                  ///< of a pipelined request, while a response is streamed
 constexpr std::size_t body_buffer = std::size_t(1) << 16;  ///< for those with a large body
 
 int hex_digit(char c) {
@@ -69,11 +70,9 @@ std::string percent_decoded(std::string_view in, bool plus_is_space) {
   return out;
 }
 
-server_connection::server_connection(tcp::socket socket, const http_server_config& config)
-    : stream_(std::move(socket)), config_(config) {
-  error_code ignored;
-  stream_.socket().set_option(tcp::no_delay(true), ignored);
-}
+server_connection::server_connection(tcp::socket socket, std::shared_ptr<asio::ssl::context> tls,
+                                     const http_server_config& config)
+    : stream_(std::move(socket), std::move(tls)), config_(config), watch_over_(stream_.get_executor()) {}
 
 std::string_view server_connection::method() const { return view(request_.method_string()); }
 
@@ -106,16 +105,18 @@ std::string server_connection::head_text(int status, const std::string& content_
 }
 
 asio::awaitable<bool> server_connection::send(std::string head, std::string body) {
+  // TLS makes a record of its own, and a packet, of every buffer.
+  if (stream_.secure()) head += std::exchange(body, {});
   const std::array<asio::const_buffer, 2> parts{asio::buffer(head), asio::buffer(body)};
   beast::buffers_suffix<std::array<asio::const_buffer, 2>> rest(parts);
   // A deadline for every write, not for the whole: a large answer to a slow client may take its time.
   while (!gone_ && asio::buffer_size(rest) > 0) {
-    stream_.expires_after(write_timeout);
+    stream_.tcp().expires_after(write_timeout);
     const auto [ec, n] = co_await stream_.async_write_some(rest, nothrow);
     if (ec) gone_ = true;
     rest.consume(n);
   }
-  if (!gone_) stream_.expires_never();
+  if (!gone_) stream_.tcp().expires_never();
   co_return !gone_;
 }
 
@@ -156,29 +157,42 @@ asio::awaitable<void> server_connection::end_stream() {
   if (!streaming_) co_return;
   streaming_ = false;
   when_gone_ = {};
-  stop_watching();
   if (!chunked_ || head_only_) co_return;
   std::string last = "0\r\n\r\n";
   std::string nothing;
   co_await send(std::move(last), std::move(nothing));
 }
 
-/// While a response is streamed nobody reads, so a client that went away would be noticed only at the next write but one.
+/// While a response is streamed nobody reads, so a client that went away would be noticed only at the next write but one. Under
+/// TLS a goodbye must be read to be known. What comes instead is a pipelined request: it may wait, in the buffer.
 void server_connection::watch_peer() {
-  stream_.socket().async_wait(
-      tcp::socket::wait_read,
-      asio::bind_cancellation_slot(stop_watching_.slot(), [self = shared_from_this(), number = ++watch_](error_code ec) {
-        if (ec || number != self->watch_) return;
-        // Readable without a byte to read: the end. Bytes would be a pipelined request, which may wait.
-        error_code gone;
-        if (self->stream_.socket().available(gone) > 0) return;
-        self->close();
-      }));
+  watching_ = true;
+  auto report = [self = shared_from_this()](error_code ec, std::size_t n) {
+    self->watching_ = false;
+    self->buffer_.commit(n);
+    self->watch_over_.cancel();
+    if (ec && ec != asio::error::operation_aborted) self->close();
+  };
+  stream_.async_read_some(buffer_.prepare(watch_buffer), asio::bind_cancellation_slot(stop_watching_.slot(), std::move(report)));
 }
 
-void server_connection::stop_watching() {
-  ++watch_;
+/// The read that watched a stream goes on after its end: what it gets is the next request's. False: nothing came, or the end.
+asio::awaitable<bool> server_connection::wait_for_peer() {
+  if (watching_ && buffer_.size() == 0) {
+    watch_over_.expires_after(config_.idle_timeout);
+    co_await watch_over_.async_wait(nothrow);
+    if (watching_) co_return false;
+  }
+  co_await stop_watching();
+  co_return !gone_;
+}
+
+asio::awaitable<void> server_connection::stop_watching() {
   stop_watching_.emit(asio::cancellation_type::all);
+  while (watching_) {
+    watch_over_.expires_at(std::chrono::steady_clock::time_point::max());
+    co_await watch_over_.async_wait(nothrow);
+  }
 }
 
 void server_connection::abort() {
@@ -200,36 +214,71 @@ void server_connection::close() {
   stream_.socket().close(ignored);
 }
 
+asio::awaitable<bool> server_connection::shake_hands() {
+  if (!stream_.secure()) co_return true;
+  stream_.tcp().expires_after(config_.handshake_timeout);
+  const auto ec = co_await stream_.handshake();
+  stream_.tcp().expires_never();
+  if (!ec) co_return true;
+  if (spoke_plain_http(ec)) {
+    stream_.forget_tls();
+    std::string why = "a plain HTTP request to a port that speaks HTTPS\n";
+    co_await refuse(400, std::move(why));
+  } else {
+    co_await linger();  // the client may want to read why
+  }
+  gone_ = true;
+  co_return false;
+}
+
 asio::awaitable<void> server_connection::refuse(int status, std::string why) {
   keep_alive_ = false;
   auto head = head_text(status, "text/plain", {}, fmt::format("Content-Length: {}\r\n", why.size()));
   if (!co_await send(std::move(head), std::move(why))) co_return;
-  // What the client is still sending is taken and dropped for a moment: closing over it would reset the connection before the
-  // client has read the answer.
+  co_await say_goodbye();
+  co_await linger();
+}
+
+/// The proper end of TLS, without which a client cannot tell an end from a cut.
+asio::awaitable<void> server_connection::say_goodbye() {
+  if (gone_) co_return;
+  gone_ = true;
+  if (!stream_.secure()) co_return;
+  co_await stop_watching();
+  stream_.tcp().expires_after(linger_time);
+  co_await stream_.shutdown();
+}
+
+/// What the client is still sending is taken and dropped for a moment: closing over it would reset the connection before the
+/// client has read the answer.
+asio::awaitable<void> server_connection::linger() {
   error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-  stream_.expires_after(linger_time);
+  stream_.tcp().expires_after(linger_time);
   buffer_.clear();
   for (std::size_t total = 0; total < linger_bytes;) {
     const auto space = buffer_.prepare(body_buffer);
-    const auto [ec, n] = co_await stream_.async_read_some(space, nothrow);
+    const auto [ec, n] = co_await stream_.tcp().async_read_some(space, nothrow);
     if (ec) break;
     total += n;
   }
 }
 
 asio::awaitable<void> server_connection::turn_away() {
-  std::string why = "too many connections\n";
-  co_await refuse(503, std::move(why));
+  if (co_await shake_hands()) {
+    std::string why = "too many connections\n";
+    co_await refuse(503, std::move(why));
+  }
   close();
 }
 
 asio::awaitable<bool> server_connection::read_request() {
+  if (!co_await wait_for_peer()) co_return false;
   http::request_parser<http::string_body> parser;
   parser.header_limit(static_cast<std::uint32_t>(config_.max_header));
   parser.body_limit(config_.max_body);
   buffer_.reserve(first_buffer);
-  stream_.expires_after(config_.idle_timeout);
+  stream_.tcp().expires_after(config_.idle_timeout);
   begun_ = streaming_ = head_only_ = false;
   int refusal = 0;
   std::string why;
@@ -254,7 +303,7 @@ asio::awaitable<bool> server_connection::read_request() {
       std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
       std::string nothing;
       good = co_await send(std::move(go_on), std::move(nothing));
-      if (good) stream_.expires_after(config_.idle_timeout);
+      if (good) stream_.tcp().expires_after(config_.idle_timeout);
     }
   }
   if (good && !parser.is_done()) {
@@ -266,7 +315,7 @@ asio::awaitable<bool> server_connection::read_request() {
   }
   if (refusal != 0) co_await refuse(refusal, std::move(why));
   if (!good) co_return false;
-  stream_.expires_never();
+  stream_.tcp().expires_never();
   request_ = parser.release();
   head_only_ = request_.method() == http::verb::head;
   const auto target = origin_form(view(request_.target()));
@@ -277,6 +326,7 @@ asio::awaitable<bool> server_connection::read_request() {
 }
 
 asio::awaitable<void> server_connection::run(const http_handler& handler, const std::function<void(std::string_view)>& on_error) {
+  if (!co_await shake_hands()) co_return close();
   while (!gone_ && co_await read_request()) {
     std::string failure;
     try {
@@ -302,7 +352,7 @@ asio::awaitable<void> server_connection::run(const http_handler& handler, const 
     }
     if (!keep_alive_ || gone_) break;
   }
-  stop_watching();
+  co_await say_goodbye();
   error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
   close();

@@ -2,12 +2,13 @@
 // A server's connection: reads requests one after the other, gives them to the handler, writes what it answers.
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
 
 #include "net/http/server.hpp"
+#include "net/http/server_stream.hpp"
 
 namespace inferno::net {
 
@@ -16,8 +17,8 @@ std::string percent_decoded(std::string_view in, bool plus_is_space);
 
 class server_connection final : public http_exchange, public std::enable_shared_from_this<server_connection> {
  public:
-  /// `config` must outlive the connection.
-  server_connection(asio::ip::tcp::socket socket, const http_server_config& config);
+  /// `config` must outlive the connection. `tls`: nullptr = plain.
+  server_connection(asio::ip::tcp::socket socket, std::shared_ptr<asio::ssl::context> tls, const http_server_config& config);
 
   std::string_view method() const override;
   std::string_view path() const override { return path_; }
@@ -40,23 +41,28 @@ class server_connection final : public http_exchange, public std::enable_shared_
   void close();
 
  private:
+  asio::awaitable<bool> shake_hands();
   asio::awaitable<bool> read_request();
   asio::awaitable<void> refuse(int status, std::string why);
+  asio::awaitable<void> say_goodbye();
+  asio::awaitable<void> linger();
   asio::awaitable<bool> send(std::string head, std::string body);
   void watch_peer();
-  void stop_watching();
+  asio::awaitable<bool> wait_for_peer();
+  asio::awaitable<void> stop_watching();
   std::string head_text(int status, const std::string& content_type, const std::vector<http_header>& headers,
                         std::string_view framing) const;
 
-  boost::beast::tcp_stream stream_;
+  server_stream stream_;
   const http_server_config& config_;
   boost::beast::flat_buffer buffer_;
   boost::beast::http::request<boost::beast::http::string_body> request_;
   std::string path_;
   std::string query_;
   asio::cancellation_signal stop_watching_;
-  unsigned long watch_ = 0;  ///< which stream is being watched; a late report of an earlier one is void
-  bool begun_ = false;       ///< a response
+  asio::steady_timer watch_over_;
+  bool watching_ = false;  ///< the read of watch_peer() is pending; nobody else may read, nor touch buffer_
+  bool begun_ = false;     ///< a response
   bool streaming_ = false;
   bool head_only_ = false;
   bool chunked_ = true;

@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "net/http/url.hpp"
+#include "net/rate_limiter.hpp"
 
 namespace inferno::net::kube {
 namespace {
@@ -98,18 +99,54 @@ http_request make_request(const connection& conn, const char* method, const std:
   return req;
 }
 
-asio::awaitable<result<json::object>> exchange(std::shared_ptr<http_client> http, http_request req, std::string what) {
-  const auto response = co_await http->request(std::move(req));
-  if (!response) co_return tl::unexpected<error>(response.error());
-  if (response->status >= 400)
-    co_return tl::unexpected<error>(status_error(response->status, response->header("Retry-After"), response->body, what));
-  co_return parse_object(response->body, what);
-}
-
 }  // namespace
 
-client::client(std::shared_ptr<http_client> http, connection conn) : http_(std::move(http)), conn_(std::move(conn)) {}
-asio::any_io_executor client::executor() const { return http_->executor(); }
+/// Coroutines of calls hold it: the client may go before they end.
+struct client::state {
+  std::shared_ptr<http_client> http;
+  connection conn;
+  rate_limiter limiter;
+  write_guard guard{};
+};
+
+/// A request that is yet to wait for its turn.
+struct client::call {
+  const char* method;
+  resource res;
+  std::string path;
+  std::string what;
+  std::string body{};
+  std::string content_type{};
+};
+
+asio::awaitable<result<json::object>> client::exchange(std::shared_ptr<state> s, call c) {
+  // A lease that waited for its turn would be lost to the controller's own eagerness.
+  if (!(c.res == resources::leases)) {
+    const auto turn = co_await s->limiter.acquire();
+    if (!turn) co_return fail(turn.error().kind, fmt::format("{}: {}", c.what, turn.error().message));
+  }
+  if (s->guard && std::string_view(c.method) != "GET") {
+    auto refused = s->guard(c.res);
+    if (refused) co_return tl::unexpected<error>(std::move(*refused));
+  }
+  auto req = make_request(s->conn, c.method, c.path);
+  req.body = std::move(c.body);
+  req.content_type = std::move(c.content_type);
+  const auto response = co_await s->http->request(std::move(req));
+  if (!response) co_return tl::unexpected<error>(response.error());
+  if (response->status >= 400)
+    co_return tl::unexpected<error>(status_error(response->status, response->header("Retry-After"), response->body, c.what));
+  co_return parse_object(response->body, c.what);
+}
+
+client::client(std::shared_ptr<http_client> http, connection conn) {
+  const auto executor = http->executor();
+  const auto qps = conn.qps;
+  const auto burst = conn.burst;
+  state_.reset(new state{std::move(http), std::move(conn), rate_limiter(executor, qps, burst)});
+}
+void client::guard_writes(write_guard guard) { state_->guard = std::move(guard); }
+asio::any_io_executor client::executor() const { return state_->http->executor(); }
 
 asio::awaitable<result<list_page>> client::list(const resource& res, list_options options, std::string continue_token) {
   query q;
@@ -118,8 +155,8 @@ asio::awaitable<result<list_page>> client::list(const resource& res, list_option
   if (options.limit > 0) q.add("limit", std::to_string(options.limit));
   q.add("continue", continue_token);
   const auto what = "list " + res.plural;
-  auto req = make_request(conn_, "GET", collection_path(res, options.ns) + q.text());
-  auto answer = co_await exchange(http_, std::move(req), what);
+  call c{"GET", res, collection_path(res, options.ns) + q.text(), what};
+  auto answer = co_await exchange(state_, std::move(c));
   if (!answer) co_return tl::unexpected<error>(answer.error());
   list_page page;
   auto* items = answer->if_contains("items");
@@ -143,54 +180,48 @@ asio::awaitable<result<list_page>> client::list(const resource& res, list_option
 }
 
 asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource) {
-  auto req = make_request(conn_, "GET", object_path(res, key, subresource));
-  auto what = fmt::format("get {} {}/{}", res.plural, key.ns, key.name);
-  co_return co_await exchange(http_, std::move(req), std::move(what));
+  call c{"GET", res, object_path(res, key, subresource), fmt::format("get {} {}/{}", res.plural, key.ns, key.name)};
+  co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<json::object>> client::create(const resource& res, std::string ns, json::object object) {
-  auto req = make_request(conn_, "POST", collection_path(res, ns));
-  req.body = json::serialize(object);
-  req.content_type = "application/json";
-  auto what = fmt::format("create {} in {}", res.plural, ns);
-  co_return co_await exchange(http_, std::move(req), std::move(what));
+  call c{"POST", res, collection_path(res, ns), fmt::format("create {} in {}", res.plural, ns)};
+  c.body = json::serialize(object);
+  c.content_type = "application/json";
+  co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<json::object>> client::replace(const resource& res, object_key key, json::object object,
                                                       std::string subresource) {
-  auto req = make_request(conn_, "PUT", object_path(res, key, subresource));
-  req.body = json::serialize(object);
-  req.content_type = "application/json";
-  auto what = fmt::format("replace {} {}/{}", res.plural, key.ns, key.name);
-  co_return co_await exchange(http_, std::move(req), std::move(what));
+  call c{"PUT", res, object_path(res, key, subresource), fmt::format("replace {} {}/{}", res.plural, key.ns, key.name)};
+  c.body = json::serialize(object);
+  c.content_type = "application/json";
+  co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<json::object>> client::patch(const resource& res, object_key key, json::value body, patch_type type,
                                                     std::string subresource) {
-  auto req = make_request(conn_, "PATCH", object_path(res, key, subresource));
-  req.body = json::serialize(body);
-  req.content_type = content_type(type);
-  auto what = fmt::format("patch {} {}/{}", res.plural, key.ns, key.name);
-  co_return co_await exchange(http_, std::move(req), std::move(what));
+  call c{"PATCH", res, object_path(res, key, subresource), fmt::format("patch {} {}/{}", res.plural, key.ns, key.name)};
+  c.body = json::serialize(body);
+  c.content_type = content_type(type);
+  co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<json::object>> client::get_path(std::string path) {
-  auto req = make_request(conn_, "GET", path);
-  auto what = "get " + path;
-  co_return co_await exchange(http_, std::move(req), std::move(what));
+  call c{"GET", {}, path, "get " + path};
+  co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<void>> client::remove(const resource& res, object_key key, remove_options options) {
-  auto req = make_request(conn_, "DELETE", object_path(res, key, {}));
+  call c{"DELETE", res, object_path(res, key, {}), fmt::format("delete {} {}/{}", res.plural, key.ns, key.name)};
   if (options.grace_period_s || !options.uid.empty()) {
     json::object body{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}};
     if (options.grace_period_s) body["gracePeriodSeconds"] = *options.grace_period_s;
     if (!options.uid.empty()) body["preconditions"] = json::object{{"uid", options.uid}};
-    req.body = json::serialize(body);
-    req.content_type = "application/json";
+    c.body = json::serialize(body);
+    c.content_type = "application/json";
   }
-  auto what = fmt::format("delete {} {}/{}", res.plural, key.ns, key.name);
-  const auto answer = co_await exchange(http_, std::move(req), std::move(what));
+  const auto answer = co_await exchange(state_, std::move(c));
   if (!answer) co_return tl::unexpected<error>(answer.error());
   co_return result<void>{};
 }
@@ -205,8 +236,10 @@ asio::awaitable<result<std::unique_ptr<http_stream>>> client::open_watch(const r
   q.add("allowWatchBookmarks", "true");
   q.add("resourceVersion", resource_version);
   q.add("timeoutSeconds", std::to_string(server_timeout.count()));
-  auto req = make_request(conn_, "GET", collection_path(res, options.ns) + q.text());
-  auto stream = co_await http_->open_stream(std::move(req));
+  const auto what = "watch " + res.plural;
+  const auto http = state_->http;
+  auto req = make_request(state_->conn, "GET", collection_path(res, options.ns) + q.text());
+  auto stream = co_await http->open_stream(std::move(req));
   if (!stream) co_return tl::unexpected<error>(stream.error());
   const int status = (*stream)->status();
   if (status < 400) co_return std::move(*stream);
@@ -217,7 +250,7 @@ asio::awaitable<result<std::unique_ptr<http_stream>>> client::open_watch(const r
     if (!part || !*part) break;
     body += **part;
   }
-  co_return tl::unexpected<error>(status_error(status, (*stream)->header("Retry-After"), body, "watch " + res.plural));
+  co_return tl::unexpected<error>(status_error(status, (*stream)->header("Retry-After"), body, what));
 }
 
 }  // namespace inferno::net::kube

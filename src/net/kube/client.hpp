@@ -60,6 +60,9 @@ struct connection {
   /// Called for every request, so a rotated token is used at once; "" or empty function = no Authorization header.
   std::function<std::string()> bearer_token{};
   tls_options tls{};
+  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up.
+  double qps = 0;
+  int burst = 0;
 };
 
 enum class patch_type { merge, json_patch, strategic_merge };
@@ -91,10 +94,15 @@ class client {
                                                                    std::string resource_version,
                                                                    std::chrono::seconds server_timeout);
   asio::any_io_executor executor() const;
+  /// Asked in the moment before a write goes out, after its wait for the rate limit; the error it gives is the call's outcome.
+  using write_guard = std::function<std::optional<error>(const resource&)>;
+  void guard_writes(write_guard guard);
 
  private:
-  std::shared_ptr<http_client> http_;
-  connection conn_;
+  struct state;
+  struct call;
+  static asio::awaitable<result<json::object>> exchange(std::shared_ptr<state> s, call c);
+  std::shared_ptr<state> state_;
 };
 
 /// Splits a watch body into events whatever the chunk boundaries. A line longer than `max_line` is error too_large.

@@ -261,6 +261,103 @@ TEST_F(kube_client_test, a_refused_watch_has_the_message_of_its_status) {
   EXPECT_EQ(watch.error().retry_after, std::chrono::milliseconds(2000));
 }
 
+class kube_limit_test : public kube_client_test {
+ protected:
+  /// One request at once, and then one in about a quarter of an hour.
+  kube_limit_test() {
+    http_client_config config;
+    config.connect_timeout = 5s;
+    config.request_timeout = 5s;
+    connection conn;
+    conn.url = server.url("/");
+    conn.qps = 0.001;
+    conn.burst = 1;
+    conn.bearer_token = [this] { return token; };
+    api = std::make_unique<client>(std::make_shared<http_client>(context.get_executor(), config), std::move(conn));
+  }
+  template <class T>
+  void begin(asio::awaitable<T> work) {
+    asio::co_spawn(context, std::move(work), [this](std::exception_ptr, T r) {
+      ++ended;
+      if (!r) problems.push_back(r.error().message);
+    });
+    run_turns();
+  }
+  void run_turns() { test::run(context, test::yield_turns(60)); }
+
+  int ended = 0;
+  std::vector<std::string> problems;
+};
+
+TEST_F(kube_limit_test, every_kind_of_request_waits_for_its_turn) {
+  answer(R"({"items":[]})");
+  const json::object object;
+  const object_key key{"ns", "x"};
+  const std::function<void()> requests[] = {
+      [&] { begin(api->get(resources::pods, key)); },
+      [&] { begin(api->list(resources::pods, {})); },
+      [&] { begin(api->create(resources::pods, "ns", object)); },
+      [&] { begin(api->replace(resources::pods, key, object)); },
+      [&] { begin(api->patch(resources::pods, key, object)); },
+      [&] { begin(api->remove(resources::pods, key)); },
+      [&] { begin(api->get_path("/version")); },
+  };
+  ASSERT_TRUE(run(api->get(resources::pods, key))) << "the burst";
+  for (const auto& request : requests) request();
+  EXPECT_EQ(ended, 0);
+  EXPECT_EQ(asked.size(), 1u);
+}
+
+TEST_F(kube_limit_test, watches_and_leases_do_not) {
+  ASSERT_TRUE(run(api->get(resources::pods, {"ns", "x"})));
+  begin(api->get(resources::pods, {"ns", "x"}));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(run(api->get(resources::leases, {"ns", "l"})));
+    ASSERT_TRUE(run(api->create(resources::leases, "ns", {})));
+    ASSERT_TRUE(run(api->replace(resources::leases, {"ns", "l"}, {})));
+    ASSERT_TRUE(run(api->open_watch(resources::pods, {}, "1", 300s)));
+  }
+  EXPECT_EQ(asked.size(), 13u);
+  EXPECT_EQ(ended, 0);
+}
+
+TEST_F(kube_limit_test, what_waits_is_sent_in_the_order_of_asking_and_with_the_newest_token) {
+  connection conn;
+  conn.url = server.url("/");
+  conn.qps = 500;
+  conn.burst = 1;
+  conn.bearer_token = [this] { return token + std::to_string(asked.size()); };
+  http_client_config config;
+  config.max_idle_per_origin = 1;
+  api = std::make_unique<client>(std::make_shared<http_client>(context.get_executor(), config), std::move(conn));
+  for (int i = 0; i < 10; ++i) begin(api->get(resources::pods, {"ns", std::to_string(i)}));
+  api.reset();  // those who wait go on without it
+  test::run_until(context, [&] { return ended == 10; });
+  EXPECT_TRUE(problems.empty()) << problems.front();
+  for (std::size_t i = 0; i < asked.size(); ++i)
+    EXPECT_EQ(first_line(asked[i]), fmt::format("GET /api/v1/namespaces/ns/pods/{} HTTP/1.1", i));
+}
+
+TEST_F(kube_limit_test, a_write_is_guarded_after_its_wait) {
+  bool closed = false;
+  connection conn;
+  conn.url = server.url("/");
+  conn.qps = 4;
+  conn.burst = 1;
+  api = std::make_unique<client>(std::make_shared<http_client>(context.get_executor(), http_client_config()), std::move(conn));
+  api->guard_writes([&](const resource& res) -> std::optional<error> {
+    if (!closed || res == resources::leases) return std::nullopt;
+    return error{error_kind::cancelled, 0, "closed", std::nullopt};
+  });
+  ASSERT_TRUE(run(api->create(resources::pods, "ns", {})));
+  begin(api->create(resources::pods, "ns", {}));
+  closed = true;
+  test::run_until(context, [&] { return ended == 1; });
+  EXPECT_EQ(problems, std::vector<std::string>{"closed"});
+  EXPECT_TRUE(run(api->replace(resources::leases, {"ns", "l"}, {})));
+  EXPECT_EQ(asked.size(), 2u);
+}
+
 TEST(kube_time_test, is_written_as_kubernetes_does) {
   using namespace std::chrono;
   const system_clock::time_point t = sys_days(2026y / 1 / 2) + 3h + 4min + 5s + 67890us;
