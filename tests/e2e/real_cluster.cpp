@@ -207,12 +207,12 @@ std::string real_cluster::kubeconfig(const std::string& token_file, const std::s
 }
 
 api_answer real_cluster::call(const std::string& method, const std::string& path, const json::value& body,
-                              const std::string& content_type) const {
+                              const std::string& content_type, const std::string& accept) const {
   const auto conn = admin();
   net::http_request request;
   request.method = method;
   request.url = url_ + path;
-  request.headers.push_back({"Accept", "application/json"});
+  request.headers.push_back({"Accept", accept});
   if (!body.is_null()) {
     request.body = json::serialize(body);
     request.content_type = content_type;
@@ -253,8 +253,8 @@ void real_cluster::apply(const std::string& yaml) const {
   }
 }
 
-void real_cluster::remove(const std::string& path) const {
-  call("DELETE", path, json::object{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}, {"propagationPolicy", "Background"}});
+void real_cluster::remove(const std::string& path, const std::string& propagation) const {
+  call("DELETE", path, json::object{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}, {"propagationPolicy", propagation}});
 }
 
 std::string real_cluster::token(const std::string& ns, const std::string& account, int seconds) const {

@@ -50,11 +50,11 @@ class real_cluster {
 
   // The API, blocking, as the administrator.
   api_answer call(const std::string& method, const std::string& path, const json::value& body = nullptr,
-                  const std::string& content_type = "application/json") const;
+                  const std::string& content_type = "application/json", const std::string& accept = "application/json") const;
   json::object get(const std::string& path) const;  ///< {} when it is not there
   /// Creates the documents of a YAML text, or merges them into what is there. Throws what the server says against it.
   void apply(const std::string& yaml) const;
-  void remove(const std::string& path) const;
+  void remove(const std::string& path, const std::string& propagation = "Background") const;
   /// A token of the service account, valid for `seconds`.
   std::string token(const std::string& ns, const std::string& account, int seconds = 3600) const;
 

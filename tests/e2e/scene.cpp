@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "testbed/cluster/embedded.hpp"
 #include "testbed/samples.hpp"
 
@@ -17,15 +19,23 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
     text.replace(at, from.size(), to);
 }
 
-std::string file_text(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) throw std::runtime_error("cannot read " + path);
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
+/// An accelerator of the samples: its card, and the speed of a server on it.
+struct card {
+  std::string vendor, product, alpha, beta;
+};
+const std::map<std::string, card> cards{{"A100", {"nvidia", "NVIDIA-A100-PCIE-80GB", "20.58", "0.41"}},
+                                        {"MI300X", {"amd", "AMD-MI300X-192G", "7.77", "0.15"}},
+                                        {"G2", {"intel", "Intel-Gaudi-2-96GB", "17.15", "0.34"}}};
 
-const std::map<std::string, std::pair<std::string, std::string>> cards{{"A100", {"nvidia", "NVIDIA-A100-PCIE-80GB"}},
-                                                                       {"MI300X", {"amd", "AMD-MI300X-192G"}},
-                                                                       {"G2", {"intel", "Intel-Gaudi-2-96GB"}}};
+std::string version_of(const std::string& kind) {
+  static const std::map<std::string, std::string> versions{{"VariantAutoscaling", "llmd.ai/v1alpha1"},
+                                                           {"Deployment", "apps/v1"},
+                                                           {"StatefulSet", "apps/v1"},
+                                                           {"Lease", "coordination.k8s.io/v1"},
+                                                           {"HorizontalPodAutoscaler", "autoscaling/v2"}};
+  const auto it = versions.find(kind);
+  return it == versions.end() ? "v1" : it->second;
+}
 
 std::unique_ptr<stage> the_stage;
 
@@ -36,7 +46,21 @@ class stage_end : public ::testing::Environment {
 };
 const auto* const registered = ::testing::AddGlobalTestEnvironment(new stage_end);
 
+/// "2025-08-04T19:18:16.481Z", since the epoch.
+std::chrono::milliseconds log_time(const std::string& text) {
+  std::tm day{};
+  const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &day);
+  if (!rest || *rest != '.') throw std::runtime_error("not a time of the log: " + text);
+  return std::chrono::seconds(::timegm(&day)) + std::chrono::milliseconds(std::stol(rest + 1));
+}
+
 }  // namespace
+
+std::string repository_file(const std::string& path) {
+  std::ifstream in(std::string(REPO_DIR) + "/" + path);
+  if (!in) throw std::runtime_error("cannot read " + path);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
 
 stage::stage() {
   (void)registered;
@@ -62,7 +86,7 @@ scene::scene(std::vector<gpu_nodes> nodes) {
   ns = fmt::format("llm-{}", number);
   namespaces_ = {system_ns, ns};
   for (const auto& n : namespaces_) cluster.apply(fmt::format("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n", n));
-  cluster.apply(replaced(file_text(REPO_DIR "/deploy/rbac/rbac.yaml")));
+  cluster.apply(replaced(repository_file("deploy/rbac/rbac.yaml")));
   cluster.apply(replaced(testbed::embedded::configmaps));
   settings();
   for (const auto& n : nodes) add_nodes(n);
@@ -74,10 +98,7 @@ scene::~scene() {
   controllers.clear();
   for (std::size_t i = 1; i < namespaces_.size(); ++i)
     for (const auto* kind : {"VariantAutoscaling", "Deployment", "StatefulSet", "Pod"})
-      cluster.remove(api_path(std::string(kind) == "VariantAutoscaling" ? "llmd.ai/v1alpha1"
-                              : std::string(kind) == "Pod"              ? "v1"
-                                                                        : "apps/v1",
-                              kind, namespaces_[i], ""));
+      cluster.remove(api_path(version_of(kind), kind, namespaces_[i], ""));
   // The next test's nodes are to have all their cards.
   const auto empty = [&] {
     for (std::size_t i = 1; i < namespaces_.size(); ++i) {
@@ -95,7 +116,6 @@ scene::~scene() {
   cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", system_ns + "-manager-rolebinding"));
 }
 
-/// The manifests of deploy/ for this scene's namespaces; cluster-wide objects get names of their own.
 std::string scene::replaced(std::string text) const {
   replace_all(text, "inferno-autoscaler-system", system_ns);
   for (const auto* name : {"manager-role", "manager-rolebinding", "metrics-reader"})
@@ -123,6 +143,10 @@ void scene::settings(const std::string& more) {
       system_ns, more.empty() ? "" : ", ", more));
 }
 
+void scene::configure(const std::string& map, const json::object& entries) const {
+  patch("ConfigMap", map, json::object{{"data", entries}}, system_ns);
+}
+
 void scene::deployment(const deployment_options& o, const std::string& in) {
   auto text = testbed::sample_deployment(o.tokens);
   replace_all(text, "llm-d-sim", in.empty() ? ns : in);
@@ -130,7 +154,9 @@ void scene::deployment(const deployment_options& o, const std::string& in) {
   replace_all(text, "app: vllme", "app: " + o.name);
   replace_all(text, "replicas: 1", fmt::format("replicas: {}", o.replicas));
   replace_all(text, "value: \"default\"", fmt::format("value: \"{}\"", o.model));
-  const auto& [vendor, product] = cards.at(o.accelerator);
+  const auto& [vendor, product, alpha, beta] = cards.at(o.accelerator);
+  replace_all(text, "20.58", alpha);
+  replace_all(text, "0.41", beta);
   replace_all(text, "nvidia.com/gpu.product: NVIDIA-A100-PCIE-80GB", fmt::format("{}.com/gpu.product: {}", vendor, product));
   replace_all(text, "nvidia.com/gpu:", vendor + ".com/gpu:");
   cluster.apply(text);
@@ -152,25 +178,18 @@ std::string scene::variant_yaml(const variant_options& o, const std::string& in)
 
 void scene::variant(const variant_options& o, const std::string& in) { cluster.apply(variant_yaml(o, in)); }
 
-child& scene::start_controller(std::vector<std::string> more, const std::string& api_url, bool cluster_wide) {
+child& scene::start_controller(std::vector<std::string> more, const std::string& api_url) {
   const auto config = folder.file(fmt::format("kubeconfig{}", controllers.size()));
   std::ofstream(config) << cluster.kubeconfig(token_file, api_url);
-  std::vector<std::string> args{"controller",
-                                "--kubeconfig",
-                                config,
-                                "--namespace",
-                                system_ns,
-                                "--log-level",
-                                "debug",
-                                "--metrics-bind-address",
-                                "127.0.0.1:0",
-                                "--health-probe-bind-address",
-                                "127.0.0.1:0",
-                                "--prometheus-url",
-                                all.metrics->url,
-                                "--scrape-interval",
-                                "1s"};
-  (void)cluster_wide;
+  std::vector<std::string> args{"controller",    "--kubeconfig",
+                                config,          "--namespace",
+                                system_ns,       "--log-level",
+                                "debug",         "--metrics-bind-address",
+                                "127.0.0.1:0",   "--health-probe-bind-address",
+                                "127.0.0.1:0",   "--prometheus-url",
+                                all.metrics->url};
+  if (std::find(more.begin(), more.end(), "--scrape-interval") == more.end())
+    args.insert(args.end(), {"--scrape-interval", "1s"});
   args.insert(args.end(), more.begin(), more.end());
   controllers.push_back(
       std::make_unique<child>(INFERNO_BIN, std::move(args), folder.file(fmt::format("controller{}.log", controllers.size()))));
@@ -196,16 +215,56 @@ std::string scene::address(const std::string& what, std::size_t controller) cons
   return "http://" + std::string(json::parse(log_line("Controller started", controller)).at(what).as_string());
 }
 
+std::size_t scene::count_logged(const std::string& part, std::size_t controller) const {
+  const auto text = log(controller);
+  std::size_t n = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++n;
+  return n;
+}
+
+std::vector<scaling> scene::scalings(const std::string& name, const std::string& in, std::size_t controller) const {
+  std::vector<scaling> out;
+  std::istringstream lines(log(controller));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("Patched Deployment") == std::string::npos) continue;
+    const auto o = json::parse(line).as_object();
+    if (text_at(o, {"name"}) != name || text_at(o, {"namespace"}) != (in.empty() ? ns : in)) continue;
+    out.push_back({log_time(text_at(o, {"ts"})), integer_at(o, {"from"}, -1), integer_at(o, {"num-replicas"}, -1)});
+  }
+  return out;
+}
+
+net::http_response scene::http(const std::string& what, const std::string& path, std::size_t controller) const {
+  auto answer = http_get(address(what, controller) + path);
+  return answer ? std::move(*answer) : net::http_response{};
+}
+
+std::optional<double> scene::metric(const std::string& series, const std::string& name, const std::string& in,
+                                    std::size_t controller) const {
+  std::istringstream lines(http("metrics", "/metrics", controller).body);
+  for (std::string line; std::getline(lines, line);)
+    if (line.rfind(series + "{", 0) == 0 &&
+        line.find(fmt::format("namespace=\"{}\"", in.empty() ? ns : in)) != std::string::npos &&
+        line.find(fmt::format("variant_name=\"{}\"", name)) != std::string::npos)
+      return std::stod(line.substr(line.rfind(' ') + 1));
+  return std::nullopt;
+}
+
+bool scene::cycles_pass(std::size_t controller) const {
+  const auto done = [&] { return count_logged("Reconciliation completed", controller); };
+  const auto before = done();
+  return eventually(20s, [&] { return done() >= before + 2; });
+}
+
 json::object scene::get(const std::string& kind, const std::string& name, const std::string& in) const {
-  const auto version = kind == "VariantAutoscaling"                    ? "llmd.ai/v1alpha1"
-                       : kind == "Deployment" || kind == "StatefulSet" ? "apps/v1"
-                       : kind == "Lease"                               ? "coordination.k8s.io/v1"
-                                                                       : "v1";
-  return cluster.get(api_path(version, kind, in.empty() ? ns : in, name));
+  return cluster.get(api_path(version_of(kind), kind, in.empty() ? ns : in, name));
 }
 
 long scene::replicas(const std::string& name, const std::string& in) const {
   return integer_at(get("Deployment", name, in), {"spec", "replicas"}, -1);
+}
+long scene::generation(const std::string& name, const std::string& in) const {
+  return integer_at(get("Deployment", name, in), {"metadata", "generation"}, -1);
 }
 long scene::ready(const std::string& name, const std::string& in) const {
   return integer_at(get("Deployment", name, in), {"status", "readyReplicas"}, 0);
@@ -226,19 +285,22 @@ std::string scene::condition(const std::string& type, const std::string& name, c
 }
 
 void scene::patch(const std::string& kind, const std::string& name, const json::value& body, const std::string& in) const {
-  const auto version = kind == "VariantAutoscaling"                    ? "llmd.ai/v1alpha1"
-                       : kind == "Deployment" || kind == "StatefulSet" ? "apps/v1"
-                                                                       : "v1";
   const auto done =
-      cluster.call("PATCH", api_path(version, kind, in.empty() ? ns : in, name), body, "application/merge-patch+json");
+      cluster.call("PATCH", api_path(version_of(kind), kind, in.empty() ? ns : in, name), body, "application/merge-patch+json");
   if (!done.ok()) throw std::runtime_error(fmt::format("patch {} {}: {}", kind, name, done.problem));
 }
 
-void scene::remove(const std::string& kind, const std::string& name, const std::string& in) const {
-  const auto version = kind == "VariantAutoscaling"                    ? "llmd.ai/v1alpha1"
-                       : kind == "Deployment" || kind == "StatefulSet" ? "apps/v1"
-                                                                       : "v1";
-  cluster.remove(api_path(version, kind, in.empty() ? ns : in, name));
+void scene::remove(const std::string& kind, const std::string& name, const std::string& in,
+                   const std::string& propagation) const {
+  cluster.remove(api_path(version_of(kind), kind, in.empty() ? ns : in, name), propagation);
+}
+
+void scene::foreign_pod(const std::string& name, int gpus, const std::string& in) const {
+  cluster.apply(
+      fmt::format("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: {}}}\n"
+                  "spec:\n  nodeSelector: {{nvidia.com/gpu.product: NVIDIA-A100-PCIE-80GB}}\n"
+                  "  containers: [{{name: main, image: training, resources: {{limits: {{nvidia.com/gpu: \"{}\"}}}}}}]\n",
+                  name, in.empty() ? ns : in, gpus));
 }
 
 bool scene::settles(long n, const std::string& name, std::chrono::seconds limit) {
@@ -255,7 +317,8 @@ std::string scene::more_namespace() {
 }
 
 std::unique_ptr<testbed::load_generator> scene::load(double per_minute, const std::string& name, const std::string& in,
-                                                     const std::string& model) {
+                                                     const std::string& model,
+                                                     const std::function<void(testbed::load_config&)>& tune) {
   testbed::load_config config;
   config.targets = [servers = all.servers, name, where = in.empty() ? ns : in] {
     std::vector<std::string> out;
@@ -266,6 +329,7 @@ std::unique_ptr<testbed::load_generator> scene::load(double per_minute, const st
   config.model = model;
   config.phases = {{0, per_minute}};
   config.route = testbed::routing::random;
+  if (tune) tune(config);
   auto out = std::make_unique<testbed::load_generator>(all.where->io().executor(), config);
   out->start();
   return out;

@@ -11,6 +11,9 @@
 
 namespace inferno::test {
 
+/// The text of a file of the repository.
+std::string repository_file(const std::string& path);
+
 struct stage {
   temp_folder folder;
   real_cluster cluster;
@@ -43,8 +46,15 @@ struct deployment_options {
   std::string name = "vllme";
   int replicas = 1;
   int tokens = 40;
-  std::string accelerator = "A100";
+  std::string accelerator = "A100";  ///< whose speed the servers have
   std::string model = "default";
+};
+
+/// A patch of a target's scale, as a controller's log tells it.
+struct scaling {
+  std::chrono::milliseconds at;  ///< since the epoch
+  long from = 0, to = 0;
+  bool up() const { return to > from; }
 };
 
 class scene {
@@ -56,12 +66,13 @@ class scene {
 
   /// The settings ConfigMap, with these entries in flow style besides short times.
   void settings(const std::string& more = {});
+  /// Entries of one of the controller's ConfigMaps, beside those it has.
+  void configure(const std::string& map, const json::object& entries) const;
   void deployment(const deployment_options& o = {}, const std::string& in = {});
   void variant(const variant_options& o = {}, const std::string& in = {});
   std::string variant_yaml(const variant_options& o, const std::string& in = {}) const;
-  /// `inferno controller` as the service account, watching this scene's namespace unless `cluster_wide`; waits until it has
-  /// synced.
-  child& start_controller(std::vector<std::string> more = {}, const std::string& api_url = {}, bool cluster_wide = false);
+  /// `inferno controller` as the service account, with these flags besides; waits until it has synced.
+  child& start_controller(std::vector<std::string> more = {}, const std::string& api_url = {});
   /// Without Prometheus: seconds sooner.
   child& start_scraping_controller(std::vector<std::string> more = {}, const std::string& api_url = {});
   std::string log(std::size_t controller = 0) const { return controllers.at(controller)->output(); }
@@ -69,7 +80,17 @@ class scene {
     return log(controller).find(part) != std::string::npos;
   }
   std::string log_line(const std::string& part, std::size_t controller = 0) const;
+  std::size_t count_logged(const std::string& part, std::size_t controller = 0) const;
+  /// How a Deployment was scaled, oldest first.
+  std::vector<scaling> scalings(const std::string& name = "vllme", const std::string& in = {}, std::size_t controller = 0) const;
   std::string address(const std::string& what, std::size_t controller = 0) const;  ///< "metrics" or "probes": http://...
+  /// What the controller answers there; status 0 when it does not.
+  net::http_response http(const std::string& what, const std::string& path, std::size_t controller = 0) const;
+  /// The value of a variant's series on /metrics, if it is there.
+  std::optional<double> metric(const std::string& series, const std::string& name = "vllme", const std::string& in = {},
+                               std::size_t controller = 0) const;
+  /// Two whole cycles from now on: whatever the present inputs lead to has been decided. False when they do not come.
+  bool cycles_pass(std::size_t controller = 0) const;
 
   json::object get(const std::string& kind, const std::string& name, const std::string& in = {}) const;
   json::object va(const std::string& name = "vllme", const std::string& in = {}) const {
@@ -78,6 +99,8 @@ class scene {
   long replicas(const std::string& name = "vllme", const std::string& in = {}) const;
   long ready(const std::string& name = "vllme", const std::string& in = {}) const;
   long desired(const std::string& name = "vllme", const std::string& in = {}) const;
+  /// Changes of the Deployment's spec, its creation counted: one more with each patch of its scale.
+  long generation(const std::string& name = "vllme", const std::string& in = {}) const;
   /// "True Reason: message", "" when it is not there.
   std::string condition(const std::string& type, const std::string& name = "vllme", const std::string& in = {}) const;
   bool is(const std::string& type, const std::string& prefix, const std::string& name = "vllme",
@@ -85,26 +108,34 @@ class scene {
     return condition(type, name, in).rfind(prefix, 0) == 0;
   }
   void patch(const std::string& kind, const std::string& name, const json::value& body, const std::string& in = {}) const;
-  void remove(const std::string& kind, const std::string& name, const std::string& in = {}) const;
+  void remove(const std::string& kind, const std::string& name, const std::string& in = {},
+              const std::string& propagation = "Background") const;
+  /// A pod of nobody's that holds this many A100s.
+  void foreign_pod(const std::string& name, int gpus, const std::string& in = {}) const;
   /// Waits until the variant is optimized with `n` replicas.
   bool settles(long n, const std::string& name = "vllme", std::chrono::seconds limit = std::chrono::seconds(40));
   std::string more_namespace();  ///< another one for workloads
   std::string node(std::size_t i) const { return nodes_.at(i); }
   void add_nodes(const gpu_nodes& n);
 
-  /// Poisson load on the servers of the pods whose name begins with `name`.
+  /// Poisson load on the servers of the pods whose name begins with `name`, unless `tune` changes that.
   std::unique_ptr<testbed::load_generator> load(double per_minute, const std::string& name = "vllme", const std::string& in = {},
-                                                const std::string& model = "default");
+                                                const std::string& model = "default",
+                                                const std::function<void(testbed::load_config&)>& tune = {});
 
   stage& all = stage::get();
   real_cluster& cluster = all.cluster;
   std::string system_ns, ns;
   temp_folder folder;
   std::string token_file;
+  /// For load(): as even as it can be, for tests that count scale patches.
+  static void evenly(testbed::load_config& c) { c.mode = testbed::arrival_mode::deterministic; }
   std::vector<std::unique_ptr<child>> controllers;
 
- private:
+  /// The manifests of deploy/ for this scene's namespaces; cluster-wide objects get names of their own.
   std::string replaced(std::string text) const;
+
+ private:
   std::vector<std::string> namespaces_;
   std::vector<std::string> nodes_;
 };
