@@ -181,8 +181,19 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
   duration_entry("SCALE_DOWN_STABILIZATION", settings_.scale_down_stabilization, defaults_.scale_down_stabilization, 0);
   duration_entry("RATE_WINDOW", settings_.rate_window, defaults_.rate_window, 1000);
   duration_entry("SCALE_TO_ZERO_RETENTION", settings_.zero_retention, defaults_.zero_retention, 0);
-  const auto url = data.find("PROMETHEUS_BASE_URL");
-  settings_.prometheus_url = url == data.end() ? defaults_.prometheus_url : url->second;
+  const auto text_entry = [&](const char* key, std::string& field, const std::string& fallback) {
+    const auto it = data.find(key);
+    field = it == data.end() ? fallback : it->second;
+  };
+  auto& prometheus = settings_.prometheus;
+  const auto& given = defaults_.prometheus;
+  text_entry("PROMETHEUS_BASE_URL", prometheus.url, given.url);
+  text_entry("PROMETHEUS_CA_CERT_PATH", prometheus.tls.ca_path, given.tls.ca_path);
+  text_entry("PROMETHEUS_CLIENT_CERT_PATH", prometheus.tls.cert_path, given.tls.cert_path);
+  text_entry("PROMETHEUS_CLIENT_KEY_PATH", prometheus.tls.key_path, given.tls.key_path);
+  text_entry("PROMETHEUS_SERVER_NAME", prometheus.tls.server_name, given.tls.server_name);
+  text_entry("PROMETHEUS_BEARER_TOKEN", prometheus.bearer_token, given.bearer_token);
+  text_entry("PROMETHEUS_TOKEN_PATH", prometheus.token_path, given.token_path);
   settings_.trigger = false;
   entry("GLOBAL_OPT_TRIGGER", [&](const std::string& text) -> std::string {
     settings_.trigger = !text.empty() && text != "false" && text != "0";
@@ -225,6 +236,7 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
       return {};
     });
   };
+  flag_entry("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY", prometheus.tls.insecure_skip_verify, given.tls.insecure_skip_verify);
   flag_entry("BATCH_SEARCH", settings_.search_batch, defaults_.search_batch);
   flag_entry("MODEL_POOLS", settings_.pools, defaults_.pools);
   return problems;

@@ -16,6 +16,7 @@
 #include "actors/scrape_source.hpp"
 #include "actors/supervisor.hpp"
 #include "net/io_context_thread.hpp"
+#include "net/tls_server.hpp"
 
 namespace inferno::actors {
 
@@ -31,12 +32,17 @@ std::shared_ptr<metrics_source> make_source(const controller_config& config, asi
   net::http_client_config http;
   http.max_body = 64u << 20;
   http.accept_gzip = true;
-  auto client = std::make_shared<net::http_client>(executor, http);
-  if (config.source == metrics_source_kind::scrape) return std::make_shared<scrape_source>(client);
-  return std::make_shared<prometheus_source>(client, config.defaults.prometheus_url, config.defaults.rate_window);
+  if (config.source == metrics_source_kind::scrape)
+    return std::make_shared<scrape_source>(std::make_shared<net::http_client>(executor, http));
+  return std::make_shared<prometheus_source>(
+      executor, http, config.defaults.prometheus, config.defaults.rate_window, [logger = config.logger](std::string_view what) {
+        logger.warn("Prometheus' certificates cannot be used; the last ones stay", {{"error", what}});
+      });
 }
 
 }  // namespace
+
+using context_source = std::function<net::result<std::shared_ptr<asio::ssl::context>>()>;
 
 struct controller::impl {
   explicit impl(controller_config c) : config(std::move(c)), system_settings(config.threads) {}
@@ -54,7 +60,30 @@ struct controller::impl {
   std::unique_ptr<net::http_server> probe_server;
   bool stopped = false;
 
-  tl::expected<std::unique_ptr<net::http_server>, std::string> serve(const std::string& address, net::http_handler handler) {
+  /// The certificate of the metrics endpoint: from files, or made now.
+  tl::expected<context_source, std::string> certificate() const {
+    if (!config.metrics_cert_path.empty()) {
+      auto files = std::make_shared<net::certificate_files>(
+          net::certificate_paths{config.metrics_cert_path + "/tls.crt", config.metrics_cert_path + "/tls.key"},
+          [logger = config.logger](std::string_view what) {
+            logger.warn("The metrics endpoint's certificate cannot be used; the last one stays", {{"error", what}});
+          });
+      if (const auto first = (*files)(); !first) return tl::unexpected(first.error().message);
+      return [files] { return (*files)(); };
+    }
+    const auto made = net::self_signed_certificate({"localhost", "127.0.0.1", "inferno-autoscaler-metrics." + config.ns + ".svc"},
+                                                   config.now());
+    if (!made) return tl::unexpected(made.error().message);
+    net::tls_options options;
+    options.cert_pem = made->cert_pem;
+    options.key_pem = made->key_pem;
+    auto context = net::make_server_context(options);
+    if (!context) return tl::unexpected(context.error().message);
+    return [context = *context]() -> net::result<std::shared_ptr<asio::ssl::context>> { return context; };
+  }
+
+  tl::expected<std::unique_ptr<net::http_server>, std::string> serve(const std::string& address, net::http_handler handler,
+                                                                     context_source tls = {}) {
     if (address == "0") return nullptr;
     const auto bound = net::parse_bind_address(address);
     if (!bound) return tl::unexpected(bound.error().message);
@@ -63,6 +92,7 @@ struct controller::impl {
     server.port = bound->second;
     server.max_body = 64u << 10;
     server.max_connections = 1000;
+    server.tls = std::move(tls);
     auto started =
         net::http_server::start(io.executor(), server, std::move(handler), [logger = config.logger](std::string_view what) {
           logger.error("HTTP handler failed", {{"error", what}});
@@ -72,18 +102,25 @@ struct controller::impl {
   }
 
   std::string open() {
-    auto metrics = serve(config.metrics_address, make_metrics_handler(view));
+    net::http_client_config http;
+    http.tls = config.api.tls;
+    http.accept_gzip = true;
+    auto client = std::make_shared<kube::client>(std::make_shared<net::http_client>(io.executor(), http), config.api);
+    context_source tls;
+    if (config.metrics_secure && config.metrics_address != "0") {
+      auto made = certificate();
+      if (!made) return made.error();
+      tls = std::move(*made);
+    }
+    auto auth = tls ? std::make_shared<http_auth>(client) : nullptr;
+    auto metrics = serve(config.metrics_address, make_metrics_handler(view, std::move(auth)), std::move(tls));
     if (!metrics) return metrics.error();
     metrics_server = std::move(*metrics);
     auto probes = serve(config.probe_address, make_probe_handler(view, alive));
     if (!probes) return probes.error();
     probe_server = std::move(*probes);
 
-    net::http_client_config http;
-    http.tls = config.api.tls;
-    http.accept_gzip = true;
-    api = std::make_shared<kube_api_net>(
-        std::make_shared<kube::client>(std::make_shared<net::http_client>(io.executor(), http), config.api));
+    api = std::make_shared<kube_api_net>(client);
     source = make_source(config, io.executor());
     system = std::make_unique<caf::actor_system>(system_settings);
 

@@ -9,6 +9,7 @@
 
 #include "model/system.hpp"
 #include "net/kube/client.hpp"
+#include "net/metrics/prometheus_access.hpp"
 
 namespace inferno::actors {
 
@@ -105,7 +106,7 @@ struct runtime_settings {
   std::chrono::milliseconds scale_down_stabilization{60000};
   std::chrono::milliseconds rate_window{60000};
   std::chrono::milliseconds zero_retention{600000};  ///< without any request, before a variant with minReplicas 0 goes to zero
-  std::string prometheus_url;
+  net::metrics::prometheus_access prometheus;
   bool trigger = false;  ///< GLOBAL_OPT_TRIGGER
   model::saturation_policy saturation = model::saturation_policy::priority_exhaustive;
   model::solver_kind solver = model::solver_kind::automatic;

@@ -43,6 +43,20 @@ answer metrics_answer(const board_view& view, std::string_view method, std::stri
   return {404, text_plain, "not found; there are /metrics and /api/v1/variants\n"};
 }
 
+asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<const board_view> view,
+                                         std::shared_ptr<http_auth> auth) {
+  // Nothing is written here: what is not GET is refused in any case, and asked about as GET.
+  std::string authorization(x.header("Authorization"));
+  std::string path(x.path());
+  const auto verdict = co_await auth->check(std::move(authorization), "get", path);
+  if (verdict.status == 200) co_return co_await respond(x, metrics_answer(*view, x.method(), path));
+  std::vector<net::http_header> headers;
+  if (verdict.status == 401) headers.push_back({"WWW-Authenticate", "Bearer"});
+  std::string type = text_plain;
+  std::string body = verdict.problem + "\n";
+  co_await x.respond(verdict.status, std::move(type), std::move(body), std::move(headers));
+}
+
 answer probe_answer(const board_view& view, bool alive, std::string_view path) {
   if (path == "/healthz") return alive ? answer{200, text_plain, "ok\n"} : answer{503, text_plain, "the supervisor has ended\n"};
   if (path != "/readyz") return {404, text_plain, "not found; there are /healthz and /readyz\n"};
@@ -53,8 +67,10 @@ answer probe_answer(const board_view& view, bool alive, std::string_view path) {
 
 }  // namespace
 
-net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view) {
-  return [view = std::move(view)](net::http_exchange& x) { return respond(x, metrics_answer(*view, x.method(), x.path())); };
+net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view, std::shared_ptr<http_auth> auth) {
+  if (!auth)
+    return [view = std::move(view)](net::http_exchange& x) { return respond(x, metrics_answer(*view, x.method(), x.path())); };
+  return [view = std::move(view), auth = std::move(auth)](net::http_exchange& x) { return respond_to_allowed(x, view, auth); };
 }
 
 net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::shared_ptr<const std::atomic<bool>> alive) {

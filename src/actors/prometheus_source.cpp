@@ -149,22 +149,28 @@ std::vector<pod_sample> prometheus_join::samples() const {
 }
 
 struct prometheus_source::impl {
-  std::shared_ptr<net::http_client> http;
-  std::string url;
+  asio::any_io_executor executor;
+  net::metrics::prometheus_connection connection;
+  net::metrics::prometheus_access access;
   std::chrono::milliseconds window;
-  std::function<std::string()> bearer_token;
 
   using done_function = std::function<void(std::shared_ptr<const collected_metrics>)>;
 
   static asio::awaitable<void> run(std::shared_ptr<impl> self, std::shared_ptr<const std::vector<scrape_target>> targets,
                                    double now_s, done_function done) {
     auto out = std::make_shared<collected_metrics>();
-    if (self->url.empty()) {
+    if (self->access.url.empty()) {
       out->problem = "PROMETHEUS_BASE_URL is not set";
       done(out);
       co_return;
     }
-    net::metrics::prometheus_client client(self->http, self->url, self->bearer_token);
+    auto made = self->connection.client(self->access);
+    if (!made) {
+      out->problem = made.error().message;
+      done(out);
+      co_return;
+    }
+    auto client = std::move(*made);
     prometheus_join join(*targets, now_s, std::chrono::duration<double>(self->window).count());
     const auto queries = prometheus_queries(self->window);
     for (std::size_t i = 0; i < queries.size(); ++i) {
@@ -188,19 +194,22 @@ struct prometheus_source::impl {
   }
 };
 
-prometheus_source::prometheus_source(std::shared_ptr<net::http_client> http, std::string url, std::chrono::milliseconds window,
-                                     std::function<std::string()> bearer_token)
-    : impl_(std::make_shared<impl>(impl{std::move(http), std::move(url), window, std::move(bearer_token)})) {}
+prometheus_source::prometheus_source(asio::any_io_executor executor, net::http_client_config http,
+                                     net::metrics::prometheus_access access, std::chrono::milliseconds window,
+                                     std::function<void(std::string_view)> on_problem)
+    : impl_(std::make_shared<impl>(impl{executor, {executor, std::move(http)}, std::move(access), window})) {
+  impl_->connection.on_problem = std::move(on_problem);
+}
 prometheus_source::~prometheus_source() = default;
 
 void prometheus_source::collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
                                 std::function<void(std::shared_ptr<const collected_metrics>)> done) {
-  asio::co_spawn(impl_->http->executor(), impl::run(impl_, std::move(targets), now_s, std::move(done)), asio::detached);
+  asio::co_spawn(impl_->executor, impl::run(impl_, std::move(targets), now_s, std::move(done)), asio::detached);
 }
 
 void prometheus_source::configure(const runtime_settings& settings) {
-  asio::post(impl_->http->executor(), [self = impl_, url = settings.prometheus_url, window = settings.rate_window] {
-    if (!url.empty()) self->url = url;
+  asio::post(impl_->executor, [self = impl_, access = settings.prometheus, window = settings.rate_window] {
+    self->access = access;
     self->window = window;
   });
 }

@@ -36,9 +36,9 @@ std::string gateway_queue_query();
 
 class prometheus_source final : public metrics_source {
  public:
-  /// `bearer_token` as in prometheus_client. `url` may be empty until configure() brings one.
-  prometheus_source(std::shared_ptr<net::http_client> http, std::string url, std::chrono::milliseconds window,
-                    std::function<std::string()> bearer_token = {});
+  /// `http`: settings of its client but TLS. The URL may be empty until configure() brings one.
+  prometheus_source(boost::asio::any_io_executor executor, net::http_client_config http, net::metrics::prometheus_access access,
+                    std::chrono::milliseconds window, std::function<void(std::string_view)> on_problem = {});
   ~prometheus_source() override;
   std::string_view name() const override { return "prometheus"; }
   void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,

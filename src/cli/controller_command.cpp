@@ -30,6 +30,10 @@ struct flags {
   std::string instance;
   std::string metrics_address = ":8080";
   std::string probe_address = ":8081";
+  bool metrics_secure = true;
+  std::string metrics_cert_path;
+  double kube_api_qps = 100;
+  int kube_api_burst = 200;
   std::string prometheus_url;
   std::string source = "prometheus";
   std::string scrape_interval = "2s";
@@ -58,6 +62,23 @@ std::chrono::milliseconds duration_flag(const char* name, const std::string& tex
   if (!d) refuse(fmt::format("{}: {}", name, d.error()));
   if (d->count() <= 0) refuse(fmt::format("{}: must be positive, got \"{}\"", name, text));
   return *d;
+}
+
+/// What the ConfigMap does not say, from the environment.
+net::metrics::prometheus_access prometheus_from(const flags& f) {
+  net::metrics::prometheus_access access;
+  access.url = f.prometheus_url.empty() ? environment("PROMETHEUS_BASE_URL") : f.prometheus_url;
+  const auto skip = environment("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY");
+  if (!skip.empty() && skip != "true" && skip != "false")
+    refuse(fmt::format("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY: expected true or false, got \"{}\"", skip));
+  access.tls.insecure_skip_verify = skip == "true";
+  access.tls.ca_path = environment("PROMETHEUS_CA_CERT_PATH");
+  access.tls.cert_path = environment("PROMETHEUS_CLIENT_CERT_PATH");
+  access.tls.key_path = environment("PROMETHEUS_CLIENT_KEY_PATH");
+  access.tls.server_name = environment("PROMETHEUS_SERVER_NAME");
+  access.bearer_token = environment("PROMETHEUS_BEARER_TOKEN");
+  access.token_path = environment("PROMETHEUS_TOKEN_PATH");
+  return access;
 }
 
 /// Where and who: --kube-api-url, --kubeconfig, KUBECONFIG, the pod's service account, ~/.kube/config; the first that is there.
@@ -106,6 +127,8 @@ actors::controller_config make_config(const flags& f) {
   actors::controller_config config;
   const auto access = find_access(f);
   config.api = access.conn;
+  config.api.qps = f.kube_api_qps;
+  config.api.burst = f.kube_api_burst;
   if (!f.ns.empty()) config.ns = f.ns;
   config.watch_namespace = f.watch_namespace;
   if (f.instance.size() > 63 ||
@@ -113,9 +136,11 @@ actors::controller_config make_config(const flags& f) {
     refuse(fmt::format("--controller-instance: expected a label value, got \"{}\"", f.instance));
   config.instance = f.instance;
   config.metrics_address = f.metrics_address;
+  config.metrics_secure = f.metrics_secure;
+  config.metrics_cert_path = f.metrics_cert_path;
   config.probe_address = f.probe_address;
   config.source = f.source == "scrape" ? actors::metrics_source_kind::scrape : actors::metrics_source_kind::prometheus;
-  config.defaults.prometheus_url = f.prometheus_url.empty() ? environment("PROMETHEUS_BASE_URL") : f.prometheus_url;
+  config.defaults.prometheus = prometheus_from(f);
   config.scrape_interval = duration_flag("--scrape-interval", f.scrape_interval);
   config.threads = f.threads;
   config.logger =
@@ -175,6 +200,22 @@ void add_controller(CLI::App& app) {
                       "manage only VariantAutoscalings with the label inference.optimization/controller-instance of this value "
                       "(default: those without the label)");
   command->add_option("--metrics-bind-address", f->metrics_address, "/metrics and /api/v1; \"0\" = none")->capture_default_str();
+  command->add_flag(
+      "--metrics-secure,!--no-metrics-secure", f->metrics_secure,
+      "serve them over TLS, to clients whose bearer token may get the path (RBAC on nonResourceURLs); =false: plain, "
+      "to everybody (default: true)");
+  command
+      ->add_option("--metrics-cert-path", f->metrics_cert_path,
+                   "folder with tls.crt and tls.key for them, read again when they change (default: a self-signed certificate)")
+      ->check(CLI::ExistingDirectory);
+  command
+      ->add_option("--kube-api-qps", f->kube_api_qps,
+                   "calls a second to the API server in the long run; 0 = no limit. Watches and the lease are exempt")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--kube-api-burst", f->kube_api_burst, "calls at once")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   command->add_option("--health-probe-bind-address", f->probe_address, "/healthz and /readyz; \"0\" = none")
       ->capture_default_str();
   command->add_option("--prometheus-url", f->prometheus_url, "Prometheus, unless the ConfigMap has PROMETHEUS_BASE_URL");

@@ -13,6 +13,7 @@ struct tls_file_options {
   std::string cert_path{};    ///< "" = no client certificate
   std::string key_path{};     ///< of the client certificate
   std::string server_name{};  ///< name to verify instead of the URL's host
+  bool operator==(const tls_file_options&) const = default;
 };
 
 /// Reads the files once. Error kind `tls`: a file that cannot be read or has nothing of what it should have, or a certificate

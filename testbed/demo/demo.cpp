@@ -185,6 +185,7 @@ void story::begin() {
   actors::controller_config config;
   config.api.url = cluster_->url();
   config.metrics_address = "127.0.0.1:0";
+  config.metrics_secure = false;
   config.probe_address = "0";
   config.source = actors::metrics_source_kind::scrape;
   config.scrape_interval = 1s;

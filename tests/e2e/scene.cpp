@@ -188,6 +188,7 @@ child& scene::start_controller(std::vector<std::string> more, const std::string&
                                 "127.0.0.1:0",   "--health-probe-bind-address",
                                 "127.0.0.1:0",   "--prometheus-url",
                                 all.metrics->url};
+  if (std::find(more.begin(), more.end(), "--metrics-secure=true") == more.end()) args.push_back("--metrics-secure=false");
   if (std::find(more.begin(), more.end(), "--scrape-interval") == more.end())
     args.insert(args.end(), {"--scrape-interval", "1s"});
   args.insert(args.end(), more.begin(), more.end());

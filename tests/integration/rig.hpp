@@ -47,6 +47,7 @@ class rig {
                                   folder.file("kubeconfig"),
                                   "--metrics-bind-address",
                                   "127.0.0.1:0",
+                                  "--metrics-secure=false",
                                   "--log-level",
                                   "debug",
                                   "--health-probe-bind-address",

@@ -27,7 +27,7 @@ struct resource {
 };
 namespace resources {
 extern const resource pods, nodes, configmaps, events, deployments, statefulsets, replicasets, horizontalpodautoscalers, leases,
-    variantautoscalings, crds, namespaces;
+    variantautoscalings, crds, namespaces, tokenreviews, subjectaccessreviews;
 }
 
 struct object_key {

@@ -13,6 +13,8 @@ const resource horizontalpodautoscalers{"autoscaling", "v2", "horizontalpodautos
 const resource replicasets{"apps", "v1", "replicasets", "ReplicaSet", true};
 const resource leases{"coordination.k8s.io", "v1", "leases", "Lease", true};
 const resource variantautoscalings{"llmd.ai", "v1alpha1", "variantautoscalings", "VariantAutoscaling", true};
+const resource tokenreviews{"authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false};
+const resource subjectaccessreviews{"authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", false};
 const resource crds{"apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false};
 
 }  // namespace inferno::net::kube::resources

@@ -238,7 +238,7 @@ TEST(Durations, AreReadAsGoWritesThem) {
 
 TEST(Settings, AreReadAndFallBackToTheDefaults) {
   runtime_settings defaults;
-  defaults.prometheus_url = "http://default";
+  defaults.prometheus.url = "http://default";
   config_reader r(defaults);
   EXPECT_THAT(r.read_settings({{"GLOBAL_OPT_INTERVAL", "30s"},
                                {"SCALE_DOWN_STABILIZATION", "2m"},
@@ -254,7 +254,7 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
   EXPECT_EQ(r.settings().opt_interval, 30s);
   EXPECT_EQ(r.settings().scale_down_stabilization, 2min);
   EXPECT_EQ(r.settings().rate_window, 45s);
-  EXPECT_EQ(r.settings().prometheus_url, "http://p:9090");
+  EXPECT_EQ(r.settings().prometheus.url, "http://p:9090");
   EXPECT_TRUE(r.settings().trigger);
   EXPECT_EQ(r.settings().saturation, model::saturation_policy::round_robin);
   EXPECT_EQ(r.settings().solver, model::solver_kind::exact);

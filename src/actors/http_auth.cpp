@@ -1,0 +1,80 @@
+#include "actors/http_auth.hpp"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <array>
+
+#include "net/kube/json_path.hpp"
+
+namespace inferno::actors {
+namespace {
+
+namespace json = boost::json;
+namespace kube = net::kube;
+namespace asio = boost::asio;
+
+std::string digest(std::string_view text) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> out{};
+  unsigned int size = 0;
+  if (EVP_Digest(text.data(), text.size(), out.data(), &size, EVP_sha256(), nullptr) != 1)
+    throw std::runtime_error("SHA-256 is not available");
+  return {reinterpret_cast<const char*>(out.data()), size};
+}
+
+bool true_at(const json::object& o, std::initializer_list<std::string_view> path) {
+  const auto* v = kube::find(o, path);
+  return v && v->is_bool() && v->get_bool();
+}
+
+/// TokenReview's user in the words of a SubjectAccessReview.
+json::object subject(const json::object& review, const std::string& verb, const std::string& path) {
+  json::object spec{{"user", kube::text_at(review, {"status", "user", "username"})},
+                    {"uid", kube::text_at(review, {"status", "user", "uid"})},
+                    {"nonResourceAttributes", json::object{{"path", path}, {"verb", verb}}}};
+  for (const auto* field : {"groups", "extra"})
+    if (const auto* v = kube::find(review, {"status", "user", field})) spec[field] = *v;
+  return spec;
+}
+
+}  // namespace
+
+http_auth::http_auth(std::shared_ptr<kube::client> api, settings s) : api_(std::move(api)), settings_(std::move(s)) {}
+
+asio::awaitable<http_auth::verdict> http_auth::check(std::string authorization, std::string verb, std::string path) {
+  constexpr std::string_view scheme = "Bearer ";
+  if (authorization.compare(0, scheme.size(), scheme) != 0 || authorization.size() == scheme.size())
+    co_return verdict{401, "a bearer token is needed"};
+  auto token = authorization.substr(scheme.size());
+  const auto key = digest(fmt::format("{}\n{}\n{}", verb, path, token));
+  const auto it = known_.find(key);
+  if (it != known_.end() && settings_.now() < it->second.until) co_return it->second.what;
+  auto v = co_await ask(std::move(token), std::move(verb), std::move(path));
+  remember(key, v);
+  co_return v;
+}
+
+asio::awaitable<http_auth::verdict> http_auth::ask(std::string token, std::string verb, std::string path) {
+  json::object whose{
+      {"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenReview"}, {"spec", json::object{{"token", std::move(token)}}}};
+  const auto review = co_await api_->create(kube::resources::tokenreviews, "", std::move(whose));
+  if (!review) co_return verdict{503, "the API server cannot be asked: " + review.error().message};
+  if (!true_at(*review, {"status", "authenticated"})) co_return verdict{401, "the API server does not know this token"};
+  json::object may{
+      {"apiVersion", "authorization.k8s.io/v1"}, {"kind", "SubjectAccessReview"}, {"spec", subject(*review, verb, path)}};
+  const auto answer = co_await api_->create(kube::resources::subjectaccessreviews, "", std::move(may));
+  if (!answer) co_return verdict{503, "the API server cannot be asked: " + answer.error().message};
+  if (true_at(*answer, {"status", "allowed"})) co_return verdict{};
+  co_return verdict{403, fmt::format("{} may not {} {}", kube::text_at(*review, {"status", "user", "username"}), verb, path)};
+}
+
+void http_auth::remember(const std::string& key, const verdict& v) {
+  if (v.status == 503) return;
+  const auto now = settings_.now();
+  if (known_.size() >= settings_.most_entries) std::erase_if(known_, [&](const auto& e) { return e.second.until <= now; });
+  // Whoever fills it within its time asks the API server himself, no more.
+  if (known_.size() >= settings_.most_entries) known_.clear();
+  known_[key] = {v, now + (v.status == 200 ? settings_.allowed_for : settings_.refused_for)};
+}
+
+}  // namespace inferno::actors
