@@ -104,7 +104,7 @@ void missing(const json::object& schema, const json::value& value, const std::st
 
 TEST(Conformance, SeedFormatObjects) {
   scene s;
-  s.deployment({.name = "vllme-deployment", .tokens = 178});
+  s.deployment({.name = "vllme-deployment", .tokens = 178, .random_lengths = true});
   s.variant({.name = "vllme-deployment"});
   // The newer form of the profiles.
   s.deployment({.name = "vllme-perf", .model = "llama0-70b"});

@@ -6,7 +6,7 @@ namespace {
 
 TEST(Conformance, ScaleUp) {
   scene s;
-  s.deployment();
+  s.deployment({.random_lengths = true});
   s.variant();
   s.start_controller();
   ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
@@ -19,6 +19,7 @@ TEST(Conformance, ScaleUp) {
 
 TEST(Conformance, ScaleOutAndBack) {
   scene s;
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   s.deployment({.replicas = 2});
   s.variant({.extra_spec = "  minReplicas: 2\n"});
   s.start_controller();
@@ -42,7 +43,7 @@ TEST(Conformance, ScaleOutAndBack) {
 
 TEST(Conformance, NoFlapping) {
   scene s;
-  s.deployment();
+  s.deployment({.random_lengths = true});
   s.variant();
   s.start_controller();
   ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();

@@ -33,7 +33,7 @@ TEST(Conformance, TwoVariantsOfOneModel) {
     load->stop();
   }
   // More than both carry: one more of the cheaper, once.
-  const auto load = s.load(800, "vllme", {}, "default", [](testbed::load_config& c) {
+  const auto load = s.load(760, "vllme", {}, "default", [](testbed::load_config& c) {
     scene::evenly(c);
     c.route = testbed::routing::least_outstanding;
   });
@@ -42,7 +42,7 @@ TEST(Conformance, TwoVariantsOfOneModel) {
   EXPECT_EQ(s.generation("vllme-a"), 2) << s.log();
   EXPECT_EQ(s.generation("vllme-m"), 1) << s.log();
   EXPECT_TRUE(s.is("OptimizationReady", "True Optimized", "vllme-m")) << s.condition("OptimizationReady", "vllme-m");
-  EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error;
+  EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error << "\n" << s.log();
 }
 
 TEST(Conformance, SameNamesInTwoNamespaces) {
@@ -82,7 +82,7 @@ TEST(Conformance, ShortageByClass) {
   s.variant({.name = "cheap", .model = "llama0-7b", .cls = "Freemium"});
   s.deployment({.name = "dear"});
   s.variant({.name = "dear"});
-  s.start_controller();
+  s.start_scraping_controller();
   ASSERT_TRUE(s.settles(1, "cheap")) << s.condition("OptimizationReady", "cheap") << s.log();
   ASSERT_TRUE(s.settles(1, "dear")) << s.condition("OptimizationReady", "dear") << s.log();
   // The less important class may have what nobody else needs.
@@ -111,7 +111,7 @@ TEST(Conformance, InfeasibleSlo) {
   s.deployment({.replicas = 2});
   s.variant();
   const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
-  s.start_controller();
+  s.start_scraping_controller();
   ASSERT_TRUE(eventually(20s, [&] { return s.metric("inferno_arrival_rate_per_second").value_or(0) > 3; })) << s.log();
   ASSERT_TRUE(s.settles(2)) << s.condition("OptimizationReady") << s.log();
   const auto before = s.generation();

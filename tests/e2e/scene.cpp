@@ -155,6 +155,9 @@ void scene::deployment(const deployment_options& o, const std::string& in) {
   replace_all(text, "replicas: 1", fmt::format("replicas: {}", o.replicas));
   replace_all(text, "value: \"default\"", fmt::format("value: \"{}\"", o.model));
   const auto& [vendor, product, alpha, beta] = cards.at(o.accelerator);
+  if (!o.random_lengths)
+    replace_all(text, "- {name: AVG_TOKENS",
+                "- {name: TOKENS_DISTRIBUTION, value: deterministic}\n            - {name: AVG_TOKENS");
   replace_all(text, "20.58", alpha);
   replace_all(text, "0.41", beta);
   replace_all(text, "nvidia.com/gpu.product: NVIDIA-A100-PCIE-80GB", fmt::format("{}.com/gpu.product: {}", vendor, product));

@@ -48,6 +48,7 @@ struct deployment_options {
   int tokens = 40;
   std::string accelerator = "A100";  ///< whose speed the servers have
   std::string model = "default";
+  bool random_lengths = false;  ///< of the answers, with that mean
 };
 
 /// A patch of a target's scale, as a controller's log tells it.
