@@ -18,7 +18,7 @@ struct controller_config {
   std::string watch_namespace;                   ///< as in supervisor_config
   std::string instance;                          ///< likewise
   std::string metrics_address = ":8080";         ///< /metrics and /api/v1; "0" = none
-  /// Metrics over TLS, to clients whose token the API server knows and allows to get the path; else plain, to everybody.
+  /// Metrics over TLS, to clients whose token the API server knows and allows to get /metrics; else plain, to everybody.
   bool metrics_secure = true;
   std::string
       metrics_cert_path;  ///< folder with tls.crt and tls.key, read again when they change; "" = a self-signed certificate
@@ -43,10 +43,6 @@ class controller {
   /// Begins no more writes, waits for those under way (at most `grace`), gives the lease back. Idempotent.
   void stop(std::chrono::milliseconds grace = std::chrono::milliseconds(1500));
   std::string metrics_address() const;  ///< "127.0.0.1:8080", "" = none
-  /// Metrics over TLS, to clients whose token the API server knows and allows to get the path; else plain, to everybody.
-  bool metrics_secure = true;
-  std::string
-      metrics_cert_path;  ///< folder with tls.crt and tls.key, read again when they change; "" = a self-signed certificate
   std::string probe_address() const;
   std::shared_ptr<const board_view> view() const;
 

@@ -202,7 +202,7 @@ void add_controller(CLI::App& app) {
   command->add_option("--metrics-bind-address", f->metrics_address, "/metrics and /api/v1; \"0\" = none")->capture_default_str();
   command->add_flag(
       "--metrics-secure,!--no-metrics-secure", f->metrics_secure,
-      "serve them over TLS, to clients whose bearer token may get the path (RBAC on nonResourceURLs); =false: plain, "
+      "serve them over TLS, to clients whose bearer token may get /metrics (RBAC on nonResourceURLs); =false: plain, "
       "to everybody (default: true)");
   command
       ->add_option("--metrics-cert-path", f->metrics_cert_path,

@@ -51,7 +51,8 @@ subjects:
   EXPECT_EQ(status_of(metrics, ""), 401);
   EXPECT_EQ(status_of(metrics, "nonsense"), 401);
   EXPECT_EQ(status_of(metrics, s.cluster.token(s.ns, "stranger")), 403);
-  EXPECT_EQ(status_of(api, reader), 403) << "allowed is /metrics alone";
+  EXPECT_EQ(status_of(api, reader), 200);
+  EXPECT_EQ(status_of(api, s.cluster.token(s.ns, "stranger")), 403) << "though clusters let everybody get /api/*";
   EXPECT_EQ(status_of(metrics, reader, "POST"), 405);
   EXPECT_EQ(status_of("http://" + address + "/metrics", reader), 400) << "plain on a TLS port";
   EXPECT_EQ(status_of(s.address("probes") + "/readyz", ""), 200) << "probes are apart";
