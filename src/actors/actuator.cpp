@@ -24,8 +24,9 @@ bool final_error(const net::error& e) {
          e.status != 408;
 }
 
-const kube::resource& resource_of(const target_ref& target) {
-  return target.kind == "StatefulSet" ? kube::resources::statefulsets : kube::resources::deployments;
+const kube::resource& resource_of(const capacity_curve& c) {
+  if (c.target_resource) return *c.target_resource;
+  return c.target_key.kind == "StatefulSet" ? kube::resources::statefulsets : kube::resources::deployments;
 }
 
 /// What stands in the way of a decision that somebody else carries out.
@@ -131,7 +132,7 @@ bool actuator_state::start_scale() {
   if (pending && self->clock().now() - asked.at < config.echo_patience) return false;
   scaled_from = d.curve->current.num_replicas;
   attempt_time = kube::format_time(config.now());
-  config.api->merge_patch(resource_of(d.curve->target_key), {d.curve->target_key.ns, d.curve->target_key.name},
+  config.api->merge_patch(resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name},
                           json::object{{"spec", json::object{{"replicas", d.desired.num_replicas}}}}, "scale", completion());
   return true;
 }
@@ -167,7 +168,8 @@ bool actuator_state::start_event() {
 bool actuator_state::start_owner() {
   const auto& uid = current->curve->owner_uid_needed;
   if (uid.empty() || !current->curve->actuate) return false;
-  json::object owner{{"apiVersion", "apps/v1"},
+  const auto& res = resource_of(*current->curve);
+  json::object owner{{"apiVersion", res.group.empty() ? res.version : res.group + "/" + res.version},
                      {"kind", current->curve->target_key.kind},
                      {"name", current->curve->target_key.name},
                      {"uid", uid},

@@ -211,10 +211,12 @@ void variant_analysis::resolve(capacity_curve& curve) {
   curve.target_key = object.target;
   curve.mode = object.actuation.value_or(inputs_->settings.actuation);
   curve.autoscaler = inputs_->autoscaler;
+  if (inputs_->target) curve.target_resource = inputs_->target->resource;
   curve.actuate = inputs_->target != nullptr;
   const auto target = fmt::format("{} {}", object.target.kind, object.target.name);
   if (!curve.actuate) {
-    curve.target = {"TargetResolved", false, "TargetNotFound", target + " not found"};
+    curve.target = {"TargetResolved", false, "TargetNotFound",
+                    inputs_->target_problem.empty() ? target + " not found" : inputs_->target_problem};
   } else if (curve.mode == actuation_mode::direct && curve.autoscaler) {
     // Two hands on one target would pull against each other for ever.
     curve.actuate = false;
@@ -356,7 +358,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   }
   curve->slo = target->slo;
   if (!inputs_->target) {
-    hold(*curve, "TargetNotFound", fmt::format("{} {}/{} not found", object.target.kind, key_.ns, object.target.name));
+    hold(*curve, "TargetNotFound",
+         inputs_->target_problem.empty() ? fmt::format("{} {}/{} not found", object.target.kind, key_.ns, object.target.name)
+                                         : inputs_->target_problem);
     return curve;
   }
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.

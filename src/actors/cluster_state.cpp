@@ -43,6 +43,7 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
     const bool same = slot->generation == v.generation && slot->generation != 0 && slot->uid == v.uid &&
                       slot->owner_uid == v.owner_uid && slot->accelerator_label == v.accelerator_label && slot->pool == v.pool;
     if (same) return;
+    uncount_kind(*slot);
     if (before != target) {
       variants_of_[before].erase(v.key);
       changes.pods.insert(v.key);
@@ -57,6 +58,7 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
     changes.capacity = changes.capacity || targets_.count(target) != 0;
   }
   variants_of_[target].insert(v.key);
+  count_kind(v);
   slot = std::make_shared<const variant_object>(v);
 }
 
@@ -68,12 +70,31 @@ void cluster_state::remove_variant(const variant_key& key, state_changes& change
     of->second.erase(key);
     if (of->second.empty()) variants_of_.erase(of);
   }
+  uncount_kind(*it->second);
   variants_.erase(it);
   changes.removed.insert(key);
   changes.added.erase(key);
   changes.inputs.erase(key);
   changes.pods.erase(key);
   changes.capacity = true;  // its pods are foreign now
+}
+
+void cluster_state::count_kind(const variant_object& v) {
+  // One whose spec is wrong names no kind: its version may be missing.
+  if (!well_known(v.target) && !v.target_version.empty()) other_kinds_[{v.target.group, v.target.kind}].insert(v.target_version);
+}
+
+void cluster_state::uncount_kind(const variant_object& v) {
+  const auto it = other_kinds_.find({v.target.group, v.target.kind});
+  if (it == other_kinds_.end()) return;
+  if (const auto version = it->second.find(v.target_version); version != it->second.end()) it->second.erase(version);
+  if (it->second.empty()) other_kinds_.erase(it);
+}
+
+std::map<target_kind, std::string> cluster_state::other_kinds() const {
+  std::map<target_kind, std::string> out;
+  for (const auto& [kind, versions] : other_kinds_) out.emplace(kind, *versions.begin());
+  return out;
 }
 
 void cluster_state::index_target(const workload_object& d) {
@@ -91,7 +112,9 @@ void cluster_state::unindex_target(const workload_object& d) {
 void cluster_state::upsert(const workload_object& d, state_changes& changes) {
   auto& entry = targets_[d.ref];
   const bool selector_changed = !entry.object || entry.object->selector != d.selector;
-  const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid;
+  const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid ||
+                              entry.object->problem != d.problem;
+  const bool serving_changed = entry.object && entry.object->serving != d.serving;
   if (selector_changed) {
     if (entry.object) unindex_target(*entry.object);
     for (const auto& pod : entry.pods) owner_.erase(pod);
@@ -108,7 +131,7 @@ void cluster_state::upsert(const workload_object& d, state_changes& changes) {
           entry.pods.insert(pod);
         }
   }
-  touch_target(d.ref, inputs_changed, selector_changed, changes);
+  touch_target(d.ref, inputs_changed, selector_changed || serving_changed, changes);
   changes.capacity = changes.capacity || (selector_changed && variants_of_.count(d.ref) != 0);
 }
 
@@ -233,9 +256,9 @@ capacity_view cluster_state::capacity() const {
 }
 
 std::vector<variant_key> cluster_state::variant_keys() const { return keys_of(variants_); }
-std::vector<target_ref> cluster_state::workload_refs(std::string_view kind) const {
+std::vector<target_ref> cluster_state::workload_refs(const target_kind& kind) const {
   auto out = keys_of(targets_);
-  std::erase_if(out, [&](const target_ref& t) { return t.kind != kind; });
+  std::erase_if(out, [&](const target_ref& t) { return t.kind != kind.kind || t.group != kind.group; });
   return out;
 }
 std::vector<variant_key> cluster_state::autoscaler_keys() const { return keys_of(autoscalers_); }
@@ -269,7 +292,8 @@ std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) con
   if (it == targets_.end()) return out;
   for (const auto& pod : it->second.pods) {
     const auto& p = *pods_.at(pod);
-    if (p.ready && !p.ip.empty()) out.push_back({p.key, v->model_id, p.ip, p.port});
+    const auto& serving = it->second.object->serving;
+    if (p.ready && !p.ip.empty() && (serving.empty() || selects(serving, p.labels))) out.push_back({p.key, v->model_id, p.ip, p.port});
   }
   return out;
 }

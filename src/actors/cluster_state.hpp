@@ -36,7 +36,9 @@ class cluster_state {
   void remove_autoscaler(const variant_key& key, state_changes& changes);
 
   std::vector<variant_key> variant_keys() const;
-  std::vector<target_ref> workload_refs(std::string_view kind) const;
+  std::vector<target_ref> workload_refs(const target_kind& kind) const;
+  /// Kinds of targets that are not well known, with the version they are named by (the lowest, if by several).
+  std::map<target_kind, std::string> other_kinds() const;
   std::vector<variant_key> pod_keys() const;
   std::vector<std::string> node_names() const;
   std::vector<variant_key> autoscaler_keys() const;
@@ -61,12 +63,15 @@ class cluster_state {
   void unindex_target(const workload_object& d);
   void touch_target(const target_ref& target, bool inputs, bool pods, state_changes& changes) const;
   bool foreign(const variant_key& pod) const;
+  void count_kind(const variant_object& v);
+  void uncount_kind(const variant_object& v);
 
   std::map<variant_key, std::shared_ptr<const variant_object>> variants_;
   std::map<target_ref, target_entry> targets_;
   std::map<variant_key, std::shared_ptr<const pod_object>> pods_;
   std::map<variant_key, target_ref> owner_;                  ///< pod -> target
   std::map<target_ref, std::set<variant_key>> variants_of_;  ///< target -> variants
+  std::map<target_kind, std::multiset<std::string>> other_kinds_;
   std::map<variant_key, std::shared_ptr<const autoscaler_object>> autoscalers_;
   std::map<target_ref, std::set<variant_key>> autoscalers_of_;  ///< target -> autoscalers
   /// (namespace, "label=value") -> targets whose selector has it as its first requirement: finds a pod's target in O(labels)

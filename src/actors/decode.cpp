@@ -145,6 +145,35 @@ class profile_reader {
   std::string problem_;
 };
 
+/// "group/version" or "version" of the core group; absent: apps/v1.
+std::pair<std::string, std::string> api_version(const std::string& text) {
+  if (text.empty()) return {"apps", "v1"};
+  const auto slash = text.find('/');
+  if (slash == std::string::npos) return {"", text};
+  return {text.substr(0, slash), text.substr(slash + 1)};
+}
+
+std::string trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(' ');
+  return first == std::string_view::npos ? "" : std::string(text.substr(first, text.find_last_not_of(' ') - first + 1));
+}
+
+/// A label selector in its text form, when it asks for nothing but equality; nullopt: for something else.
+std::optional<std::map<std::string, std::string>> equalities(std::string_view text) {
+  std::map<std::string, std::string> out;
+  while (!text.empty()) {
+    const auto comma = text.find(',');
+    const auto requirement = text.substr(0, comma);
+    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+    const auto equals = requirement.find('=');
+    if (equals == std::string_view::npos || equals == 0 || requirement.find_first_of("!()") != std::string_view::npos)
+      return std::nullopt;
+    const auto value = requirement.find_first_not_of('=', equals);
+    out[trimmed(requirement.substr(0, equals))] = value == std::string_view::npos ? "" : trimmed(requirement.substr(value));
+  }
+  return out;
+}
+
 void read_replicas(const json::object& spec, std::string_view field, std::optional<int>& out, std::string& problem) {
   const auto* v = spec.if_contains(field);
   if (!v || v->is_null()) return;
@@ -232,10 +261,16 @@ variant_object decode_variant(const json::object& object) {
       out.problem = fmt::format("spec.actuationMode: expected direct, metric or dry-run, got \"{}\"", mode);
   }
   const auto kind = text_at(object, {"spec", "scaleTargetRef", "kind"});
-  out.target = {kind.empty() ? "Deployment" : kind, out.key.ns, text_at(object, {"spec", "scaleTargetRef", "name"})};
+  const auto [group, version] = api_version(text_at(object, {"spec", "scaleTargetRef", "apiVersion"}));
+  out.target = {kind.empty() ? "Deployment" : kind, out.key.ns, text_at(object, {"spec", "scaleTargetRef", "name"}), group};
+  out.target_version = version;
   if (out.target.name.empty()) out.target.name = out.key.name;
-  if (out.problem.empty() && out.target.kind != "Deployment" && out.target.kind != "StatefulSet")
-    out.problem = fmt::format("spec.scaleTargetRef.kind: expected Deployment or StatefulSet, got \"{}\"", out.target.kind);
+  const bool apps_by_default = !find(object, {"spec", "scaleTargetRef", "apiVersion"});
+  if (apps_by_default && !well_known(out.target)) {
+    out.target_version.clear();
+    if (out.problem.empty())
+      out.problem = fmt::format("spec.scaleTargetRef.apiVersion: required for kind \"{}\"", out.target.kind);
+  }
   if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
     for (const auto& o : owners->get_array())
       if (o.is_object() && text_at(o.get_object(), {"kind"}) == out.target.kind) out.owner_uid = text_at(o.get_object(), {"uid"});
@@ -248,8 +283,24 @@ workload_object decode_workload(const json::object& object, std::string_view kin
   out.ref = {std::string(kind), key.ns, key.name};
   out.uid = text_at(object, {"metadata", "uid"});
   out.replicas = integer_at(object, {"spec", "replicas"}, 1);
-  out.ready_replicas = integer_at(object, {"status", "readyReplicas"}, 0);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
+  return out;
+}
+
+tl::expected<workload_object, std::string> decode_scale(const json::object& scale, const target_kind& kind,
+                                                        const variant_key& key) {
+  workload_object out;
+  out.ref = {kind.kind, key.ns, key.name, kind.group};
+  out.replicas = integer_at(scale, {"spec", "replicas"}, 0);
+  const auto text = text_at(scale, {"status", "selector"});
+  auto selector = equalities(text);
+  if (!selector)
+    return tl::unexpected(fmt::format("selector of {} {}/{}: expected label=value, separated by commas, got \"{}\"", kind.kind,
+                                      key.ns, key.name, text));
+  out.selector = std::move(*selector);
+  // A LeaderWorkerSet's scale selects the leaders; its other pods have the same labels, serve nothing and hold GPUs.
+  if (const auto leader = out.selector.find("leaderworkerset.sigs.k8s.io/worker-index"); leader != out.selector.end())
+    out.serving.insert(out.selector.extract(leader));
   return out;
 }
 
@@ -257,7 +308,8 @@ autoscaler_object decode_autoscaler(const json::object& object) {
   autoscaler_object out;
   out.key = key_of(object);
   out.target = {text_at(object, {"spec", "scaleTargetRef", "kind"}), out.key.ns,
-                text_at(object, {"spec", "scaleTargetRef", "name"})};
+                text_at(object, {"spec", "scaleTargetRef", "name"}),
+                api_version(text_at(object, {"spec", "scaleTargetRef", "apiVersion"})).first};
   out.max_replicas = integer_at(object, {"spec", "maxReplicas"}, 0);
   if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
     for (const auto& o : owners->get_array())

@@ -15,6 +15,9 @@ variant_key key_of(const boost::json::object& object);
 variant_object decode_variant(const boost::json::object& object);
 /// A Deployment or StatefulSet; `kind` says which, lists do not.
 workload_object decode_workload(const boost::json::object& object, std::string_view kind);
+/// A Scale of autoscaling/v1: replicas and selector of a target of any kind. Error: its selector cannot be followed.
+tl::expected<workload_object, std::string> decode_scale(const boost::json::object& scale, const target_kind& kind,
+                                                        const variant_key& key);
 autoscaler_object decode_autoscaler(const boost::json::object& object);
 pod_object decode_pod(const boost::json::object& object);
 /// `{nvidia,amd,intel}.com/gpu` by the labels gpu.product and gpu.memory of the same vendor; no GPUs when the node is

@@ -27,8 +27,17 @@ struct target_ref {
   std::string kind;
   std::string ns;
   std::string name;
+  std::string group = "apps";  ///< of its API, "" = core
   auto operator<=>(const target_ref&) const = default;
 };
+/// A kind of targets, in any version.
+struct target_kind {
+  std::string group;
+  std::string kind;
+  auto operator<=>(const target_kind&) const = default;
+};
+/// Deployments and StatefulSets are always watched; other kinds while a VariantAutoscaling names them.
+inline bool well_known(const target_ref& t) { return t.group == "apps" && (t.kind == "Deployment" || t.kind == "StatefulSet"); }
 
 /// A VariantAutoscaling. `problem` names the field and the value of the first thing wrong with its spec; "" = valid.
 struct variant_object {
@@ -43,8 +52,9 @@ struct variant_object {
   std::optional<int> min_replicas;
   std::optional<int> max_replicas;
   bool keep_accelerator = true;
-  target_ref target;      ///< scaleTargetRef, else the Deployment of the object's own name
-  std::string owner_uid;  ///< uid of the target among its owner references, "" = none
+  target_ref target;           ///< scaleTargetRef, else the Deployment of the object's own name
+  std::string target_version;  ///< of the target's API group
+  std::string owner_uid;       ///< uid of the target among its owner references, "" = none
   std::optional<actuation_mode> actuation;
   bool excluded = false;  ///< by annotation: not this controller's business
   /// Pool of the variant: "" = the namespace's one for its model and class, "off" = none, else that of this name.
@@ -57,8 +67,11 @@ struct workload_object {
   target_ref ref;
   std::string uid;
   int replicas = 1;                             ///< spec.replicas
-  int ready_replicas = 0;                       ///< status.readyReplicas
-  std::map<std::string, std::string> selector;  ///< spec.selector.matchLabels
+  std::map<std::string, std::string> selector;  ///< labels of its pods
+  /// Labels of those of its pods that serve, besides `selector`: of a group of pods that is one replica only the leader does.
+  std::map<std::string, std::string> serving{};
+  std::shared_ptr<const net::kube::resource> resource{};  ///< nullptr: by the kind's name
+  std::string problem{};                                  ///< why it is not known, "" = it is
 };
 
 /// A HorizontalPodAutoscaler; KEDA's ScaledObjects act through one.
@@ -133,6 +146,7 @@ struct catalog {
 struct variant_inputs {
   std::shared_ptr<const variant_object> object;
   std::shared_ptr<const workload_object> target;        ///< nullptr = not found
+  std::string target_problem;                           ///< why it is not found, if there is more to say
   std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
   std::shared_ptr<const catalog> shared;                ///< nullptr until the ConfigMaps are known
   runtime_settings settings;

@@ -9,6 +9,7 @@
 
 #include "actors/actuator.hpp"
 #include "actors/analyzer.hpp"
+#include "actors/scale_watcher.hpp"
 
 namespace inferno::actors {
 
@@ -35,6 +36,8 @@ std::string_view to_string(watch_kind kind) {
 }
 
 namespace {
+
+enum : int { restart_kinds = -1 };  ///< other ticks name a variant to start anew
 
 template <class... F>
 struct overloaded : F... {
@@ -146,7 +149,7 @@ void fleet_state::replaced(const objects_replaced& m) {
     case watch_kind::deployments:
     case watch_kind::statefulsets:
       gone(
-          cluster.workload_refs(workload_kind(m.kind)), [](const kube_object& o) { return std::get<workload_object>(o).ref; },
+          cluster.workload_refs({"apps", std::string(workload_kind(m.kind))}), [](const kube_object& o) { return std::get<workload_object>(o).ref; },
           [&](const target_ref& r) { cluster.remove_workload(r, changes); });
       break;
     case watch_kind::autoscalers:
@@ -220,7 +223,56 @@ void fleet_state::push_capacity() {
   self->send(config.optimizer, capacity_changed{std::make_shared<const capacity_view>(cluster.capacity())});
 }
 
+/// A watcher for each other kind of targets that is named, and none for those that are not any more.
+void fleet_state::follow_kinds() {
+  const auto named = cluster.other_kinds();
+  for (auto it = kinds.begin(); it != kinds.end();) {
+    const auto wanted = named.find(it->first);
+    if (wanted != named.end() && wanted->second == it->second.version) {
+      ++it;
+      continue;
+    }
+    self->send_exit(it->second.watcher, caf::exit_reason::user_shutdown);
+    state_changes changes;
+    for (const auto& ref : cluster.workload_refs(it->first)) cluster.remove_workload(ref, changes);
+    it = kinds.erase(it);
+    tell(changes);
+  }
+  for (const auto& [kind, version] : named)
+    if (!kinds.count(kind)) start_scale_watcher(kind, version);
+}
+
+void fleet_state::start_scale_watcher(const target_kind& kind, const std::string& version) {
+  scale_watcher_config c;
+  c.kind = kind;
+  c.version = version;
+  c.api = config.api;
+  c.fleet = fleet_actor{self};
+  c.ns = config.watch_namespace;
+  c.logger = config.logger;
+  auto& entry = kinds[kind];
+  entry.version = version;
+  entry.watcher = self->spawn(scale_watcher, std::move(c));
+  self->monitor(entry.watcher);
+}
+
+void fleet_state::kind_state(const target_kind_state& m) {
+  const auto it = kinds.find(m.kind);
+  if (it == kinds.end()) return;
+  it->second.complete = it->second.complete || m.complete;
+  it->second.problem = m.problem;
+  for (const auto& [key, actors] : members) {
+    const auto object = cluster.variant(key);
+    if (object && object->target.kind == m.kind.kind && object->target.group == m.kind.group) push_inputs(key);
+  }
+}
+
 void fleet_state::react(const state_changes& changes) {
+  tell(changes);
+  if (!changes.added.empty() || !changes.inputs.empty() || !changes.removed.empty()) follow_kinds();
+}
+
+void fleet_state::tell(const state_changes& changes) {
   for (const auto& key : changes.removed) retire(key);
   for (const auto& key : changes.added) spawn(key);
   for (const auto& key : changes.inputs) push_inputs(key);
@@ -266,6 +318,12 @@ void fleet_state::push_inputs(const variant_key& key) {
   auto inputs = std::make_shared<variant_inputs>();
   inputs->object = object;
   inputs->target = cluster.target_of(key);
+  if (inputs->target && !inputs->target->problem.empty()) inputs->target_problem = std::exchange(inputs->target, nullptr)->problem;
+  if (const auto kind = kinds.find({object->target.group, object->target.kind}); kind != kinds.end() && !inputs->target) {
+    // Not there yet is not the same as not there.
+    if (!kind->second.complete && kind->second.problem.empty()) return;
+    if (inputs->target_problem.empty()) inputs->target_problem = kind->second.problem;
+  }
   inputs->autoscaler = cluster.autoscaler_of(key);
   inputs->shared = shared;
   inputs->settings = configs->settings();
@@ -285,6 +343,14 @@ void fleet_state::push_all_inputs() {
 
 /// One of a variant's actors died: both are made anew after a pause that doubles with each death.
 void fleet_state::member_down(const caf::actor_addr& who) {
+  for (auto& [kind, entry] : kinds)
+    if (entry.watcher.address() == who) {
+      config.logger.error("Actor died", {{"actor", "scale_watcher"}, {"kind", kind.kind}});
+      self->send(config.board, error_noted{"supervision", "scale watcher died"});
+      entry.watcher = nullptr;
+      self->delayed_send(self, config.respawn_max / 30, tick{restart_kinds});
+      return;
+    }
   const auto it = std::find_if(members.begin(), members.end(), [&](const auto& entry) {
     return entry.second.analyzer.address() == who || entry.second.actuator.address() == who;
   });
@@ -309,6 +375,8 @@ fleet_state::~fleet_state() {
     caf::anon_send_exit(m.analyzer, caf::exit_reason::user_shutdown);
     caf::anon_send(m.actuator, stop_request{});
   }
+  for (const auto& [kind, entry] : kinds)
+    if (entry.watcher) caf::anon_send_exit(entry.watcher, caf::exit_reason::user_shutdown);
 }
 
 fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self, fleet_config config) {
@@ -359,12 +427,36 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
         }
         self->send(state.config.board, m);
       },
+      [self](const target_changed& m) {
+        state_changes changes;
+        self->state.cluster.upsert(*m.target, changes);
+        self->state.react(changes);
+      },
+      [self](const target_removed& m) {
+        state_changes changes;
+        self->state.cluster.remove_workload(m.ref, changes);
+        self->state.react(changes);
+      },
+      [self](const target_kind_state& m) { self->state.kind_state(m); },
       [self](const leadership& m) {
         self->state.config.leading = m.leading;
         for (const auto& [key, actors] : self->state.members) self->send(actors.actuator, m);
       },
       [self](const tick& t) {
         auto& state = self->state;
+        if (t.what == restart_kinds) {
+          const auto all = state.kinds;
+          for (const auto& [kind, entry] : all)
+            if (!entry.watcher) {
+              // What went while nobody watched is not told by the new one.
+              state_changes changes;
+              for (const auto& ref : state.cluster.workload_refs(kind)) state.cluster.remove_workload(ref, changes);
+              state.kinds[kind] = {};
+              state.start_scale_watcher(kind, entry.version);
+              state.tell(changes);
+            }
+          return;
+        }
         const auto it = state.tick_keys.find(t.what);
         if (it == state.tick_keys.end()) return;
         const auto key = it->second;

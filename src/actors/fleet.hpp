@@ -15,6 +15,7 @@ struct fleet_config {
   wall_clock now;
   log logger;
   std::string controller_namespace = "inferno-autoscaler-system";
+  std::string watch_namespace;  ///< of targets; "" = all
   runtime_settings defaults;
   bool leading = true;
   std::chrono::milliseconds respawn_min{100};
@@ -32,6 +33,13 @@ struct fleet_state {
     bool pending = false;
   };
 
+  struct other_kind {
+    std::string version;
+    scale_watcher_actor watcher;
+    bool complete = false;
+    std::string problem;
+  };
+
   fleet_state() = default;
   fleet_state(const fleet_state&) = delete;
   fleet_state& operator=(const fleet_state&) = delete;
@@ -44,6 +52,7 @@ struct fleet_state {
   std::shared_ptr<const catalog> shared;
   std::map<variant_key, member> members;
   std::map<variant_key, respawn> respawns;
+  std::map<target_kind, other_kind> kinds;
   std::set<watch_kind> synced;
   std::map<std::string, std::string> told_inventory;  ///< node -> GPUs as last logged
   std::set<std::string> told_products;                ///< products that match no configured device, said once
@@ -58,6 +67,10 @@ struct fleet_state {
   void drop_config(const std::string& name);
   void replaced(const objects_replaced& m);
   void react(const state_changes& changes);
+  void tell(const state_changes& changes);
+  void follow_kinds();
+  void start_scale_watcher(const target_kind& kind, const std::string& version);
+  void kind_state(const target_kind_state& m);
   void spawn(const variant_key& key);
   void retire(const variant_key& key);
   void push_inputs(const variant_key& key);

@@ -38,8 +38,12 @@ void run(asio::any_io_executor executor, std::shared_ptr<std::atomic<int>> in_fl
                  });
 }
 
-asio::awaitable<object_result> get_call(std::shared_ptr<kube::client> client, kube::resource res, kube::object_key key) {
-  co_return co_await client->get(res, std::move(key));
+asio::awaitable<object_result> get_call(std::shared_ptr<kube::client> client, kube::resource res, kube::object_key key,
+                                        std::string subresource) {
+  co_return co_await client->get(res, std::move(key), std::move(subresource));
+}
+asio::awaitable<object_result> get_path_call(std::shared_ptr<kube::client> client, std::string path) {
+  co_return co_await client->get_path(std::move(path));
 }
 asio::awaitable<object_result> create_call(std::shared_ptr<kube::client> client, kube::resource res, std::string ns,
                                            json::object object) {
@@ -74,8 +78,12 @@ std::unique_ptr<kube_api::subscription> kube_api_net::watch(const kube::resource
       std::make_unique<kube::reflector>(client_, res, std::move(options), std::move(sink), config));
 }
 
-void kube_api_net::get(const kube::resource& res, kube::object_key key, object_done done) {
-  run(client_->executor(), nullptr, get_call(client_, res, std::move(key)), std::move(done));
+void kube_api_net::get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) {
+  run(client_->executor(), nullptr, get_call(client_, res, std::move(key), std::move(subresource)), std::move(done));
+}
+
+void kube_api_net::get_path(std::string path, object_done done) {
+  run(client_->executor(), nullptr, get_path_call(client_, std::move(path)), std::move(done));
 }
 
 void kube_api_net::create(const kube::resource& res, std::string ns, json::object object, object_done done) {

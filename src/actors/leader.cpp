@@ -60,7 +60,7 @@ void leader_state::attempt() {
     if (self->clock().now() - asked < config.renew_deadline) return;
     pending = call::none;
   }
-  config.api->get(kube::resources::leases, config.lease, completion(call::read));
+  config.api->get(kube::resources::leases, config.lease, "", completion(call::read));
 }
 
 void leader_state::write(json::object lease, call kind) {
@@ -143,7 +143,7 @@ void leader_state::answered(const net::result<json::object>& r) {
 
 void leader_state::release() {
   config.api->get(
-      kube::resources::leases, config.lease,
+      kube::resources::leases, config.lease, "",
       [handle = leader_actor{self}, api = config.api, lease = config.lease, identity = config.identity,
        at = ++epoch](net::result<json::object> r) {
         const auto finish = [handle, at](net::result<json::object> done) {

@@ -46,6 +46,37 @@ struct watch_health {
   std::string problem;
 };
 
+// Targets of other kinds: their watch tells which there are, their scale the rest.
+
+struct target_change {
+  kube::object_key key;
+  std::string uid;
+  bool deleted = false;
+};
+struct targets_listed {
+  std::shared_ptr<const std::vector<target_change>> targets;
+};
+struct target_watch_health {
+  std::string problem;
+};
+struct scale_answer {
+  kube::object_key key;
+  std::uint64_t incarnation = 0;
+  std::shared_ptr<const net::result<json::object>> result;
+};
+struct target_changed {
+  std::shared_ptr<const workload_object> target;
+};
+struct target_removed {
+  target_ref ref;
+};
+/// `complete`: all there are have been told. `problem`: why they cannot be told, "" = nothing is in the way.
+struct target_kind_state {
+  target_kind kind;
+  bool complete = false;
+  std::string problem;
+};
+
 // ---- fleet -> analyzer, metrics watcher, optimizer ---------------------------------------------------------------------------
 
 struct analyzer_update {
@@ -110,6 +141,7 @@ struct capacity_curve {
   condition target;
   std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do
   target_ref target_key;
+  std::shared_ptr<const kube::resource> target_resource;  ///< nullptr: by the kind's name
   bool actuate = false;  ///< the target exists, and it is ours to scale
   actuation_mode mode = actuation_mode::direct;
   std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
@@ -260,10 +292,14 @@ using board_actor =
                      caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>, caf::reacts_to<inventory_synced>>;
 using fleet_actor =
     caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
-                     caf::reacts_to<watch_health>, caf::reacts_to<leadership>, caf::reacts_to<tick>>;
+                     caf::reacts_to<watch_health>, caf::reacts_to<target_changed>, caf::reacts_to<target_removed>,
+                     caf::reacts_to<target_kind_state>, caf::reacts_to<leadership>, caf::reacts_to<tick>>;
 /// Events of the subscription, decoded off the actor's thread, then forwarded to the fleet.
 using kube_watcher_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>,
                                             caf::reacts_to<object_removed>, caf::reacts_to<watch_health>>;
+using scale_watcher_actor =
+    caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<scale_answer>, caf::reacts_to<targets_listed>,
+                     caf::reacts_to<target_change>, caf::reacts_to<target_watch_health>, caf::reacts_to<tick>>;
 using leader_actor = caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
 using supervisor_actor = caf::typed_actor<caf::reacts_to<leadership>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
 
@@ -295,3 +331,10 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::collected)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::api_result)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::variant_added)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::pods_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::target_change)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::targets_listed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::target_watch_health)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::scale_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::target_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::target_removed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::target_kind_state)

@@ -78,6 +78,7 @@ void supervisor_state::start_core() {
   f.logger = config.logger;
   f.leading = leading;
   f.controller_namespace = config.controller_namespace;
+  f.watch_namespace = config.watch_namespace;
   f.defaults = config.defaults;
   fleet_handle = self->spawn(fleet, std::move(f));
   const auto watch_over = [this](const auto& handle, const char* what) {

@@ -47,9 +47,10 @@ class fake_api final : public kube_api {
     sinks[res.plural] = std::move(sink);
     return std::make_unique<running_watch>(this, res.plural);
   }
-  void get(const kube::resource& res, kube::object_key key, object_done done) override {
-    answer({"get", res.plural, "", key, {}}, std::move(done));
+  void get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) override {
+    answer({"get", res.plural, std::move(subresource), key, {}}, std::move(done));
   }
+  void get_path(std::string path, object_done done) override { answer({"get", std::move(path), "", {}, {}}, std::move(done)); }
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override {
     answer({"create", res.plural, "", {std::move(ns), ""}, std::move(object)}, std::move(done));
   }
@@ -78,7 +79,7 @@ class fake_api final : public kube_api {
   std::map<std::string, kube::reflector_sink> sinks;
   std::map<std::string, int> watches;
   std::vector<api_call> calls;
-  /// What a get returns; absent = 404. Replaces and creates of leases are stored here.
+  /// What a get of a resource ("leases", "things/scale") or path returns, whatever the object; absent = 404. Replaces and creates of leases are stored here.
   std::map<std::string, json::object> stored;
   std::function<double()> now_s = [] { return 0.0; };
   bool writing = true;        ///< as the leader left it
@@ -117,7 +118,7 @@ class fake_api final : public kube_api {
         return net::fail(net::error_kind::status, fmt::format("injected failure {}", status), status);
       }
     if (call.verb == "get") {
-      const auto it = stored.find(call.plural);
+      const auto it = stored.find(call.subresource.empty() ? call.plural : call.plural + "/" + call.subresource);
       if (it == stored.end()) return net::fail(net::error_kind::status, call.plural + " not found", 404);
       return it->second;
     }

@@ -1,0 +1,239 @@
+#include "actors/scale_watcher.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/decode.hpp"
+#include "net/kube/json_path.hpp"
+
+namespace inferno::actors {
+namespace {
+
+using net::kube::find;
+using net::kube::text_at;
+
+/// The resource of the kind in an APIResourceList; error: it is not there, or has no scale.
+tl::expected<kube::resource, std::string> find_resource(const json::object& list, const target_kind& kind,
+                                                        const std::string& version) {
+  const auto api = kind.group.empty() ? version : kind.group + "/" + version;
+  const auto* entries = find(list, {"resources"});
+  kube::resource out{kind.group, version, "", kind.kind, true};
+  bool scalable = false;
+  if (entries && entries->is_array())
+    for (const auto& e : entries->get_array())
+      if (e.is_object() && text_at(e.get_object(), {"kind"}) == kind.kind) {
+        const auto name = text_at(e.get_object(), {"name"});
+        const auto* namespaced = find(e.get_object(), {"namespaced"});
+        if (name.find('/') == std::string::npos && namespaced && namespaced->is_bool() && namespaced->get_bool())
+          out.plural = name;
+      }
+  if (out.plural.empty()) return tl::unexpected(fmt::format("{} has no namespaced kind {}", api, kind.kind));
+  for (const auto& e : entries->get_array())
+    scalable = scalable || (e.is_object() && text_at(e.get_object(), {"name"}) == out.plural + "/scale");
+  if (!scalable) return tl::unexpected(fmt::format("{} of {} has no scale subresource", kind.kind, api));
+  return out;
+}
+
+/// Calls come on the port's thread; only keys and uids go on. The handle is weak, as in kube_watcher.
+kube::reflector_sink make_sink(const scale_watcher_actor& self) {
+  const caf::actor_addr address = self.address();
+  const auto forward = [address](auto message) {
+    if (const auto strong = caf::actor_cast<scale_watcher_actor>(address)) caf::anon_send(strong, std::move(message));
+  };
+  const auto uid_of = [](const json::object& o) { return text_at(o, {"metadata", "uid"}); };
+  kube::reflector_sink sink;
+  sink.replaced = [=](std::vector<json::object> objects) {
+    auto list = std::make_shared<std::vector<target_change>>();
+    for (const auto& o : objects) list->push_back({key_of(o), uid_of(o), false});
+    forward(targets_listed{std::move(list)});
+  };
+  sink.changed = [=](const kube::watch_event& e) {
+    forward(target_change{key_of(e.object), uid_of(e.object), e.type == kube::watch_type::deleted});
+  };
+  sink.health = [=](std::optional<net::error> e) { forward(target_watch_health{e ? e->message : std::string()}); };
+  return sink;
+}
+
+}  // namespace
+
+void scale_watcher_state::discover() {
+  auto handle = scale_watcher_actor{self};
+  config.api->get_path(config.kind.group.empty() ? "/api/" + config.version
+                                                 : fmt::format("/apis/{}/{}", config.kind.group, config.version),
+                       [handle](net::result<json::object> r) {
+                         caf::anon_send(handle, api_result{0, 0, std::make_shared<const net::result<json::object>>(std::move(r))});
+                       });
+}
+
+void scale_watcher_state::discovered(const net::result<json::object>& answer) {
+  if (resource) return;
+  std::string problem;
+  if (answer) {
+    auto found = find_resource(*answer, config.kind, config.version);
+    if (found) {
+      backoff = std::chrono::milliseconds(0);
+      watch_problem.clear();
+      resource = std::make_shared<const kube::resource>(std::move(*found));
+      kube::list_options options;
+      options.ns = config.ns;
+      subscription = config.api->watch(*resource, std::move(options), make_sink(scale_watcher_actor{self}));
+      return;
+    }
+    problem = std::move(found.error());
+  } else if (answer.error().kind == net::error_kind::status && answer.error().status == 404) {
+    problem = fmt::format("the API has no {}/{}", config.kind.group, config.version);
+  } else {
+    problem = answer.error().message;
+  }
+  watch_problem = std::move(problem);
+  tell_state();
+  retry_later();
+}
+
+/// Discovery, and what could not be read, are asked for again after a pause that doubles.
+void scale_watcher_state::retry_later() {
+  if (retry_pending) return;
+  retry_pending = true;
+  backoff = std::clamp(backoff * 2, config.retry_min, config.retry_max);
+  self->delayed_send(self, backoff, tick{0});
+}
+
+void scale_watcher_state::seen(const kube::object_key& key, const std::string& uid) {
+  auto& e = entries[key];
+  if (e.incarnation == 0 || e.uid != uid) {
+    if (e.incarnation != 0) gone(key);
+    auto& fresh = entries[key];
+    fresh.uid = uid;
+    fresh.incarnation = ++next_incarnation;
+    ++unread;
+  }
+  ask(key);
+}
+
+void scale_watcher_state::settle(entry& e) {
+  if (std::exchange(e.read, true)) return;
+  --unread;
+}
+
+void scale_watcher_state::gone(const kube::object_key& key) {
+  const auto it = entries.find(key);
+  if (it == entries.end()) return;
+  settle(it->second);
+  entries.erase(it);
+  unanswered.erase(key);
+  self->send(config.fleet, target_removed{{config.kind.kind, key.ns, key.name, config.kind.group}});
+}
+
+void scale_watcher_state::ask(const kube::object_key& key) {
+  auto& e = entries.at(key);
+  if (e.asking) {
+    e.again = true;
+    return;
+  }
+  e.asking = true;
+  auto handle = scale_watcher_actor{self};
+  config.api->get(*resource, key, "scale", [handle, key, incarnation = e.incarnation](net::result<json::object> r) {
+    caf::anon_send(handle, scale_answer{key, incarnation, std::make_shared<const net::result<json::object>>(std::move(r))});
+  });
+}
+
+void scale_watcher_state::answered(const scale_answer& a) {
+  const auto it = entries.find(a.key);
+  if (it == entries.end() || it->second.incarnation != a.incarnation) return;
+  auto& e = it->second;
+  e.asking = false;
+  if (std::exchange(e.again, false)) return ask(a.key);
+  if (*a.result) {
+    auto decoded = decode_scale(**a.result, config.kind, a.key);
+    unanswered.erase(a.key);
+    if (unanswered.empty()) backoff = std::chrono::milliseconds(0);
+    if (decoded) {
+      e.known = true;
+      decoded->uid = e.uid;
+      decoded->resource = resource;
+      self->send(config.fleet, target_changed{std::make_shared<const workload_object>(std::move(*decoded))});
+    } else {
+      e.known = false;
+      tell_problem(a.key, decoded.error());
+    }
+    settle(e);
+  } else if (const auto& error = a.result->error(); error.kind == net::error_kind::status && error.status == 404) {
+    settle(e);  // on its way out: the watch will say so
+  } else {
+    // What was known of it is the best there is.
+    if (!e.known)
+      tell_problem(a.key,
+                   fmt::format("scale of {} {}/{} cannot be read: {}", config.kind.kind, a.key.ns, a.key.name, error.message));
+    unanswered.insert(a.key);
+    settle(e);
+    retry_later();
+  }
+  tell_state();
+}
+
+void scale_watcher_state::tell_problem(const kube::object_key& key, const std::string& problem) {
+  config.logger.warn("Target cannot be followed",
+                     {{"kind", config.kind.kind}, {"name", key.name}, {"namespace", key.ns}, {"error", problem}});
+  workload_object unknown;
+  unknown.ref = {config.kind.kind, key.ns, key.name, config.kind.group};
+  unknown.problem = problem;
+  self->send(config.fleet, target_changed{std::make_shared<const workload_object>(std::move(unknown))});
+}
+
+void scale_watcher_state::tell_state() {
+  std::pair now{(told && told->first) || (listed && unread == 0), watch_problem};
+  if (told == now) return;
+  told = std::move(now);
+  if (!told->second.empty())
+    config.logger.warn("Targets of a kind cannot be followed", {{"kind", config.kind.kind}, {"error", told->second}});
+  self->send(config.fleet, target_kind_state{config.kind, told->first, told->second});
+}
+
+scale_watcher_actor::behavior_type scale_watcher(scale_watcher_actor::stateful_pointer<scale_watcher_state> self,
+                                                 scale_watcher_config config) {
+  self->state.self = self;
+  self->state.config = std::move(config);
+  self->state.discover();
+  return {
+      [self](const api_result& r) { self->state.discovered(*r.result); },
+      [self](const scale_answer& a) { self->state.answered(a); },
+      [self](const targets_listed& m) {
+        auto& s = self->state;
+        std::set<kube::object_key> there;
+        for (const auto& t : *m.targets) there.insert(t.key);
+        std::vector<kube::object_key> lost;
+        for (const auto& [key, e] : s.entries)
+          if (!there.count(key)) lost.push_back(key);
+        for (const auto& key : lost) s.gone(key);
+        for (const auto& t : *m.targets) s.seen(t.key, t.uid);
+        s.listed = true;
+        s.tell_state();
+      },
+      [self](const target_change& t) {
+        auto& s = self->state;
+        if (t.deleted) {
+          s.gone(t.key);
+        } else {
+          s.seen(t.key, t.uid);
+        }
+        s.tell_state();
+      },
+      [self](const target_watch_health& m) {
+        self->state.watch_problem = m.problem;
+        self->state.tell_state();
+      },
+      [self](const tick&) {
+        auto& s = self->state;
+        s.retry_pending = false;
+        if (!s.resource) return s.discover();
+        const auto again = s.unanswered;
+        for (const auto& key : again) s.ask(key);
+      },
+  };
+}
+
+}  // namespace inferno::actors
