@@ -37,9 +37,11 @@ stamp="-s -w -X k8s.io/component-base/version.gitVersion=v$version -X k8s.io/com
 tags=""
 # The cloud providers that old releases carry are not tested here.
 [ "$which" = oldest ] && tags=providerless
-go build -trimpath -tags "$tags" -ldflags "$stamp" -o "$out/" k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager >&2
+# A module that is downloaded is no news.
+quiet_build() { go build -trimpath "$@" 2> >(grep -v '^go: downloading' >&2) >&2; }
+quiet_build -tags "$tags" -ldflags "$stamp" -o "$out/" k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager
 if [ "$which" = current ]; then
-  go build -trimpath -ldflags "-s -w" -o "$out/etcd" go.etcd.io/etcd/server/v3 >&2
+  quiet_build -ldflags "-s -w" -o "$out/etcd" go.etcd.io/etcd/server/v3
 else
   cp "$newer/etcd" "$out/etcd"
 fi

@@ -306,11 +306,11 @@ std::shared_ptr<const capacity_curve> variant_analysis::woken(const capacity_cur
 }
 
 std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
+  if (!inputs_ || !inputs_->object) return nullptr;
   auto curve = std::make_shared<capacity_curve>();
   curve->key = key_;
   curve->version = ++version_;
   curve->metrics = metrics_;
-  if (!inputs_ || !inputs_->object) return curve;
   resolve(*curve);
   auto server = make_server();
   curve->current = server.current;

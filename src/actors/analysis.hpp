@@ -22,6 +22,7 @@ class variant_analysis {
   bool waiting(double size, double time_s);
 
   /// The curve for what is known now; `urgent` when the replicas there are cannot carry the demand, or after update().
+  /// nullptr before the first update().
   std::shared_ptr<const capacity_curve> make_curve();
 
  private:

@@ -8,7 +8,10 @@ namespace inferno::actors {
 analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer_state> self, analyzer_config config) {
   self->state.analysis.emplace(config.key);
   self->state.config = std::move(config);
-  const auto publish = [self] { self->send(self->state.config.optimizer, curve_changed{self->state.analysis->make_curve()}); };
+  const auto publish = [self] {
+    if (auto curve = self->state.analysis->make_curve())
+      self->send(self->state.config.optimizer, curve_changed{std::move(curve)});
+  };
   return {
       [=](const analyzer_update& m) {
         if (self->state.analysis->update(m.inputs)) publish();

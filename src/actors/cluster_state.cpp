@@ -98,22 +98,22 @@ std::map<target_kind, std::string> cluster_state::other_kinds() const {
 }
 
 void cluster_state::index_target(const workload_object& d) {
-  if (!d.selector.empty()) by_selector_[{d.ref.ns, requirement(*d.selector.begin())}].insert(d.ref);
+  if (!d.selector.empty()) by_selector_[{d.ref.ns, requirement(*d.selector.begin())}].insert(&targets_.find(d.ref)->first);
 }
 
 void cluster_state::unindex_target(const workload_object& d) {
   if (d.selector.empty()) return;
   const auto it = by_selector_.find({d.ref.ns, requirement(*d.selector.begin())});
   if (it == by_selector_.end()) return;
-  it->second.erase(d.ref);
+  it->second.erase(&d.ref);
   if (it->second.empty()) by_selector_.erase(it);
 }
 
 void cluster_state::upsert(const workload_object& d, state_changes& changes) {
   auto& entry = targets_[d.ref];
   const bool selector_changed = !entry.object || entry.object->selector != d.selector;
-  const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid ||
-                              entry.object->problem != d.problem;
+  const bool inputs_changed =
+      !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid || entry.object->problem != d.problem;
   const bool serving_changed = entry.object && entry.object->serving != d.serving;
   if (selector_changed) {
     if (entry.object) unindex_target(*entry.object);
@@ -127,7 +127,7 @@ void cluster_state::upsert(const workload_object& d, state_changes& changes) {
     if (in_namespace != pods_by_label_ns_.end())
       for (const auto& pod : in_namespace->second)
         if (!owner_.count(pod) && selects(d.selector, pods_.at(pod)->labels)) {
-          owner_[pod] = d.ref;
+          owner_[pod] = &targets_.find(d.ref)->first;
           entry.pods.insert(pod);
         }
   }
@@ -149,12 +149,12 @@ void cluster_state::attach(const pod_object& p, state_changes& changes) {
   for (const auto& label : p.labels) {
     const auto found = by_selector_.find({p.key.ns, requirement(label)});
     if (found == by_selector_.end()) continue;
-    for (const auto& target : found->second) {
-      auto& entry = targets_.at(target);
+    for (const auto* target : found->second) {
+      auto& entry = targets_.at(*target);
       if (!selects(entry.object->selector, p.labels)) continue;
       owner_[p.key] = target;
       entry.pods.insert(p.key);
-      touch_target(target, false, true, changes);
+      touch_target(*target, false, true, changes);
       return;
     }
   }
@@ -163,9 +163,9 @@ void cluster_state::attach(const pod_object& p, state_changes& changes) {
 void cluster_state::detach(const pod_object& p, state_changes& changes) {
   const auto it = owner_.find(p.key);
   if (it == owner_.end()) return;
-  const auto target = targets_.find(it->second);
+  const auto target = targets_.find(*it->second);
   if (target != targets_.end()) target->second.pods.erase(p.key);
-  touch_target(it->second, false, true, changes);
+  touch_target(*it->second, false, true, changes);
   owner_.erase(it);
 }
 
@@ -234,7 +234,7 @@ void cluster_state::remove_autoscaler(const variant_key& key, state_changes& cha
 bool cluster_state::foreign(const variant_key& pod) const {
   const auto it = owner_.find(pod);
   if (it == owner_.end()) return true;
-  const auto of = variants_of_.find(it->second);
+  const auto of = variants_of_.find(*it->second);
   return of == variants_of_.end() || of->second.empty();
 }
 
@@ -293,7 +293,8 @@ std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) con
   for (const auto& pod : it->second.pods) {
     const auto& p = *pods_.at(pod);
     const auto& serving = it->second.object->serving;
-    if (p.ready && !p.ip.empty() && (serving.empty() || selects(serving, p.labels))) out.push_back({p.key, v->model_id, p.ip, p.port});
+    if (p.ready && !p.ip.empty() && (serving.empty() || selects(serving, p.labels)))
+      out.push_back({p.key, v->model_id, p.ip, p.port});
   }
   return out;
 }

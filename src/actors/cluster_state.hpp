@@ -57,6 +57,9 @@ class cluster_state {
     std::shared_ptr<const workload_object> object;
     std::set<variant_key> pods;
   };
+  struct by_value {
+    bool operator()(const target_ref* a, const target_ref* b) const { return *a < *b; }
+  };
   void attach(const pod_object& p, state_changes& changes);
   void detach(const pod_object& p, state_changes& changes);
   void index_target(const workload_object& d);
@@ -69,13 +72,13 @@ class cluster_state {
   std::map<variant_key, std::shared_ptr<const variant_object>> variants_;
   std::map<target_ref, target_entry> targets_;
   std::map<variant_key, std::shared_ptr<const pod_object>> pods_;
-  std::map<variant_key, target_ref> owner_;                  ///< pod -> target
+  std::map<variant_key, const target_ref*> owner_;           ///< pod -> target, a key of targets_
   std::map<target_ref, std::set<variant_key>> variants_of_;  ///< target -> variants
   std::map<target_kind, std::multiset<std::string>> other_kinds_;
   std::map<variant_key, std::shared_ptr<const autoscaler_object>> autoscalers_;
   std::map<target_ref, std::set<variant_key>> autoscalers_of_;  ///< target -> autoscalers
   /// (namespace, "label=value") -> targets whose selector has it as its first requirement: finds a pod's target in O(labels)
-  std::map<std::pair<std::string, std::string>, std::set<target_ref>> by_selector_;
+  std::map<std::pair<std::string, std::string>, std::set<const target_ref*, by_value>> by_selector_;
   std::map<std::string, std::set<variant_key>> pods_by_label_ns_;  ///< namespace -> pods, for a new target
   std::map<std::string, node_object> nodes_;
 };

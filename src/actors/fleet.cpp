@@ -149,7 +149,8 @@ void fleet_state::replaced(const objects_replaced& m) {
     case watch_kind::deployments:
     case watch_kind::statefulsets:
       gone(
-          cluster.workload_refs({"apps", std::string(workload_kind(m.kind))}), [](const kube_object& o) { return std::get<workload_object>(o).ref; },
+          cluster.workload_refs({"apps", std::string(workload_kind(m.kind))}),
+          [](const kube_object& o) { return std::get<workload_object>(o).ref; },
           [&](const target_ref& r) { cluster.remove_workload(r, changes); });
       break;
     case watch_kind::autoscalers:
@@ -268,8 +269,8 @@ void fleet_state::kind_state(const target_kind_state& m) {
 }
 
 void fleet_state::react(const state_changes& changes) {
-  tell(changes);
   if (!changes.added.empty() || !changes.inputs.empty() || !changes.removed.empty()) follow_kinds();
+  tell(changes);
 }
 
 void fleet_state::tell(const state_changes& changes) {
@@ -318,7 +319,8 @@ void fleet_state::push_inputs(const variant_key& key) {
   auto inputs = std::make_shared<variant_inputs>();
   inputs->object = object;
   inputs->target = cluster.target_of(key);
-  if (inputs->target && !inputs->target->problem.empty()) inputs->target_problem = std::exchange(inputs->target, nullptr)->problem;
+  if (inputs->target && !inputs->target->problem.empty())
+    inputs->target_problem = std::exchange(inputs->target, nullptr)->problem;
   if (const auto kind = kinds.find({object->target.group, object->target.kind}); kind != kinds.end() && !inputs->target) {
     // Not there yet is not the same as not there.
     if (!kind->second.complete && kind->second.problem.empty()) return;

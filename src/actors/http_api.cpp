@@ -45,8 +45,8 @@ answer metrics_answer(const board_view& view, std::string_view method, std::stri
 
 asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<const board_view> view,
                                          std::shared_ptr<http_auth> auth) {
-  // One right for all of them: every cluster lets everybody who is known to it `get` /api/* (system:discovery), so that path would
-  // keep nobody out. What is not GET is refused in any case.
+  // One right for all of them: every cluster lets everybody who is known to it `get` /api/* (system:discovery), so that path
+  // would keep nobody out. What is not GET is refused in any case.
   std::string authorization(x.header("Authorization"));
   const auto verdict = co_await auth->check(std::move(authorization), "get", "/metrics");
   if (verdict.status == 200) co_return co_await respond(x, metrics_answer(*view, x.method(), x.path()));

@@ -142,7 +142,7 @@ struct capacity_curve {
   std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do
   target_ref target_key;
   std::shared_ptr<const kube::resource> target_resource;  ///< nullptr: by the kind's name
-  bool actuate = false;  ///< the target exists, and it is ours to scale
+  bool actuate = false;                                   ///< the target exists, and it is ours to scale
   actuation_mode mode = actuation_mode::direct;
   std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
   /// Nothing runs, and requests wait for it. What it would be without them: while another of its pool is starting for the same

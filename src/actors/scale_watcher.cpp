@@ -62,11 +62,11 @@ kube::reflector_sink make_sink(const scale_watcher_actor& self) {
 
 void scale_watcher_state::discover() {
   auto handle = scale_watcher_actor{self};
-  config.api->get_path(config.kind.group.empty() ? "/api/" + config.version
-                                                 : fmt::format("/apis/{}/{}", config.kind.group, config.version),
-                       [handle](net::result<json::object> r) {
-                         caf::anon_send(handle, api_result{0, 0, std::make_shared<const net::result<json::object>>(std::move(r))});
-                       });
+  config.api->get_path(
+      config.kind.group.empty() ? "/api/" + config.version : fmt::format("/apis/{}/{}", config.kind.group, config.version),
+      [handle](net::result<json::object> r) {
+        caf::anon_send(handle, api_result{0, 0, std::make_shared<const net::result<json::object>>(std::move(r))});
+      });
 }
 
 void scale_watcher_state::discovered(const net::result<json::object>& answer) {

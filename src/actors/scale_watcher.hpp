@@ -38,7 +38,7 @@ struct scale_watcher_state {
   std::size_t unread = 0;  ///< entries of the first list whose scale is not known yet
   bool listed = false;
   std::string watch_problem;
-  std::set<kube::object_key> unanswered;  ///< whose scale is to be asked for again
+  std::set<kube::object_key> unanswered;             ///< whose scale is to be asked for again
   std::optional<std::pair<bool, std::string>> told;  ///< last target_kind_state
   std::uint64_t next_incarnation = 0;
   std::chrono::milliseconds backoff{0};

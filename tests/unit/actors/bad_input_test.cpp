@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
                                      R"(spec.minReplicas: expected a whole number >= 0, got "many")"},
                       malformed_case{"MaxReplicasIsFraction", "maxReplicas", "2.5", "spec.maxReplicas"},
                       malformed_case{"TargetKindIsUnknown", "scaleTargetRef", R"({"kind":"DaemonSet","name":"bad"})",
-                                     R"(spec.scaleTargetRef.kind: expected Deployment or StatefulSet, got "DaemonSet")"}),
+                                     R"(spec.scaleTargetRef.apiVersion: required for kind "DaemonSet")"}),
     [](const auto& tested) { return std::string(tested.param.name); });
 
 TEST(BadInput, MaxBelowMinIsNamed) {

@@ -142,14 +142,6 @@ TEST(Modes, StatefulSetsAreScaledLikeDeployments) {
   EXPECT_EQ(owners.back().body.at("metadata").at("ownerReferences").at(0).at("kind"), "StatefulSet");
 }
 
-TEST(Modes, OtherKindsAreRefusedByName) {
-  world w;
-  busy_quickstart(w, R"(,"scaleTargetRef":{"kind":"DaemonSet","name":"vllme"})");
-  w.advance(5s);
-  EXPECT_THAT(w.condition_of("OptimizationReady"),
-              HasSubstr("spec.scaleTargetRef.kind: expected Deployment or StatefulSet, got \"DaemonSet\""));
-}
-
 TEST(Modes, AnExcludedVariantIsLeftAloneUntilItIsNotExcluded) {
   world w;
   busy_quickstart(w, "");

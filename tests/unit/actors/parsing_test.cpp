@@ -147,12 +147,10 @@ TEST(DecodeVariant, SurvivesAnything) {
 TEST(DecodeDeployment, ReadsReplicasAndSelector) {
   const auto d = decode_workload(deployment_json("llm", "vllme", 3), "Deployment");
   EXPECT_EQ(d.replicas, 3);
-  EXPECT_EQ(d.ready_replicas, 3);
   EXPECT_THAT(d.selector, ElementsAre(Pair("app", "vllme")));
   const auto bare =
       decode_workload(parse_object(R"({"metadata":{"namespace":"a","name":"b"},"spec":{"replicas":"many"}})"), "Deployment");
   EXPECT_EQ(bare.replicas, 1) << "Kubernetes' default";
-  EXPECT_EQ(bare.ready_replicas, 0);
 }
 
 TEST(DecodePod, ReadsWhereAndWhetherItServes) {

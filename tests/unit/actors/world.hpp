@@ -79,7 +79,8 @@ class fake_api final : public kube_api {
   std::map<std::string, kube::reflector_sink> sinks;
   std::map<std::string, int> watches;
   std::vector<api_call> calls;
-  /// What a get of a resource ("leases", "things/scale") or path returns, whatever the object; absent = 404. Replaces and creates of leases are stored here.
+  /// What a get of a resource ("leases", "things/scale") or path returns, whatever the object; absent = 404. Replaces and creates
+  /// of leases are stored here.
   std::map<std::string, json::object> stored;
   std::function<double()> now_s = [] { return 0.0; };
   bool writing = true;        ///< as the leader left it
