@@ -42,12 +42,6 @@ condition target_condition(const decision& d) {
   return out;
 }
 
-/// The desired accelerator is another than the one in use: replicas of the present target would not be what was decided.
-bool changes_accelerator(const decision& d) {
-  return d.desired.num_replicas > 0 && !d.curve->current.accelerator.empty() &&
-         d.desired.accelerator != d.curve->current.accelerator;
-}
-
 }  // namespace
 
 json::object make_status(const decision& d) {
@@ -76,8 +70,11 @@ kube_api::object_done actuator_state::completion() {
 void actuator_state::take_next() {
   current = std::exchange(next, nullptr);
   // In dry-run nothing is written, the object's status neither: it may be another controller's.
-  step = current->curve->mode == actuation_mode::dry_run ? actuation_step::done : actuation_step::scale;
+  step = current->curve->mode == actuation_mode::dry_run ? actuation_step::done : actuation_step::read;
   scaled_from = -1;
+  applied = true;
+  apply_problem.clear();
+  done.reset();
   proceed();
 }
 
@@ -93,6 +90,12 @@ void actuator_state::proceed() {
 
 bool actuator_state::issue() {
   switch (step) {
+    case actuation_step::read:
+      return start_read();
+    case actuation_step::label:
+      return start_label();
+    case actuation_step::change:
+      return start_change();
     case actuation_step::scale:
       return start_scale();
     case actuation_step::event:
@@ -107,10 +110,12 @@ bool actuator_state::issue() {
   return false;
 }
 
+void actuator_state::tell_event(std::string reason, std::string message) {
+  done = std::make_unique<done_event>(done_event{std::move(reason), std::move(message)});
+}
+
 bool actuator_state::start_scale() {
   const auto& d = *current;
-  applied = true;
-  apply_problem.clear();
   const bool there = d.desired.num_replicas == d.curve->current.num_replicas;
   if (d.hold || !d.curve->actuate) {
     applied = !d.hold && there;
@@ -118,13 +123,12 @@ bool actuator_state::start_scale() {
   }
   // The autoscaler that reads the metric scales.
   if (d.curve->mode == actuation_mode::metric) {
-    applied = there && !changes_accelerator(d);
+    applied = there && !d.changes_accelerator();
     return false;
   }
-  if (changes_accelerator(d)) {
+  // On its way: the Deployment says how far.
+  if (d.changes_accelerator()) {
     applied = false;
-    apply_problem = fmt::format("change of accelerator from {} to {} is not carried out on a running target",
-                                d.curve->current.accelerator, d.desired.accelerator);
     return false;
   }
   if (there) return false;
@@ -138,11 +142,9 @@ bool actuator_state::start_scale() {
 }
 
 bool actuator_state::start_event() {
-  if (scaled_from < 0) return false;
-  const auto& d = *current;
+  if (!done) return false;
   const auto now = config.now();
   const auto stamp = std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
-  const bool up = d.desired.num_replicas > scaled_from;
   json::object event{
       {"apiVersion", "v1"},
       {"kind", "Event"},
@@ -151,11 +153,9 @@ bool actuator_state::start_event() {
                                       {"kind", "VariantAutoscaling"},
                                       {"name", config.key.name},
                                       {"namespace", config.key.ns}}},
-      {"reason", up ? "ScaledUp" : "ScaledDown"},
-      {"message", fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
-                              d.curve->target_key.name, scaled_from, d.desired.num_replicas,
-                              d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)},
-      {"type", "Normal"},
+      {"reason", done->reason},
+      {"message", done->message},
+      {"type", done->reason.ends_with("Failed") ? "Warning" : "Normal"},
       {"count", 1},
       {"firstTimestamp", kube::format_time(now)},
       {"lastTimestamp", kube::format_time(now)},
@@ -202,7 +202,9 @@ bool actuator_state::start_status() {
                                    : d.message;
   if (!apply_problem.empty()) message = apply_problem;
   std::vector<condition> conditions{
-      d.curve->metrics, {"OptimizationReady", ready, d.reason, std::move(message)}, target_condition(d)};
+      d.curve->metrics,
+      {"OptimizationReady", ready, apply_problem.empty() ? d.reason : "ActuationFailed", std::move(message)},
+      target_condition(d)};
   json::array list;
   for (const auto& c : conditions) {
     if (c.type.empty()) continue;
@@ -231,26 +233,40 @@ void actuator_state::finished(const net::result<json::object>& result) {
   if (!result) return failed(result.error());
   backoff = std::chrono::milliseconds(0);
   const auto& d = *current;
+  if (step < actuation_step::event) apply_problem.clear();
   if (step == actuation_step::scale) {
+    applied = true;
     success_time = kube::format_time(config.now());
     asked = {scaled_from, d.desired.num_replicas, self->clock().now()};
+    tell_event(d.desired.num_replicas > scaled_from ? "ScaledUp" : "ScaledDown",
+               fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
+                           d.curve->target_key.name, scaled_from, d.desired.num_replicas,
+                           d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator));
     config.logger.info("Patched " + d.curve->target_key.kind, {{"name", d.curve->target_key.name},
                                                                {"namespace", d.curve->target_key.ns},
                                                                {"from", scaled_from},
                                                                {"num-replicas", d.desired.num_replicas}});
     self->send(config.board, scaling_done{config.key, scaled_from, d.desired.num_replicas, d.reason});
   }
+  if (step == actuation_step::read) deployment = std::make_shared<const json::object>(*result);
+  if (step == actuation_step::change) {
+    success_time = kube::format_time(config.now());
+    if (done)
+      config.logger.info(
+          "Changed accelerator",
+          {{"variant", config.key.name}, {"namespace", config.key.ns}, {"what", done->reason}, {"message", done->message}});
+  }
   if (step == actuation_step::status)
     config.logger.debug("Updated status",
                         {{"variant", config.key.name}, {"namespace", config.key.ns}, {"desired", d.desired.num_replicas}});
   // A newer decision makes the rest of this one moot, except the event of a scaling that happened.
-  if (next && step != actuation_step::scale) return take_next();
+  if (next && step != actuation_step::scale && step != actuation_step::change) return take_next();
   step = static_cast<actuation_step>(static_cast<int>(step) + 1);
   proceed();
 }
 
 void actuator_state::failed(const net::error& error) {
-  static constexpr std::string_view names[] = {"scale", "event", "owner", "status", "done"};
+  static constexpr std::string_view names[] = {"read", "label", "change", "scale", "event", "owner", "status", "done"};
   const auto what = names[static_cast<std::size_t>(step)];
   config.logger.warn("API call failed", {{"variant", config.key.name},
                                          {"namespace", config.key.ns},
@@ -259,11 +275,14 @@ void actuator_state::failed(const net::error& error) {
                                          {"status", error.status}});
   self->send(config.board, error_noted{"actuator", std::string(what)});
   if (step == actuation_step::status) status_written.reset();
-  if (step == actuation_step::scale) {
+  if (step < actuation_step::event) {
     applied = false;
     apply_problem = error.message;
     scaled_from = -1;
+    done.reset();
   }
+  // The Deployment was written meanwhile: what is to be done is asked of the new one.
+  if (step == actuation_step::change && error.status == 409) step = actuation_step::read;
   // Events are told once or not at all; what is refused for good, or gone, is not asked for again by this decision.
   if (step == actuation_step::event || final_error(error) || not_found(error)) {
     step = static_cast<actuation_step>(static_cast<int>(step) + 1);

@@ -19,7 +19,7 @@ struct actuator_config {
 };
 
 /// What is to be done for the decision at hand, in this order.
-enum class actuation_step { scale, event, owner, status, done };
+enum class actuation_step { read, label, change, scale, event, owner, status, done };
 
 struct actuator_state {
   static inline const char* name = "actuator";
@@ -43,7 +43,12 @@ struct actuator_state {
   } asked;
   std::string attempt_time;  ///< of the last scale patch
   std::string success_time;
-  int scaled_from = -1;  ///< a scaling of this decision, for its event
+  int scaled_from = -1;                            ///< the target's replicas before the scale patch under way
+  std::shared_ptr<const json::object> deployment;  ///< as read for a change of accelerator; nullptr = there is nothing to change
+  struct done_event {
+    std::string reason, message;
+  };
+  std::unique_ptr<done_event> done;  ///< what this decision did, for people
   /// Hash of the last status without its times: equal ones are not written again. (The text itself is a kilobyte a variant.)
   std::optional<std::size_t> status_written;
   struct condition_age {
@@ -57,6 +62,11 @@ struct actuator_state {
   bool issue();
   void finished(const net::result<json::object>& result);
   void failed(const net::error& error);
+  bool start_read();
+  bool start_label();
+  bool start_change();
+  tl::expected<json::object, std::string> begin_change(const decision& d) const;
+  void tell_event(std::string reason, std::string message);
   bool start_scale();
   bool start_event();
   bool start_owner();

@@ -14,6 +14,8 @@ namespace {
 constexpr double material_change = 0.02;
 /// Requests wait for so long while another of the pool was to start for them: then this one starts too.
 constexpr double wake_patience_s = 300;
+/// A move to another accelerator that failed is not tried again for so long.
+constexpr double change_patience_s = 1800;
 
 bool moved(double from, double to) {
   return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9});
@@ -61,6 +63,7 @@ bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
     waiting_since_s_.reset();
     insists_ = false;
   }
+  note_change();
   choose_yardstick();
   return true;
 }
@@ -128,6 +131,10 @@ bool variant_analysis::observe(const load_sample& s) {
   const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
   if (std::exchange(idle_, may_be_zero()) != idle_) changed = standing_moved_ = true;
+  if (change_failed_s_ && s.time_s - *change_failed_s_ >= change_patience_s) {
+    change_failed_s_.reset();
+    changed = standing_moved_ = true;
+  }
   if (!estimate) return changed;
   estimate_ = estimate;
   const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
@@ -211,8 +218,9 @@ void variant_analysis::resolve(capacity_curve& curve) {
   curve.target_key = object.target;
   curve.mode = object.actuation.value_or(inputs_->settings.actuation);
   curve.autoscaler = inputs_->autoscaler;
-  if (inputs_->target) curve.target_resource = inputs_->target->resource;
+  if (inputs_->target && inputs_->target->other) curve.target_resource = inputs_->target->other->resource;
   curve.actuate = inputs_->target != nullptr;
+  if (inputs_->target) curve.change = inputs_->target->change;
   const auto target = fmt::format("{} {}", object.target.kind, object.target.name);
   if (!curve.actuate) {
     curve.target = {"TargetResolved", false, "TargetNotFound",
@@ -230,6 +238,53 @@ void variant_analysis::resolve(capacity_curve& curve) {
   if (inputs_->target && object.owner_uid != inputs_->target->uid) curve.owner_uid_needed = inputs_->target->uid;
 }
 
+/// Why the variant cannot be moved to an accelerator; "" = it can, or need not be, or somebody else does.
+std::string variant_analysis::obstacle_to(const std::string& accelerator, const capacity_curve& curve) const {
+  const auto& object = *inputs_->object;
+  const auto& from = curve.current.accelerator;
+  if (object.keep_accelerator || curve.mode != actuation_mode::direct || from.empty() || accelerator == from) return {};
+  if (object.target.kind != "Deployment" || !well_known(object.target))
+    return fmt::format("not moved to {}: only Deployments are, this is a {}", accelerator, object.target.kind);
+  if (!inputs_->shared->placements.count(accelerator))
+    return fmt::format("not moved to {}: accelerator-unit-costs has no nodeSelector for it", accelerator);
+  if (change_failed_s_ && curve.change && curve.change->to == accelerator)
+    return fmt::format("not moved to {} for half an hour: {}", accelerator, curve.change->message);
+  return {};
+}
+
+/// The target is on its way to another accelerator.
+void variant_analysis::hold_for_change(capacity_curve& curve) const {
+  const auto& change = *curve.change;
+  const auto& object = *inputs_->object;
+  const auto device_and_cards = [&](const std::string& accelerator) {
+    std::pair<std::string, int> out{"", 1};
+    const auto acc = inputs_->shared->accelerators.find(accelerator);
+    if (acc == inputs_->shared->accelerators.end()) return out;
+    out = {acc->second.type, acc->second.multiplicity};
+    for (const auto& p : object.profiles)
+      if (p.acc == accelerator) out.second *= p.acc_count;
+    return out;
+  };
+  std::tie(curve.current_device, curve.current_units) = device_and_cards(curve.current.accelerator);
+  auto needs = device_and_cards(change.to);
+  needs.second *= change.replicas;
+  curve.change_needs = std::make_shared<const std::pair<std::string, int>>(std::move(needs));
+  hold(curve, "AcceleratorChanging",
+       fmt::format("moving from {} to {} x {}: {} of them ready", change.from, change.replicas, change.to, change.ready));
+}
+
+/// Remembers a failed change for a while, on the clock of the samples.
+void variant_analysis::note_change() {
+  const auto& change = inputs_->target ? inputs_->target->change : nullptr;
+  if (!change || change->phase != accelerator_change::step::failed) {
+    change_failed_s_.reset();
+    seen_failure_.reset();
+  } else if (!seen_failure_ || *seen_failure_ != *change) {
+    seen_failure_ = change;
+    change_failed_s_ = last_sample_s_;
+  }
+}
+
 void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls) {
   const auto& object = *inputs_->object;
   model::variant_view view;
@@ -238,10 +293,13 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
   view.slo = curve.slo;
   view.search_batch = inputs_->settings.search_batch;
   std::string unknown;
+  std::string left_out;
   for (const auto& p : object.profiles) {
     const auto acc = inputs_->shared->accelerators.find(p.acc);
     if (acc == inputs_->shared->accelerators.end()) {
       unknown += fmt::format("{}\"{}\"", unknown.empty() ? "" : ", ", p.acc);
+    } else if (auto obstacle = obstacle_to(p.acc, curve); !obstacle.empty()) {
+      left_out += fmt::format("{}{}", left_out.empty() ? "" : "; ", obstacle);
     } else {
       view.options.emplace_back(&acc->second, &p);
     }
@@ -266,6 +324,7 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     return hold(curve, "UnknownAccelerator", what);
   }
   if (!unknown.empty()) curve.hold_message = fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
+  if (!left_out.empty()) curve.hold_message += (curve.hold_message.empty() ? "" : "; ") + left_out;
   auto set = model::make_candidates(view);
   if (set.candidates.empty()) {
     auto why = set.reason();
@@ -363,6 +422,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
                                          : inputs_->target_problem);
     return curve;
   }
+  if (curve->changing()) return hold_for_change(*curve), curve;
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.
   if (nothing_runs() && !estimate_) estimate_ = model::load_estimate{};
   const auto base = *curve;

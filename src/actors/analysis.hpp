@@ -29,6 +29,9 @@ class variant_analysis {
   bool set_metrics(condition next);
   void resolve(capacity_curve& curve);
   void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
+  std::string obstacle_to(const std::string& accelerator, const capacity_curve& curve) const;
+  void hold_for_change(capacity_curve& curve) const;
+  void note_change();
   model::server_spec make_server() const;
   bool may_be_zero() const;
   bool nothing_runs() const { return inputs_ && inputs_->target && inputs_->target->replicas == 0; }
@@ -65,6 +68,8 @@ class variant_analysis {
   std::optional<double> waiting_since_s_;  ///< with nothing running
   std::optional<double> active_s_;         ///< when the variant last had a request, or may have had one
   condition metrics_{"MetricsAvailable", false, "MetricsPending", "no sample of the variant's pods yet"};
+  std::shared_ptr<const accelerator_change> seen_failure_;
+  std::optional<double> change_failed_s_;  ///< while the change that failed is not to be tried again
   bool inputs_changed_ = false;
   std::uint64_t version_ = 0;
 };

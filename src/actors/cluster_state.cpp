@@ -14,6 +14,11 @@ bool selects(const std::map<std::string, std::string>& selector, const std::map<
   });
 }
 
+template <class T>
+bool same(const std::shared_ptr<const T>& a, const std::shared_ptr<const T>& b) {
+  return a && b ? *a == *b : a == b;
+}
+
 std::string requirement(const std::pair<const std::string, std::string>& label) { return label.first + "=" + label.second; }
 
 template <class Map>
@@ -112,9 +117,9 @@ void cluster_state::unindex_target(const workload_object& d) {
 void cluster_state::upsert(const workload_object& d, state_changes& changes) {
   auto& entry = targets_[d.ref];
   const bool selector_changed = !entry.object || entry.object->selector != d.selector;
-  const bool inputs_changed =
-      !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid || entry.object->problem != d.problem;
-  const bool serving_changed = entry.object && entry.object->serving != d.serving;
+  const bool other_changed = entry.object && !same(entry.object->other, d.other);
+  const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid ||
+                              other_changed || !same(entry.object->change, d.change);
   if (selector_changed) {
     if (entry.object) unindex_target(*entry.object);
     for (const auto& pod : entry.pods) owner_.erase(pod);
@@ -131,7 +136,7 @@ void cluster_state::upsert(const workload_object& d, state_changes& changes) {
           entry.pods.insert(pod);
         }
   }
-  touch_target(d.ref, inputs_changed, selector_changed || serving_changed, changes);
+  touch_target(d.ref, inputs_changed, selector_changed || other_changed, changes);
   changes.capacity = changes.capacity || (selector_changed && variants_of_.count(d.ref) != 0);
 }
 
@@ -292,9 +297,9 @@ std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) con
   if (it == targets_.end()) return out;
   for (const auto& pod : it->second.pods) {
     const auto& p = *pods_.at(pod);
-    const auto& serving = it->second.object->serving;
-    if (p.ready && !p.ip.empty() && (serving.empty() || selects(serving, p.labels)))
-      out.push_back({p.key, v->model_id, p.ip, p.port});
+    const auto& other = it->second.object->other;
+    const bool serves = !other || other->serving.empty() || selects(other->serving, p.labels);
+    if (p.ready && !p.ip.empty() && serves) out.push_back({p.key, v->model_id, p.ip, p.port});
   }
   return out;
 }

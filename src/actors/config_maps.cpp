@@ -21,7 +21,33 @@ std::optional<double> to_number(std::string_view s) {
   return x;
 }
 
-tl::expected<model::accelerator, std::string> parse_accelerator(const std::string& name, const std::string& text) {
+/// How pods get there; nothing when the entry does not say.
+tl::expected<std::optional<pod_placement>, std::string> parse_placement(const json::object& o) {
+  const auto* selector = o.if_contains("nodeSelector");
+  const auto* resource = o.if_contains("resource");
+  pod_placement out;
+  if (resource) {
+    if (!resource->is_string() || !resource->get_string().ends_with(".com/gpu"))
+      return tl::unexpected(
+          fmt::format("resource: expected nvidia.com/gpu, amd.com/gpu or intel.com/gpu, got {}", json::serialize(*resource)));
+    out.resource = std::string(resource->get_string());
+  }
+  if (!selector) {
+    if (resource) return tl::unexpected(std::string("nodeSelector: required with resource"));
+    return std::nullopt;
+  }
+  if (!selector->is_object() || selector->get_object().empty())
+    return tl::unexpected(fmt::format("nodeSelector: expected labels and values, got {}", json::serialize(*selector)));
+  for (const auto& [label, value] : selector->get_object()) {
+    if (!value.is_string())
+      return tl::unexpected(
+          fmt::format("nodeSelector.{}: expected a string, got {}", std::string_view(label), json::serialize(value)));
+    out.node_selector.emplace(label, value.get_string());
+  }
+  return out;
+}
+
+tl::expected<config_reader::accelerator_entry, std::string> parse_accelerator(const std::string& name, const std::string& text) {
   boost::system::error_code ec;
   const auto v = json::parse(text, ec);
   if (ec || !v.is_object()) return tl::unexpected(fmt::format("expected a JSON object, got {}", text));
@@ -45,7 +71,9 @@ tl::expected<model::accelerator, std::string> parse_accelerator(const std::strin
       return tl::unexpected(fmt::format("multiplicity: expected a whole number from 1 to 1024, got {}", text_of));
     acc.multiplicity = static_cast<int>(*k);
   }
-  return acc;
+  auto placement = parse_placement(o);
+  if (!placement) return tl::unexpected(std::move(placement.error()));
+  return config_reader::accelerator_entry{std::move(acc), std::move(*placement)};
 }
 
 /// A target of a class: 0 when absent.
@@ -255,7 +283,10 @@ std::vector<config_problem> config_reader::read_classes(const std::map<std::stri
 std::shared_ptr<const catalog> config_reader::current() const {
   if (!have_accelerators_ || !have_classes_) return nullptr;
   auto out = std::make_shared<catalog>();
-  out->accelerators = accelerators_;
+  for (const auto& [name, entry] : accelerators_) {
+    out->accelerators.emplace(name, entry.spec);
+    if (entry.placement) out->placements.emplace(name, *entry.placement);
+  }
   for (const auto& [entry, spec] : classes_) out->classes.push_back({entry, spec});
   return out;
 }

@@ -25,6 +25,10 @@ struct config_problem {
 /// Remembers the last valid value of each entry.
 class config_reader {
  public:
+  struct accelerator_entry {
+    model::accelerator spec;
+    std::optional<pod_placement> placement;
+  };
   explicit config_reader(runtime_settings defaults) : defaults_(defaults), settings_(std::move(defaults)) {}
 
   std::vector<config_problem> read_settings(const std::map<std::string, std::string>& data);
@@ -38,7 +42,7 @@ class config_reader {
  private:
   runtime_settings defaults_;
   runtime_settings settings_;
-  std::map<std::string, model::accelerator> accelerators_;
+  std::map<std::string, accelerator_entry> accelerators_;
   std::map<std::string, model::service_class> classes_;
   bool have_accelerators_ = false;
   bool have_classes_ = false;

@@ -9,6 +9,7 @@
 #include <climits>
 #include <cmath>
 
+#include "actors/accelerator_change.hpp"
 #include "net/kube/json_path.hpp"
 
 namespace inferno::actors {
@@ -284,6 +285,7 @@ workload_object decode_workload(const json::object& object, std::string_view kin
   out.uid = text_at(object, {"metadata", "uid"});
   out.replicas = integer_at(object, {"spec", "replicas"}, 1);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
+  if (kind == "Deployment") out.change = decode_change(object);
   return out;
 }
 
@@ -299,8 +301,10 @@ tl::expected<workload_object, std::string> decode_scale(const json::object& scal
                                       key.ns, key.name, text));
   out.selector = std::move(*selector);
   // A LeaderWorkerSet's scale selects the leaders; its other pods have the same labels, serve nothing and hold GPUs.
+  scaled_kind other;
   if (const auto leader = out.selector.find("leaderworkerset.sigs.k8s.io/worker-index"); leader != out.selector.end())
-    out.serving.insert(out.selector.extract(leader));
+    other.serving.insert(out.selector.extract(leader));
+  out.other = std::make_shared<const scaled_kind>(std::move(other));
   return out;
 }
 

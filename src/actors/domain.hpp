@@ -62,16 +62,36 @@ struct variant_object {
   std::string problem;
 };
 
+/// A Deployment's move to another accelerator, by its annotation and its status; see actors/accelerator_change.hpp.
+struct accelerator_change {
+  enum class step { surge, drain, failed };
+  std::string from, to;
+  int replicas = 0;  ///< on the new accelerator
+  step phase = step::surge;
+  int ready = 0;          ///< of those, at least
+  bool complete = false;  ///< nothing but new replicas, all ready
+  bool stuck = false;     ///< the Deployment's progress deadline has passed
+  std::string message{};  ///< why it failed
+  bool operator==(const accelerator_change&) const = default;
+};
+
+/// What there is to know of a target whose kind is not well known.
+struct scaled_kind {
+  std::shared_ptr<const net::kube::resource> resource;
+  /// Labels of those of its pods that serve, besides the selector's: of a group of pods that is one replica only the leader does.
+  std::map<std::string, std::string> serving;
+  std::string problem;  ///< why its scale is not known, "" = it is
+  bool operator==(const scaled_kind&) const = default;
+};
+
 /// A target as its kind's watch shows it.
 struct workload_object {
   target_ref ref;
   std::string uid;
-  int replicas = 1;                             ///< spec.replicas
-  std::map<std::string, std::string> selector;  ///< labels of its pods
-  /// Labels of those of its pods that serve, besides `selector`: of a group of pods that is one replica only the leader does.
-  std::map<std::string, std::string> serving{};
-  std::shared_ptr<const net::kube::resource> resource{};  ///< nullptr: by the kind's name
-  std::string problem{};                                  ///< why it is not known, "" = it is
+  int replicas = 1;                                    ///< spec.replicas
+  std::map<std::string, std::string> selector;         ///< labels of its pods
+  std::shared_ptr<const scaled_kind> other{};          ///< of a kind that is not well known; nullptr: it is
+  std::shared_ptr<const accelerator_change> change{};  ///< nullptr = none
 };
 
 /// A HorizontalPodAutoscaler; KEDA's ScaledObjects act through one.
@@ -129,9 +149,17 @@ struct runtime_settings {
   bool operator==(const runtime_settings&) const = default;
 };
 
+/// What puts a pod on an accelerator.
+struct pod_placement {
+  std::map<std::string, std::string> node_selector;
+  std::string resource;  ///< extended resource of its cards; "" = the one the pod template has
+  bool operator==(const pod_placement&) const = default;
+};
+
 /// What all variants share. Replaced as a whole when a ConfigMap changes.
 struct catalog {
   std::map<std::string, model::accelerator> accelerators;
+  std::map<std::string, pod_placement> placements;  ///< by accelerator, of those that say how pods get there
   struct named_class {
     std::string entry;  ///< key in service-classes-config
     model::service_class spec;

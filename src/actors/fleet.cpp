@@ -319,8 +319,10 @@ void fleet_state::push_inputs(const variant_key& key) {
   auto inputs = std::make_shared<variant_inputs>();
   inputs->object = object;
   inputs->target = cluster.target_of(key);
-  if (inputs->target && !inputs->target->problem.empty())
-    inputs->target_problem = std::exchange(inputs->target, nullptr)->problem;
+  if (const auto target = inputs->target; target && target->other && !target->other->problem.empty()) {
+    inputs->target_problem = target->other->problem;
+    inputs->target = nullptr;
+  }
   if (const auto kind = kinds.find({object->target.group, object->target.kind}); kind != kinds.end() && !inputs->target) {
     // Not there yet is not the same as not there.
     if (!kind->second.complete && kind->second.problem.empty()) return;

@@ -150,6 +150,9 @@ struct capacity_curve {
   std::shared_ptr<const capacity_curve> asleep;
   bool insists = false;
   bool urgent = false;
+  std::shared_ptr<const accelerator_change> change;                 ///< of the target; nullptr = none
+  std::shared_ptr<const std::pair<std::string, int>> change_needs;  ///< device and cards while it is under way, if known
+  bool changing() const { return change && change->phase != accelerator_change::step::failed; }
 };
 struct curve_changed {
   std::shared_ptr<const capacity_curve> curve;
@@ -165,6 +168,10 @@ struct decision {
   std::string reason;  ///< CamelCase: Optimized, CapacityLimited, Infeasible, MetricsUnavailable, ...
   std::string message;
   std::uint64_t cycle = 0;
+  /// On another accelerator than the one in use: replicas of the present target would not be what was decided.
+  bool changes_accelerator() const {
+    return desired.num_replicas > 0 && !curve->current.accelerator.empty() && desired.accelerator != curve->current.accelerator;
+  }
 };
 struct decision_made {
   std::shared_ptr<const decision> what;

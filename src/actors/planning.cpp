@@ -55,6 +55,11 @@ decision holding(const std::shared_ptr<const capacity_curve>& curve) {
   d.hold = true;
   d.reason = curve->hold ? curve->hold_reason : "Pending";
   d.message = curve->hold_message;
+  // What it is on its way to is what is desired.
+  if (curve->changing()) {
+    d.desired.accelerator = curve->change->to;
+    d.desired.num_replicas = curve->change->replicas;
+  }
   return d;
 }
 
@@ -217,10 +222,17 @@ void planner::limit() {
     for (const auto& [device, count] : capacity_->by_device)
       input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
   for (const auto& [key, s] : slots_) {
-    if (!held(*s.curve) || s.curve->current_device.empty()) continue;
-    auto& room = input_.capacity[static_cast<std::size_t>(type_of(s.curve->current_device))].count;
-    room = std::max(0, room - s.curve->current.num_replicas * s.curve->current_units);
+    const auto& c = *s.curve;
+    if (!held(c)) continue;
+    take_away(c.current_device, c.current.num_replicas * c.current_units);
+    if (c.change_needs) take_away(c.change_needs->first, c.change_needs->second);
   }
+}
+
+void planner::take_away(const std::string& device, int count) {
+  if (device.empty()) return;
+  auto& room = input_.capacity[static_cast<std::size_t>(type_of(device))].count;
+  room = std::max(0, room - count);
 }
 
 planner::cards planner::cards_of(const decision& d) {

@@ -57,6 +57,7 @@ class planner {
   void share(pool& p);
   void refresh_pools();
   void limit();
+  void take_away(const std::string& device, int count);
   cards cards_of(const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
   decision decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const;

@@ -154,7 +154,7 @@ void scale_watcher_state::answered(const scale_answer& a) {
     if (decoded) {
       e.known = true;
       decoded->uid = e.uid;
-      decoded->resource = resource;
+      decoded->other = std::make_shared<const scaled_kind>(scaled_kind{resource, decoded->other->serving, ""});
       self->send(config.fleet, target_changed{std::make_shared<const workload_object>(std::move(*decoded))});
     } else {
       e.known = false;
@@ -180,7 +180,7 @@ void scale_watcher_state::tell_problem(const kube::object_key& key, const std::s
                      {{"kind", config.kind.kind}, {"name", key.name}, {"namespace", key.ns}, {"error", problem}});
   workload_object unknown;
   unknown.ref = {config.kind.kind, key.ns, key.name, config.kind.group};
-  unknown.problem = problem;
+  unknown.other = std::make_shared<const scaled_kind>(scaled_kind{resource, {}, problem});
   self->send(config.fleet, target_changed{std::make_shared<const workload_object>(std::move(unknown))});
 }
 

@@ -1,0 +1,38 @@
+#pragma once
+// A Deployment's move from one accelerator to another: surge before drain, so that capacity never has a gap.
+//
+// The pod template gets the new accelerator's node selector and GPUs in a rolling update that keeps all old replicas until as
+// many new ones as were decided are ready; only then the number of replicas becomes theirs and the old ones go. The Deployment's
+// annotation tells how far it is, so any controller can go on with it, and holds what an update that gets stuck is taken back to.
+#include <boost/json/object.hpp>
+#include <tl/expected.hpp>
+
+#include "actors/domain.hpp"
+
+namespace inferno::actors {
+
+inline constexpr std::string_view change_annotation = "inference.optimization/accelerator-change";
+
+/// The change under way on a Deployment, with its progress; nullptr: none (or an annotation nobody can read).
+std::shared_ptr<const accelerator_change> decode_change(const boost::json::object& deployment);
+
+/// What a decision wants of its Deployment.
+struct change_request {
+  std::string from, to;
+  int replicas = 0;                          ///< on the new accelerator
+  int cards = 1;                             ///< of a replica there
+  const pod_placement* placement = nullptr;  ///< of the new accelerator
+  const pod_placement* old_place = nullptr;  ///< of the old one; nullptr = not known
+};
+
+/// Merge patches of the Deployment as it was read, refused by the API when it is another by now (409).
+/// Error: the pod template has not exactly one container with GPUs.
+tl::expected<boost::json::object, std::string> start_change(const boost::json::object& deployment, const change_request& wanted);
+/// The new replicas are ready: theirs is the number now.
+boost::json::object drain_change(const boost::json::object& deployment, const accelerator_change& change);
+/// Only new replicas are left: the strategy is as before and the annotation goes.
+boost::json::object finish_change(const boost::json::object& deployment);
+/// The update is stuck: back to the pod template of before. The annotation stays, to say so.
+boost::json::object undo_change(const boost::json::object& deployment);
+
+}  // namespace inferno::actors
