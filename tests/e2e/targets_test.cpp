@@ -1,0 +1,209 @@
+// What a VariantAutoscaling may scale: StatefulSets, any kind with a scale subresource, and a Deployment that changes its
+// accelerator.
+#include <gmock/gmock.h>
+
+#include "testbed/samples.hpp"
+#include "tests/e2e/scene.hpp"
+
+namespace inferno::test {
+namespace {
+
+using testbed::integer_at;
+using testbed::text_at;
+using ::testing::HasSubstr;
+
+std::string with(std::string text, const std::string& what, const std::string& by) {
+  const auto at = text.find(what);
+  if (at == std::string::npos) throw std::logic_error("no " + what);
+  return text.replace(at, what.size(), by);
+}
+
+/// A Deployment of A100s whose servers are as fast as an MI300X, wherever they run: after the move one of them can take the load.
+std::string movable_deployment(const scene& s, int replicas) {
+  auto text = testbed::sample_deployment(40);
+  text = with(text, "llm-d-sim", s.ns);
+  text = with(text, "vllme-deployment", "vllme");
+  text = with(text, "replicas: 1", fmt::format("replicas: {}", replicas));
+  text =
+      with(text, "- {name: AVG_TOKENS", "- {name: TOKENS_DISTRIBUTION, value: deterministic}\n            - {name: AVG_TOKENS");
+  text = with(text, "20.58", "7.77");
+  return with(text, "0.41", "0.15");
+}
+
+void allow_moves(const scene& s) {
+  s.configure(
+      "accelerator-unit-costs",
+      {{"MI300X", R"({"device":"AMD-MI300X-192G","cost":"65.00","nodeSelector":{"amd.com/gpu.product":"AMD-MI300X-192G"},)"
+                  R"("resource":"amd.com/gpu"})"}});
+}
+
+bool on_mi300x(const scene& s) {
+  const auto d = s.get("Deployment", "vllme");
+  return text_at(d, {"spec", "template", "spec", "nodeSelector", "amd.com/gpu.product"}) == "AMD-MI300X-192G";
+}
+
+TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
+  scene s({{"nvidia", "NVIDIA-A100-PCIE-80GB", 1, 4}, {"amd", "AMD-MI300X-192G", 1, 2}});
+  allow_moves(s);
+  s.cluster.apply(movable_deployment(s, 3));
+  ASSERT_TRUE(eventually(30s, [&] { return s.ready() == 3; }));
+  s.variant({.extra_spec = "  keepAccelerator: false\n  minReplicas: 1\n"});
+  const auto load = s.load(360, "vllme", {}, "default", scene::evenly);
+  s.start_scraping_controller();
+
+  // Ready servers, as seen while it goes on: the three old ones until the new one is ready.
+  long least = 99;
+  ASSERT_TRUE(eventually(60s,
+                         [&] {
+                           const auto d = s.get("Deployment", "vllme");
+                           const auto ready = integer_at(d, {"status", "readyReplicas"}, 0);
+                           const bool before = integer_at(d, {"spec", "replicas"}, 0) == 3;
+                           if (before) least = std::min(least, ready);
+                           return on_mi300x(s) && !before &&
+                                  s.va().at("metadata").at("labels").at("inference.optimization/acceleratorName") == "MI300X";
+                         }))
+      << s.condition("OptimizationReady") << s.log();
+  EXPECT_GE(least, 3) << "a replica went before another was there";
+  ASSERT_TRUE(eventually(40s, [&] { return s.is("OptimizationReady", "True Optimized") && s.ready() == s.replicas(); }))
+      << s.condition("OptimizationReady") << s.log();
+  const auto d = s.get("Deployment", "vllme");
+  EXPECT_EQ(text_at(d, {"metadata", "annotations", "inference.optimization/accelerator-change"}), "");
+  EXPECT_EQ(text_at(d, {"spec", "template", "spec", "nodeSelector", "nvidia.com/gpu.product"}), "");
+  const auto& limits = d.at("spec").at("template").at("spec").at("containers").at(0).at("resources").at("limits");
+  EXPECT_EQ(json::serialize(limits), R"({"amd.com/gpu":"1"})");
+  EXPECT_EQ(text_at(s.va(), {"status", "currentAlloc", "accelerator"}), "MI300X");
+  const auto events = s.cluster.get(api_path("v1", "Event", s.ns, ""));
+  EXPECT_THAT(json::serialize(events), HasSubstr("AcceleratorChangeStarted"));
+  EXPECT_THAT(json::serialize(events), HasSubstr("\"AcceleratorChanged\""));
+}
+
+TEST(Targets, AMoveThatGetsStuckIsTakenBack) {
+  scene s({{"nvidia", "NVIDIA-A100-PCIE-80GB", 1, 4}, {"amd", "AMD-MI300X-192G", 1, 2}});
+  allow_moves(s);
+  s.cluster.apply(with(movable_deployment(s, 3), "  replicas: 3", "  progressDeadlineSeconds: 4\n  replicas: 3"));
+  ASSERT_TRUE(eventually(30s, [&] { return s.ready() == 3; }));
+  // The node has the cards, but takes no pods.
+  s.patch("Node", s.node(1), {{"spec", {{"taints", json::array{json::object{{"key", "down"}, {"effect", "NoSchedule"}}}}}}});
+  s.variant({.extra_spec = "  keepAccelerator: false\n"});
+  const auto load = s.load(360, "vllme", {}, "default", scene::evenly);
+  s.start_scraping_controller();
+  ASSERT_TRUE(eventually(40s, [&] { return s.logged("AcceleratorChangeFailed"); })) << s.log();
+  EXPECT_TRUE(eventually(20s, [&] {
+    return s.condition("OptimizationReady").find("not moved to MI300X for half an hour") != std::string::npos;
+  })) << s.condition("OptimizationReady");
+  EXPECT_FALSE(on_mi300x(s));
+  EXPECT_TRUE(eventually(20s, [&] { return s.ready() == s.replicas() && s.replicas() >= 3; })) << s.ready() << s.log();
+  EXPECT_EQ(text_at(s.va(), {"metadata", "labels", "inference.optimization/acceleratorName"}), "A100");
+}
+
+TEST(Targets, ScalesAStatefulSet) {
+  scene s;
+  auto text = with(with(movable_deployment(s, 1), "kind: Deployment", "kind: StatefulSet"),
+                   "spec:", "spec:\n  serviceName: vllme\n  podManagementPolicy: Parallel");
+  s.cluster.apply(text);
+  s.variant({.extra_spec = "  scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: vllme}\n"});
+  s.start_scraping_controller();
+  ASSERT_TRUE(eventually(30s, [&] { return s.is("OptimizationReady", "True Optimized"); }))
+      << s.condition("OptimizationReady") << s.log();
+  const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
+  EXPECT_TRUE(eventually(30s, [&] {
+    const auto set = s.get("StatefulSet", "vllme");
+    return integer_at(set, {"spec", "replicas"}, 0) == 2 && integer_at(set, {"status", "readyReplicas"}, 0) == 2;
+  })) << s.log();
+}
+
+constexpr auto group_crd = R"(
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: servinggroups.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {kind: ServingGroup, plural: servinggroups, singular: servinggroup}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec: {type: object, properties: {copies: {type: integer}}}
+            status: {type: object, properties: {copies: {type: integer}, selector: {type: string}}}
+      subresources:
+        status: {}
+        scale: {specReplicasPath: .spec.copies, statusReplicasPath: .status.copies, labelSelectorPath: .status.selector}
+)";
+
+TEST(Targets, ScalesAnyKindWithAScaleSubresource) {
+  scene s;
+  const std::string path = fmt::format("/apis/example.com/v1/namespaces/{}/servinggroups", s.ns);
+  s.variant({.extra_spec = "  scaleTargetRef: {apiVersion: example.com/v1, kind: ServingGroup, name: group}\n"});
+  s.start_scraping_controller();
+  EXPECT_TRUE(
+      eventually(10s, [&] { return s.condition("TargetResolved").find("the API has no example.com/v1") != std::string::npos; }))
+      << s.condition("TargetResolved") << s.log();
+
+  // The kind comes, but the controller may not read it yet.
+  s.cluster.apply(group_crd);
+  ASSERT_TRUE(eventually(10s, [&] {
+    return s.cluster
+        .call("POST", path,
+              json::parse(
+                  R"({"apiVersion":"example.com/v1","kind":"ServingGroup","metadata":{"name":"group"},"spec":{"copies":1}})"))
+        .ok();
+  }));
+  const auto status =
+      s.cluster.call("PATCH", path + "/group/status", json::parse(R"({"status":{"copies":1,"selector":"app=group"}})"),
+                     "application/merge-patch+json");
+  ASSERT_TRUE(status.ok()) << status.problem;
+  EXPECT_TRUE(eventually(30s, [&] { return s.condition("TargetResolved").find("forbidden") != std::string::npos; }))
+      << s.condition("TargetResolved") << s.log();
+  const auto role = s.system_ns + "-groups";
+  s.cluster.apply(fmt::format(R"(
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: {0}}}
+rules:
+  - {{apiGroups: [example.com], resources: [servinggroups], verbs: [list, watch]}}
+  - {{apiGroups: [example.com], resources: [servinggroups/scale], verbs: [get, patch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: {0}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {0}}}
+subjects: [{{kind: ServiceAccount, name: inferno-autoscaler-controller-manager, namespace: {1}}}]
+)",
+                              role, s.system_ns));
+
+  // Its one copy, a pod as a sample Deployment's.
+  s.cluster.apply(fmt::format(R"(
+apiVersion: v1
+kind: Pod
+metadata: {{name: group-0, namespace: {}, labels: {{app: group}}}}
+spec:
+  nodeSelector: {{nvidia.com/gpu.product: NVIDIA-A100-PCIE-80GB}}
+  containers:
+    - name: vllme
+      image: inferno-testbed:latest
+      args: ["vllm", "--address", "0.0.0.0"]
+      ports: [{{name: http, containerPort: 8000}}]
+      env: [{{name: MODEL_NAME, value: default}}, {{name: ALPHA, value: "20.58"}}, {{name: BETA, value: "0.41"}}, {{name: MAX_BATCH_SIZE, value: "4"}}, {{name: AVG_TOKENS, value: "40"}}]
+      resources: {{limits: {{nvidia.com/gpu: "1"}}}}
+)",
+                              s.ns));
+  ASSERT_TRUE(eventually(60s, [&] { return s.is("OptimizationReady", "True Optimized"); }))
+      << s.condition("OptimizationReady") << s.log();
+  const auto load = s.load(240, "group", {}, "default", scene::evenly);
+  EXPECT_TRUE(eventually(30s, [&] { return integer_at(s.cluster.get(path + "/group"), {"spec", "copies"}, 0) >= 2; })) << s.log();
+  const auto owners = s.va().at("metadata").as_object();
+  EXPECT_THAT(json::serialize(owners), HasSubstr("\"kind\":\"ServingGroup\""));
+
+  s.cluster.remove("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/servinggroups.example.com");
+  for (const auto* kind : {"clusterroles", "clusterrolebindings"})
+    s.cluster.remove(fmt::format("/apis/rbac.authorization.k8s.io/v1/{}/{}", kind, role));
+  EXPECT_TRUE(eventually(30s, [&] { return s.is("TargetResolved", "False TargetNotFound"); })) << s.condition("TargetResolved");
+}
+
+}  // namespace
+}  // namespace inferno::test
