@@ -290,7 +290,9 @@ void actuator_state::failed(const net::error& error) {
   }
   backoff = std::clamp(backoff * 2, config.retry_min, config.retry_max);
   if (error.retry_after) backoff = std::max(backoff, *error.retry_after);
-  self->delayed_send(self, backoff, tick{static_cast<int>(epoch % (1 << 30))});
+  // A quarter more at most, another part of it for each variant and try: a server that comes back is not run over by all at once.
+  const auto share = std::hash<std::string>{}(fmt::format("{}/{} {}", config.key.ns, config.key.name, epoch)) % 256;
+  self->delayed_send(self, backoff + backoff * static_cast<int>(share) / 1024, tick{static_cast<int>(epoch % (1 << 30))});
 }
 
 actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator_state> self, actuator_config config) {

@@ -105,6 +105,8 @@ struct controller::impl {
     net::http_client_config http;
     http.tls = config.api.tls;
     http.accept_gzip = true;
+    // A lease lost at the renew deadline is another's when its duration is over: no write of ours is under way then.
+    if (config.election) config.api.write_timeout = config.election->lease_duration - config.election->renew_deadline;
     auto client = std::make_shared<kube::client>(std::make_shared<net::http_client>(io.executor(), http), config.api);
     context_source tls;
     if (config.metrics_secure && config.metrics_address != "0") {

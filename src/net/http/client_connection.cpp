@@ -1,6 +1,8 @@
 #include "net/http/client_connection.hpp"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -111,6 +113,17 @@ bool client_connection::usable() {
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && buffer.size() == 0;
 }
 
+/// A peer that is cut off without a word is noticed within a minute: a watch may be silent for longer than that.
+static void notice_silence(tcp::socket& socket) {
+  const int fd = socket.native_handle();
+  const auto set = [&](int level, int option, int value) { ::setsockopt(fd, level, option, &value, sizeof value); };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 20);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 4);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 40000);
+}
+
 asio::awaitable<result<client_connection_ptr>> open_connection(asio::any_io_executor executor, origin where,
                                                                std::shared_ptr<ssl::context> context, tls_options tls,
                                                                steady::time_point until) {
@@ -135,6 +148,7 @@ asio::awaitable<result<client_connection_ptr>> open_connection(asio::any_io_exec
   }
   error_code ignored;
   c->tcp.socket().set_option(tcp::no_delay(true), ignored);
+  notice_silence(c->tcp.socket());
   c->tcp.expires_at(until);
   if (where.tls) {
     const auto secured = co_await handshake(c, where, context, tls);

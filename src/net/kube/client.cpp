@@ -132,6 +132,7 @@ asio::awaitable<result<json::object>> client::exchange(std::shared_ptr<state> s,
   auto req = make_request(s->conn, c.method, c.path);
   req.body = std::move(c.body);
   req.content_type = std::move(c.content_type);
+  if (std::string_view(c.method) != "GET") req.timeout = s->conn.write_timeout;
   const auto response = co_await s->http->request(std::move(req));
   if (!response) co_return tl::unexpected<error>(response.error());
   if (response->status >= 400)

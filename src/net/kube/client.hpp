@@ -63,6 +63,9 @@ struct connection {
   /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up.
   double qps = 0;
   int burst = 0;
+  /// Of the whole exchange, for what is not a GET; absent = the HTTP client's. A leader's writes are to be over before its lease
+  /// is.
+  std::optional<std::chrono::milliseconds> write_timeout{};
 };
 
 enum class patch_type { merge, json_patch, strategic_merge };

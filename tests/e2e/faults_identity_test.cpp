@@ -1,0 +1,192 @@
+// Who the controller is, what time it is, and how much comes at once.
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <cstdlib>
+
+#include "tests/e2e/scene.hpp"
+
+namespace inferno::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(Faults, AnExpiredToken) {
+  scene s;
+  s.deployment();
+  s.variant();
+  s.start_scraping_controller();
+  ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
+  // A token of nobody: as one that has expired it is answered 401.
+  const auto good = s.cluster.token(s.system_ns, "inferno-autoscaler-controller-manager");
+  const std::string bad = "eyJhbGciOiJSUzI1NiJ9.expired.secret-part";
+  std::ofstream(s.token_file) << bad;
+  const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
+  ASSERT_TRUE(eventually(30s, [&] { return s.logged("\"status\":401"); })) << s.log();
+  EXPECT_EQ(s.replicas(), 1);
+  std::ofstream(s.token_file) << good;
+  ASSERT_TRUE(s.settles(2)) << s.condition("OptimizationReady") << s.log();
+  EXPECT_THAT(s.log(), Not(HasSubstr("secret-part"))) << "tokens are nobody's business";
+  EXPECT_THAT(s.log(), Not(HasSubstr(good.substr(good.rfind('.')))));
+  EXPECT_EQ(s.generation(), 2) << s.log();
+}
+
+TEST(Faults, AWrongCa) {
+  scene s;
+  s.deployment();
+  s.variant();
+  // A kubeconfig whose CA signed nothing here.
+  const temp_folder other;
+  const auto made = run_program("openssl", {"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", other.file("ca.key"),
+                                            "-out", other.file("ca.crt"), "-days", "1", "-subj", "/CN=another"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const auto config = s.folder.file("kubeconfig");
+  std::ofstream(config) << fmt::format(
+      "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: \"{}\", certificate-authority: "
+      "{}}}}}]\n"
+      "users: [{{name: u, user: {{tokenFile: {}}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n",
+      s.cluster.url(), other.file("ca.crt"), s.token_file);
+  child controller(INFERNO_BIN,
+                   {"controller", "--kubeconfig", config, "--namespace", s.system_ns, "--metrics-bind-address", "0",
+                    "--health-probe-bind-address", "127.0.0.1:0", "--metrics-source", "scrape"},
+                   s.folder.file("log"));
+  ASSERT_TRUE(eventually(15s, [&] { return controller.output().find("certificate verify failed") != std::string::npos; }))
+      << controller.output();
+  EXPECT_THAT(controller.output(), HasSubstr("Watch is broken"));
+  EXPECT_THAT(controller.output(), Not(HasSubstr("Watches synced")));
+  std::istringstream lines(controller.output());
+  std::string probes;
+  for (std::string line; std::getline(lines, line);)
+    if (line.find("Controller started") != std::string::npos) probes = std::string(json::parse(line).at("probes").as_string());
+  const auto ready = http_get("http://" + probes + "/readyz");
+  ASSERT_TRUE(ready) << probes;
+  EXPECT_NE(ready->status, 200) << "it knows nothing, and must not say that it is ready";
+}
+
+/// For the programs started while it lives.
+class environment {
+ public:
+  environment(std::string name, const std::string& value) : name_(std::move(name)) { ::setenv(name_.c_str(), value.c_str(), 1); }
+  environment(const environment&) = delete;
+  environment& operator=(const environment&) = delete;
+  ~environment() { ::unsetenv(name_.c_str()); }
+
+ private:
+  std::string name_;
+};
+
+TEST(Faults, TheClockSteps) {
+  scene s;
+  s.deployment();
+  s.variant();
+  const auto steps = s.folder.file("clock");
+  const auto set_clock = [&](const char* offset) {
+    std::ofstream(steps + ".new") << offset << "\n";
+    std::filesystem::rename(steps + ".new", steps);
+  };
+  set_clock("+0");
+  {
+    const auto library = std::string("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
+    ASSERT_TRUE(std::filesystem::exists(library)) << library;
+    const environment preload("LD_PRELOAD", library), file("FAKETIME_TIMESTAMP_FILE", steps), fresh("FAKETIME_NO_CACHE", "1"),
+        real_monotonic("FAKETIME_DONT_FAKE_MONOTONIC", "1"), real_monotonic_older("DONT_FAKE_MONOTONIC", "1");
+    s.start_scraping_controller({"--leader-elect", "--leader-elect-identity", "me", "--leader-elect-lease-duration", "4s",
+                                 "--leader-elect-renew-deadline", "3s", "--leader-elect-retry-period", "500ms"});
+  }
+  ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
+  const auto year = [&] {
+    const auto va = s.va();
+    return testbed::text_at(va, {"status", "desiredOptimizedAlloc", "lastRunTime"});
+  };
+  const auto before = year();
+  const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
+  for (const auto* offset : {"+2h", "-2h", "+0"}) {
+    set_clock(offset);
+    ASSERT_TRUE(s.cycles_pass()) << offset << s.log();
+  }
+  ASSERT_TRUE(s.settles(2)) << s.condition("OptimizationReady") << s.log();
+  ASSERT_TRUE(s.cycles_pass()) << s.log();
+  EXPECT_EQ(s.generation(), 2) << "the steps are no reason to scale\n" << s.log();
+  EXPECT_FALSE(s.logged("Lost leadership")) << s.log();
+  // That the steps were seen at all: the wall clock is in the log's times.
+  set_clock("+2h");
+  const auto hour = [](const std::string& line) {
+    const auto at = line.find("\"ts\":\"");
+    return at == std::string::npos ? std::string() : line.substr(at + 6, 13);
+  };
+  std::set<std::string> hours;
+  EXPECT_TRUE(eventually(15s,
+                         [&] {
+                           std::istringstream lines(s.log());
+                           for (std::string line; std::getline(lines, line);) hours.insert(hour(line));
+                           return hours.size() >= 3;
+                         }))
+      << "the clock of the controller did not step\n"
+      << s.log();
+  EXPECT_NE(before, "");
+}
+
+/// Resident memory of a process, MiB.
+long resident_mib(pid_t pid) {
+  std::ifstream in(fmt::format("/proc/{}/status", pid));
+  for (std::string line; std::getline(in, line);)
+    if (line.rfind("VmRSS:", 0) == 0) return std::stol(line.substr(6)) / 1024;
+  return -1;
+}
+
+TEST(Faults, FiveThousandVariantsAtOnce) {
+  scene s;
+  s.deployment();
+  s.variant();
+  s.start_scraping_controller({"--kube-api-qps", "1000", "--kube-api-burst", "2000"});
+  ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
+  const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
+
+  constexpr int number = 5000;
+  auto body = testbed::parse_manifests(s.variant_yaml({}))->front();
+  const auto path = api_path("llmd.ai/v1alpha1", "VariantAutoscaling", s.ns, "");
+  const auto began = steady::now();
+  std::atomic<int> next{0}, failed{0};
+  std::vector<std::thread> hands;
+  for (int h = 0; h < 8; ++h)
+    hands.emplace_back([&, object = body]() mutable {
+      for (int i = next++; i < number; i = next++) {
+        object["metadata"].as_object()["name"] = fmt::format("many-{:04}", i);
+        object["spec"].as_object()["scaleTargetRef"] =
+            json::object{{"kind", "Deployment"}, {"name", fmt::format("none-{:04}", i)}};
+        if (!s.cluster.call("POST", path, object).ok()) ++failed;
+      }
+    });
+  for (auto& h : hands) h.join();
+  ASSERT_EQ(failed, 0);
+  fmt::print("{} VariantAutoscalings created in {:.1f} s\n", number, seconds_since(began));
+
+  // The one that works is not kept waiting by them.
+  EXPECT_TRUE(s.settles(2, "vllme", 60s)) << s.condition("OptimizationReady");
+  fmt::print("the working one scaled {:.1f} s after the first of them\n", seconds_since(began));
+  const auto told = [&] {
+    const auto all = s.cluster.get(path);
+    const auto* items = testbed::find(all, {"items"});
+    int n = 0;
+    if (items && items->is_array())
+      for (const auto& o : items->get_array())
+        if (json::serialize(o).find("TargetNotFound") != std::string::npos) ++n;
+    return n;
+  };
+  int n = 0;
+  ASSERT_TRUE(eventually(180s, [&] { return (n = told()) == number; })) << n << " of them have been told";
+  fmt::print("each has its status {:.1f} s after the first was created\n", seconds_since(began));
+  const auto mib = resident_mib(s.controllers[0]->pid());
+  fmt::print("the controller holds {} MiB\n", mib);
+  RecordProperty("resident_mib", static_cast<int>(mib));
+  EXPECT_GT(mib, 10);
+  EXPECT_LT(mib, 400);
+  EXPECT_EQ(s.generation(), 2) << "once";
+
+  s.cluster.remove(path);
+  EXPECT_TRUE(eventually(120s, [&] { return s.http("metrics", "/metrics").body.find("many-") == std::string::npos; }));
+}
+
+}  // namespace
+}  // namespace inferno::test
