@@ -111,7 +111,7 @@ struct tcp_proxy::impl : std::enable_shared_from_this<impl> {
 };
 
 tcp_proxy::tcp_proxy(const std::string& target_url) : impl_(std::make_shared<impl>()) {
-  const auto url = net::parse_url(target_url).value();
+  const auto url = net::parse_url(target_url).value().where;
   impl_->target = {asio::ip::make_address(url.host), url.port};
   asio::co_spawn(impl_->io.executor(), impl::serve(impl_), asio::detached);
 }
