@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 BUILD := build/release
 
-.PHONY: help deps build demo test test-e2e test-asan test-tsan bench accuracy sweep format tidy clean
+.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep format tidy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,11 @@ test-e2e: build ## the controller against real servers: etcd, kube-apiserver, ku
 	  cmake --preset release -DINFERNO_E2E_SERVERS="current=$$current;oldest=$$oldest" > /dev/null; \
 	fi
 	@ctest --test-dir $(BUILD) -L e2e --output-on-failure
+
+fuzz: ## every parser against libFuzzer's ideas, FUZZ_SECONDS (60) each, under ASan and UBSan
+	@tools/install-deps.sh clang-16 libclang-rt-16-dev
+	@cmake --preset fuzz > /dev/null && cmake --build --preset fuzz -j $(JOBS) --target fuzz_all
+	@tools/fuzz.sh
 
 test-asan: deps ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan > /dev/null && cmake --build --preset asan -j $(JOBS)

@@ -95,9 +95,11 @@ TEST(Faults, CompactionMakesTheControllerListAgain) {
   s.cluster.kill_api_server();
   s.cluster.start_api_server();
   s.line.set(network::pass);
-  ASSERT_TRUE(s.settles(2)) << s.condition("OptimizationReady") << s.log();
+  // The Deployments' controller, too, has to list again.
+  ASSERT_TRUE(s.settles(2, "vllme", 90s)) << s.condition("OptimizationReady") << s.log();
   EXPECT_TRUE(eventually(10s, [&] { return !s.metric("inferno_desired_replicas", "other"); })) << "a deletion was missed";
   EXPECT_TRUE(s.logged("Variant is gone")) << s.log();
+  EXPECT_TRUE(s.logged("too old resource version")) << s.log();
   EXPECT_TRUE(s.lives()) << s.log();
 }
 

@@ -1,0 +1,85 @@
+// Streams, texts and documents.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <boost/json/serialize.hpp>
+#include <string>
+
+#include "actors/config_maps.hpp"
+#include "model/system_json.hpp"
+#include "net/kube/client.hpp"
+#include "net/kube/kubeconfig.hpp"
+#include "net/metrics/exposition.hpp"
+#include "tests/fuzz/fuzz.hpp"
+
+namespace inferno::fuzz {
+namespace {
+
+/// What a decoder tells of a body that comes in pieces of `size` bytes.
+std::string told(std::string_view body, std::size_t size) {
+  net::kube::watch_decoder decoder(1u << 16);
+  std::string out;
+  for (std::size_t at = 0; at < body.size(); at += size) {
+    std::vector<net::kube::watch_event> events;
+    const auto fed = decoder.feed(body.substr(at, size), events);
+    for (const auto& e : events) out += std::to_string(static_cast<int>(e.type)) + boost::json::serialize(e.object) + "\n";
+    if (!fed) return out + "error";
+  }
+  return out;
+}
+
+}  // namespace
+
+/// The first byte says how long the pieces are. They make no difference.
+void watch_decoder(std::string_view data) {
+  if (data.empty()) return;
+  const auto size = static_cast<std::size_t>(static_cast<unsigned char>(data[0])) + 1;
+  data.remove_prefix(1);
+  require(told(data, data.size() + 1) == told(data, size), "the pieces of a watch's body make no difference");
+}
+
+void exposition(std::string_view data) {
+  const auto all = net::metrics::parse_exposition(data);
+  const auto some = net::metrics::parse_exposition(data, "vllm:");
+  require(some.samples.size() <= all.samples.size(), "a prefix leaves samples out");
+}
+
+/// "s", "a" or "c" for the map, the entry's name up to the end of the line, its value.
+void config_maps(std::string_view data) {
+  if (data.empty()) return;
+  const char map = data[0];
+  const auto line = data.find('\n');
+  const std::string key(data.substr(1, line == std::string_view::npos ? line : line - 1));
+  const std::string value(line == std::string_view::npos ? std::string_view() : data.substr(line + 1));
+  actors::config_reader reader{actors::runtime_settings{}};
+  const auto read = [&](const std::map<std::string, std::string>& entries) {
+    return map == 's'   ? reader.read_settings(entries)
+           : map == 'a' ? reader.read_accelerators(entries)
+                        : reader.read_classes(entries);
+  };
+  const auto problems = read({{key, value}});
+  for (const auto& p : problems) require(!p.message.empty(), "a problem has a message");
+  require(read({{key, value}}).size() == problems.size(), "an entry is as good as it was");
+  (void)reader.current();
+}
+
+/// What has been read can be written and read again, and then stays as it is.
+void system_json(std::string_view data) {
+  const auto system = model::parse_system(data);
+  if (!system) return require(!system.error().empty(), "an error says what is wrong");
+  const auto written = model::to_json(*system);
+  const auto again = model::parse_system(written);
+  require(again.has_value(), "what is written can be read");
+  require(model::to_json(*again) == written, "and is the same");
+}
+
+void kubeconfig(std::string_view data) {
+  const int fd = ::memfd_create("kubeconfig", 0);
+  if (fd < 0) return;
+  require(::write(fd, data.data(), data.size()) == static_cast<ssize_t>(data.size()), "memory takes what is written");
+  const auto access = net::kube::load_kubeconfig("/proc/self/fd/" + std::to_string(fd));
+  if (!access) require(!access.error().message.empty(), "an error says what is wrong");
+  ::close(fd);
+}
+
+}  // namespace inferno::fuzz
