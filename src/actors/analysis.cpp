@@ -10,15 +10,16 @@
 namespace inferno::actors {
 namespace {
 
-/// Smaller movements of demand do not make a new curve between cycles.
+/// Smaller movements of demand do not make a new curve between cycles; at a cycle all count that are more than rounding.
 constexpr double material_change = 0.02;
+constexpr double any_change = 1e-6;
 /// Requests wait for so long while another of the pool was to start for them: then this one starts too.
 constexpr double wake_patience_s = 300;
 /// A move to another accelerator that failed is not tried again for so long.
 constexpr double change_patience_s = 1800;
 
-bool moved(double from, double to) {
-  return std::abs(to - from) > material_change * std::max({std::abs(from), std::abs(to), 1e-9});
+bool moved(double from, double to, double share = material_change) {
+  return std::abs(to - from) > share * std::max({std::abs(from), std::abs(to), 1e-9});
 }
 
 /// By the label; without it there is no doubt when the model has only one accelerator.
@@ -143,7 +144,7 @@ bool variant_analysis::observe(const load_sample& s) {
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
   if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
-  return changed || demand_moved() || s.time_s - published_at_s_ >= 0.9 * interval_s;
+  return changed || demand_moved(material_change) || s.time_s - published_at_s_ >= 0.9 * interval_s;
 }
 
 bool variant_analysis::waiting(double size, double time_s) {
@@ -179,10 +180,10 @@ bool variant_analysis::may_be_zero() const {
   return last_sample_s_ - *active_s_ >= std::chrono::duration<double>(inputs_->settings.zero_retention).count();
 }
 
-bool variant_analysis::demand_moved() const {
-  return moved(published_.rate.per_sec(), demand_.rate.per_sec()) ||
-         moved(published_.shape.out_tokens, demand_.shape.out_tokens) ||
-         moved(published_.shape.in_tokens, demand_.shape.in_tokens);
+bool variant_analysis::demand_moved(double share) const {
+  return moved(published_.rate.per_sec(), demand_.rate.per_sec(), share) ||
+         moved(published_.shape.out_tokens, demand_.shape.out_tokens, share) ||
+         moved(published_.shape.in_tokens, demand_.shape.in_tokens, share);
 }
 
 bool variant_analysis::lost(std::string reason, std::string problem) {
@@ -386,7 +387,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   published_at_s_ = last_sample_s_;
   // Where neither inputs nor demand moved, the candidates are those of the last curve.
   const auto last = std::exchange(last_, nullptr);
-  if (last && !curve->urgent && !demand_moved() && last->target == curve->target && !standing_moved_) {
+  if (last && !curve->urgent && !demand_moved(any_change) && last->target == curve->target && !standing_moved_) {
     auto refreshed = std::make_shared<capacity_curve>(*last);
     refreshed->version = curve->version;
     refreshed->metrics = curve->metrics;

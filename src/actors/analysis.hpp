@@ -46,7 +46,7 @@ class variant_analysis {
   void choose_yardstick();
   void find_yardstick();
   double replicas_needed(const planned_load& load) const;
-  bool demand_moved() const;
+  bool demand_moved(double share) const;
 
   variant_key key_;
   std::shared_ptr<const variant_inputs> inputs_;

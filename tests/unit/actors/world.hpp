@@ -76,6 +76,13 @@ class fake_api final : public kube_api {
     for (int i = 0; i < times; ++i) failures.push_back({verb, plural, status});
   }
 
+  enum class fate { carried_out, refused, answer_lost };
+  /// What becomes of a write, and with which status it is refused; unset: all are carried out.
+  std::function<std::pair<fate, int>(const api_call&)> judge;
+  /// Told of every write that is carried out.
+  std::function<void(const api_call&)> on_write;
+  bool remember = true;  ///< calls, for the test to look at
+
   std::map<std::string, kube::reflector_sink> sinks;
   std::map<std::string, int> watches;
   std::vector<api_call> calls;
@@ -95,13 +102,18 @@ class fake_api final : public kube_api {
   void answer(api_call call, object_done done) {
     call.at_s = now_s();
     const bool lease = call.plural == "leases";
-    auto result = outcome(call);
+    const bool write = call.verb != "get";
+    const auto [what, status] = judge && write ? judge(call) : std::pair(fate::carried_out, 0);
+    auto result =
+        what == fate::refused ? net::fail(net::error_kind::status, fmt::format("refused {}", status), status) : outcome(call);
+    if (result && write && on_write) on_write(call);
+    if (result && what == fate::answer_lost) result = net::fail(net::error_kind::timeout, "no answer");
     call.succeeded = result.has_value();
     if (lease && result && (call.verb == "create" || call.verb == "replace")) {
       auto& kept = stored["leases"] = call.body.as_object();
       kept["metadata"].as_object()["resourceVersion"] = std::to_string(++lease_version_);
     }
-    calls.push_back(std::move(call));
+    if (remember) calls.push_back(std::move(call));
     auto complete = [done = std::move(done), result = std::move(result)] { done(result); };
     if (hold_answers) {
       held.push_back(std::move(complete));
@@ -250,10 +262,10 @@ class world {
   }
 
   void run() { scheduler_.run(); }
-  /// Moves the virtual clock in steps of 10 ms, running what falls due in between.
-  void advance(std::chrono::milliseconds by) {
-    for (auto left = by; left.count() > 0; left -= std::chrono::milliseconds(10)) {
-      scheduler_.advance_time(std::min(left, std::chrono::milliseconds(10)));
+  /// Moves the virtual clock in steps, running what falls due in between.
+  void advance(std::chrono::milliseconds by, std::chrono::milliseconds step = std::chrono::milliseconds(10)) {
+    for (auto left = by; left.count() > 0; left -= step) {
+      scheduler_.advance_time(std::min(left, step));
       messages += scheduler_.run();
       if (cluster_follows) follow();
     }
