@@ -62,6 +62,32 @@ std::string repository_file(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
+struct gateway::queues {
+  std::mutex mutex;
+  std::map<std::pair<std::string, std::string>, double> sizes;
+};
+
+gateway::gateway(asio::any_io_executor executor) : queues_(std::make_shared<queues>()) {
+  auto started = net::http_server::start(executor, {}, [q = queues_](net::http_exchange& x) -> asio::awaitable<void> {
+    std::string body, type = "text/plain; version=0.0.4";
+    {
+      const std::lock_guard lock(q->mutex);
+      for (const auto& [of, size] : q->sizes)
+        body += fmt::format("inference_extension_flow_control_queue_size{{namespace=\"{}\",model_name=\"{}\",target_model_name=\"\"}} {}\n",
+                            of.first, of.second, size);
+    }
+    std::vector<net::http_header> none;
+    co_await x.respond(200, std::move(type), std::move(body), std::move(none));
+  });
+  if (!started) throw std::runtime_error(started.error().message);
+  server_ = std::move(*started);
+}
+
+void gateway::queue(const std::string& ns, const std::string& model, double size) {
+  const std::lock_guard lock(queues_->mutex);
+  queues_->sizes[{ns, model}] = size;
+}
+
 stage::stage() {
   (void)registered;
   testbed::node_emulator_config config;
@@ -69,7 +95,9 @@ stage::stage() {
   config.runtime = servers;
   config.start_delay = 300ms;
   kubelets = std::make_unique<testbed::node_emulator>(*where, config);
-  metrics = std::make_unique<prometheus>(where->io().executor(), servers, folder);
+  metrics = std::make_unique<prometheus>(
+      where->io().executor(), servers, folder,
+      fmt::format("- job_name: gateway\n  static_configs: [{{targets: [\"{}\"]}}]\n", waiting.address()));
   cluster.apply(testbed::embedded::crd);
   fmt::print("Kubernetes {}\n", cluster.version());
 }

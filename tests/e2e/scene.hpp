@@ -14,12 +14,26 @@ namespace inferno::test {
 /// The text of a file of the repository.
 std::string repository_file(const std::string& path);
 
+/// An inference gateway, as far as Prometheus sees it: requests that wait in its queues.
+class gateway {
+ public:
+  explicit gateway(asio::any_io_executor executor);
+  void queue(const std::string& ns, const std::string& model, double size);
+  std::string address() const { return server_->address(); }
+
+ private:
+  struct queues;
+  std::shared_ptr<queues> queues_;
+  std::unique_ptr<net::http_server> server_;
+};
+
 struct stage {
   temp_folder folder;
   real_cluster cluster;
   std::shared_ptr<testbed::host> where = std::make_shared<testbed::host>();
   std::shared_ptr<testbed::vllm_runtime> servers = std::make_shared<testbed::vllm_runtime>(where);
   std::unique_ptr<testbed::node_emulator> kubelets;
+  gateway waiting{where->io().executor()};
   std::unique_ptr<prometheus> metrics;
 
   stage();
