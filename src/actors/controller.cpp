@@ -24,6 +24,9 @@ namespace asio = boost::asio;
 
 namespace {
 
+/// Questions to the API server about who may read the metrics port.
+constexpr int reviews_per_second = 20;
+
 struct system_config : caf::actor_system_config {
   explicit system_config(std::size_t threads) { set("scheduler.max-threads", threads); }
 };
@@ -107,14 +110,19 @@ struct controller::impl {
     http.accept_gzip = true;
     // A lease lost at the renew deadline is another's when its duration is over: no write of ours is under way then.
     if (config.election) config.api.write_timeout = config.election->lease_duration - config.election->renew_deadline;
-    auto client = std::make_shared<kube::client>(std::make_shared<net::http_client>(io.executor(), http), config.api);
+    const auto to_api = std::make_shared<net::http_client>(io.executor(), http);
+    auto client = std::make_shared<kube::client>(to_api, config.api);
     context_source tls;
     if (config.metrics_secure && config.metrics_address != "0") {
       auto made = certificate();
       if (!made) return made.error();
       tls = std::move(*made);
     }
-    auto auth = tls ? std::make_shared<http_auth>(client) : nullptr;
+    // Whoever knocks with one wrong token after the other uses up a limit of its own, not the controller's.
+    auto reviews = config.api;
+    reviews.qps = reviews_per_second;
+    reviews.burst = 2 * reviews_per_second;
+    auto auth = tls ? std::make_shared<http_auth>(std::make_shared<kube::client>(to_api, std::move(reviews))) : nullptr;
     auto metrics = serve(config.metrics_address, make_metrics_handler(view, std::move(auth)), std::move(tls));
     if (!metrics) return metrics.error();
     metrics_server = std::move(*metrics);

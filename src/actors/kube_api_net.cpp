@@ -62,10 +62,8 @@ asio::awaitable<object_result> patch_call(std::shared_ptr<kube::client> client, 
 
 kube_api_net::kube_api_net(std::shared_ptr<kube::client> client) : client_(std::move(client)) {
   client_->guard_writes([allowed = allowed_](const kube::resource& res) -> std::optional<net::error> {
-    // Leases decide about it, and reviews are questions in the form of writes.
-    if (*allowed || res == kube::resources::leases || res == kube::resources::tokenreviews ||
-        res == kube::resources::subjectaccessreviews)
-      return std::nullopt;
+    // Leases decide about it.
+    if (*allowed || res == kube::resources::leases) return std::nullopt;
     return net::error{net::error_kind::cancelled, 0, "not the leader any more: nothing is written", std::nullopt};
   });
 }

@@ -141,7 +141,8 @@ TEST(Faults, FiveThousandVariantsAtOnce) {
   s.variant();
   s.start_scraping_controller({"--kube-api-qps", "1000", "--kube-api-burst", "2000"});
   ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
-  const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
+  std::unique_ptr<testbed::load_generator> load;
+  std::chrono::milliseconds load_began{};
 
   constexpr int number = 5000;
   auto body = testbed::parse_manifests(s.variant_yaml({}))->front();
@@ -158,13 +159,21 @@ TEST(Faults, FiveThousandVariantsAtOnce) {
         if (!s.cluster.call("POST", path, object).ok()) ++failed;
       }
     });
+  // In the middle of it the load of the one that works rises.
+  EXPECT_TRUE(eventually(120s, [&] { return next > number / 3; }));
+  load_began = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+  load = s.load(240, "vllme", {}, "default", scene::evenly);
   for (auto& h : hands) h.join();
   ASSERT_EQ(failed, 0);
   fmt::print("{} VariantAutoscalings created in {:.1f} s\n", number, seconds_since(began));
 
   // The one that works is not kept waiting by them.
   EXPECT_TRUE(s.settles(2, "vllme", 60s)) << s.condition("OptimizationReady");
-  fmt::print("the working one scaled {:.1f} s after the first of them\n", seconds_since(began));
+  const auto patches = s.scalings();
+  ASSERT_FALSE(patches.empty()) << "no patch";
+  const auto waited = patches.front().at - load_began;
+  fmt::print("the working one scaled {:.1f} s after its load rose\n", std::chrono::duration<double>(waited).count());
+  EXPECT_LT(waited, 15s);
   const auto told = [&] {
     const auto all = s.cluster.get(path);
     const auto* items = testbed::find(all, {"items"});

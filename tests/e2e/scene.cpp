@@ -73,8 +73,9 @@ gateway::gateway(asio::any_io_executor executor) : queues_(std::make_shared<queu
     {
       const std::lock_guard lock(q->mutex);
       for (const auto& [of, size] : q->sizes)
-        body += fmt::format("inference_extension_flow_control_queue_size{{namespace=\"{}\",model_name=\"{}\",target_model_name=\"\"}} {}\n",
-                            of.first, of.second, size);
+        body += fmt::format(
+            "inference_extension_flow_control_queue_size{{namespace=\"{}\",model_name=\"{}\",target_model_name=\"\"}} {}\n",
+            of.first, of.second, size);
     }
     std::vector<net::http_header> none;
     co_await x.respond(200, std::move(type), std::move(body), std::move(none));
