@@ -12,6 +12,10 @@ int main(int argc, char** argv) {
   inferno::cli::add_solve(app);
   inferno::cli::add_fit(app);
   inferno::cli::add_controller(app);
+  inferno::cli::add_get(app);
+  inferno::cli::add_explain(app);
+  inferno::cli::add_version(app);
+  inferno::cli::add_completion(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

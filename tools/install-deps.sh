@@ -4,7 +4,8 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config mold git curl jq libcaf-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev
-  libcli11-dev libexpected-dev libssl-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev clang-format prometheus faketime)
+  libcli11-dev libexpected-dev libssl-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev clang-format prometheus faketime
+  shellcheck zsh fish)
 # Debian 12's default Boost is 1.74; the 1.81 packages stand beside it. Later releases have a newer default.
 if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
   packages+=(libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev)

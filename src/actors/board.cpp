@@ -6,14 +6,10 @@
 #include <prometheus/histogram.h>
 #include <prometheus/text_serializer.h>
 
-#include <boost/json/array.hpp>
-#include <boost/json/object.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/variant_metrics.hpp"
-#include "model/system_json.hpp"
-#include "model/system_json_write.hpp"
 
 namespace inferno::actors {
 
@@ -77,83 +73,6 @@ bool board_view::synced() const {
 void board_view::set_synced(bool synced) {
   const std::lock_guard lock(mutex_);
   synced_ = synced;
-}
-
-namespace {
-
-json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
-  return {{"itl", itl_ms}, {"ttft", ttft_ms}, {"wait", wait_ms}};
-}
-
-json::object to_json(const decision& d) {
-  const auto& c = *d.curve;
-  auto predicted = latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms);
-  predicted["ttftPercentiles"] = model::percentiles_object(d.desired.ttft_at);
-  json::object slo{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}};
-  return {{"namespace", c.key.ns},
-          {"name", c.key.name},
-          {"model", c.model},
-          {"class", c.class_name},
-          {"accelerator", d.desired.accelerator},
-          {"currentReplicas", c.current.num_replicas},
-          {"desiredReplicas", d.desired.num_replicas},
-          {"maxBatch", d.desired.max_batch},
-          {"cost", d.desired.cost.cents},
-          {"arrivalRate", c.measured.arrival_rate.per_min()},
-          {"plannedRate", c.current.load.arrival_rate.per_min()},
-          {"predicted", std::move(predicted)},
-          {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
-          {"slo", std::move(slo)},
-          {"actuationMode", to_string(c.mode)},
-          {"hold", d.hold},
-          {"reason", d.reason},
-          {"message", d.message}};
-}
-
-}  // namespace
-
-std::string board_view::plan_json() const {
-  const auto current = plan();
-  json::object out;
-  json::array list;
-  if (current) {
-    out["cycle"] = current->cycle;
-    out["trigger"] = current->trigger;
-    out["totalCost"] = current->total_cost.cents;
-    out["solver"] = model::solver_object(current->solver, current->solve_seconds);
-    for (const auto& d : current->decisions) list.push_back(to_json(*d));
-  }
-  out["variants"] = std::move(list);
-  return model::write_json(out);
-}
-
-std::optional<std::string> board_view::variant_json(const variant_key& key) const {
-  const auto current = plan();
-  if (!current) return std::nullopt;
-  const auto d = current->decisions.find(key);
-  if (!d) return std::nullopt;
-  return model::write_json(to_json(*d));
-}
-
-std::optional<std::string> board_view::explain_json(const variant_key& key) const {
-  const auto current = plan();
-  const auto d = current ? current->decisions.find(key) : nullptr;
-  if (!d) return std::nullopt;
-  // Nothing could be evaluated: the reason is all there is to explain.
-  if (!d->curve->basis) return model::write_json(to_json(*d));
-  const auto standing = [&](const model::accelerator& acc) {
-    model::type_standing t{acc.type, -1, 0, 0};
-    if (current->capacity && current->capacity->known) {
-      const auto it = current->capacity->by_device.find(acc.type);
-      t.limit = it == current->capacity->by_device.end() ? 0 : it->second;
-    }
-    for (const auto& u : current->by_type)
-      if (u.type == acc.type) t.used = u.count;
-    if (const auto p = current->price.find(acc.type); p != current->price.end()) t.price = p->second;
-    return t;
-  };
-  const auto outcome = d->message.empty() ? d->reason : fmt::format("{}: {}", d->reason, d->message);
-  return model::explanation_json(model::explain_variant(d->curve->basis->view, d->desired, outcome, standing));
 }
 
 void board_state::setup() {

@@ -26,12 +26,6 @@ class board_view {
   /// The watches that are broken, "" when all are whole.
   std::string trouble() const;
   void set_trouble(watch_kind kind, std::string problem);
-  /// The plan as JSON, for /api/v1/variants.
-  std::string plan_json() const;
-  /// One variant of it; nullopt when the plan does not have it.
-  std::optional<std::string> variant_json(const variant_key& key) const;
-  /// Why it got what it got: candidates, what denied them, prices of cards, next best, other SLOs. nullopt as above.
-  std::optional<std::string> explain_json(const variant_key& key) const;
 
  private:
   mutable std::mutex mutex_;

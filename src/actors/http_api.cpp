@@ -1,5 +1,9 @@
 #include "actors/http_api.hpp"
 
+#include <fmt/format.h>
+
+#include "actors/plan_text.hpp"
+
 namespace inferno::actors {
 namespace {
 
@@ -7,7 +11,6 @@ namespace asio = boost::asio;
 
 constexpr const char* text_plain = "text/plain; charset=utf-8";
 constexpr const char* exposition = "text/plain; version=0.0.4; charset=utf-8";
-constexpr const char* app_json = "application/json";
 constexpr std::string_view variants_path = "/api/v1/variants";
 
 struct answer {
@@ -21,26 +24,36 @@ asio::awaitable<void> respond(net::http_exchange& x, answer a) {
   co_await x.respond(a.status, std::move(type), std::move(a.body));
 }
 
-answer metrics_answer(const board_view& view, std::string_view method, std::string_view path) {
-  if (method != "GET" && method != "HEAD") return {405, text_plain, "only GET\n"};
-  if (path == "/metrics") return {200, exposition, view.metrics_text()};
-  if (path == variants_path) return {200, app_json, view.plan_json()};
-  if (path.substr(0, variants_path.size()) == variants_path && path.size() > variants_path.size() &&
-      path[variants_path.size()] == '/') {
-    const auto rest = path.substr(variants_path.size() + 1);
-    const auto slash = rest.find('/');
-    if (slash != std::string_view::npos) {
-      auto name = rest.substr(slash + 1);
-      constexpr std::string_view explain = "/explain";
-      const bool why = name.size() > explain.size() && name.substr(name.size() - explain.size()) == explain;
-      if (why) name.remove_suffix(explain.size());
-      const variant_key key{std::string(rest.substr(0, slash)), std::string(name)};
-      auto found = why ? view.explain_json(key) : view.variant_json(key);
-      if (found) return {200, app_json, std::move(*found)};
-    }
-    return {404, text_plain, "no such variant in the last plan\n"};
+const char* type_of(text_format f) {
+  return f == text_format::json ? "application/json" : f == text_format::yaml ? "application/yaml" : text_plain;
+}
+
+/// What follows /api/v1/variants: "", "/NAMESPACE/NAME" or "/NAMESPACE/NAME/explain".
+answer variants_answer(const plan_snapshot* plan, std::string_view rest, text_format f, const std::string& ns) {
+  if (rest.empty()) return {200, type_of(f), plan_text(plan, f, ns)};
+  const auto slash = rest.find('/', 1);
+  if (slash != std::string_view::npos) {
+    auto name = rest.substr(slash + 1);
+    constexpr std::string_view explain = "/explain";
+    const bool why = name.size() > explain.size() && name.ends_with(explain);
+    if (why) name.remove_suffix(explain.size());
+    const variant_key key{std::string(rest.substr(1, slash - 1)), std::string(name)};
+    auto found = why ? explain_text(plan, key, f) : variant_text(plan, key, f);
+    if (found) return {200, type_of(f), std::move(*found)};
   }
-  return {404, text_plain, "not found; there are /metrics and /api/v1/variants\n"};
+  return {404, text_plain, "no such variant in the last plan\n"};
+}
+
+answer metrics_answer(const board_view& view, const net::http_exchange& x) {
+  const auto path = x.path();
+  if (x.method() != "GET" && x.method() != "HEAD") return {405, text_plain, "only GET\n"};
+  if (path == "/metrics") return {200, exposition, view.metrics_text()};
+  if (path != variants_path && !path.starts_with(std::string(variants_path) + "/"))
+    return {404, text_plain, "not found; there are /metrics and /api/v1/variants\n"};
+  const auto output = x.query("output").value_or("json");
+  const auto format = parse_text_format(output);
+  if (!format) return {400, text_plain, fmt::format("output: expected json, yaml or table, got \"{}\"\n", output)};
+  return variants_answer(view.plan().get(), path.substr(variants_path.size()), *format, x.query("namespace").value_or(""));
 }
 
 asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<const board_view> view,
@@ -49,7 +62,7 @@ asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<
   // would keep nobody out. What is not GET is refused in any case.
   std::string authorization(x.header("Authorization"));
   const auto verdict = co_await auth->check(std::move(authorization), "get", "/metrics");
-  if (verdict.status == 200) co_return co_await respond(x, metrics_answer(*view, x.method(), x.path()));
+  if (verdict.status == 200) co_return co_await respond(x, metrics_answer(*view, x));
   std::vector<net::http_header> headers;
   if (verdict.status == 401) headers.push_back({"WWW-Authenticate", "Bearer"});
   std::string type = text_plain;
@@ -68,8 +81,7 @@ answer probe_answer(const board_view& view, bool alive, std::string_view path) {
 }  // namespace
 
 net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view, std::shared_ptr<http_auth> auth) {
-  if (!auth)
-    return [view = std::move(view)](net::http_exchange& x) { return respond(x, metrics_answer(*view, x.method(), x.path())); };
+  if (!auth) return [view = std::move(view)](net::http_exchange& x) { return respond(x, metrics_answer(*view, x)); };
   return [view = std::move(view), auth = std::move(auth)](net::http_exchange& x) { return respond_to_allowed(x, view, auth); };
 }
 

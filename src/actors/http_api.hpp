@@ -9,8 +9,8 @@
 
 namespace inferno::actors {
 
-/// GET /metrics (Prometheus text), /api/v1/variants, /api/v1/variants/{namespace}/{name} and .../explain (JSON). With `auth` to
-/// those who may `get` /metrics; nullptr: to everybody.
+/// GET /metrics (Prometheus text), /api/v1/variants (?namespace=...), /api/v1/variants/{namespace}/{name} and .../explain (JSON;
+/// ?output=yaml or table). With `auth` to those who may `get` /metrics; nullptr: to everybody.
 net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view, std::shared_ptr<http_auth> auth = nullptr);
 /// GET /healthz: 200 while the supervisor lives. GET /readyz: 200 once every watch has delivered its first complete state.
 net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::shared_ptr<const std::atomic<bool>> alive);

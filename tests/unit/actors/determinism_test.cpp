@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "actors/plan_text.hpp"
 #include "cluster.hpp"
 
 namespace inferno::actors::testing {
@@ -34,7 +35,7 @@ class story {
     for (int i = 0; i < chapters; ++i) {
       happen();
       w_.advance(std::chrono::milliseconds(1000 + 10 * below(1200)));
-      plans_ += w_.view->plan_json() + "\n";
+      plans_ += plan_text(w_.view->plan().get(), text_format::json);
     }
     std::string out = w_.trace();
     for (const auto& c : w_.api->calls)

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "actors/plan_text.hpp"
 #include "cluster.hpp"
 
 namespace inferno::actors::testing {
@@ -77,7 +78,7 @@ TEST(Modes, DryRunDecidesAndWritesNothing) {
   const auto before = w.api->calls.size();
   w.advance(70s);
   for (std::size_t i = before; i < w.api->calls.size(); ++i) EXPECT_EQ(w.api->calls[i].verb, "get") << w.api->calls[i].plural;
-  const auto shown = w.view->variant_json({"llm", "vllme"});
+  const auto shown = variant_text(w.view->plan().get(), {"llm", "vllme"}, text_format::json);
   ASSERT_TRUE(shown);
   EXPECT_EQ(parse_object(*shown).at("desiredReplicas"), 2);
   EXPECT_EQ(parse_object(*shown).at("actuationMode"), "dry-run");

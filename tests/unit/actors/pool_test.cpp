@@ -1,6 +1,7 @@
 // Variants that share their demand, and why a variant got what it got, in the running controller.
 #include <gmock/gmock.h>
 
+#include "actors/plan_text.hpp"
 #include "cluster.hpp"
 
 namespace inferno::actors {
@@ -98,7 +99,7 @@ TEST(Explain, TellsTheCandidatesOfARunningVariant) {
   w.load(22.67);
   w.quickstart();
   w.advance(std::chrono::seconds(20));
-  const auto text = w.view->explain_json({"llm", "vllme"});
+  const auto text = explain_text(w.view->plan().get(), {"llm", "vllme"}, text_format::json);
   ASSERT_TRUE(text);
   const auto e = json::parse(*text);
   EXPECT_EQ(e.at("variant").as_string(), "llm/vllme");
@@ -120,7 +121,7 @@ TEST(Explain, AVariantsPredictionHasItsPercentiles) {
   w.load(22.67);
   w.quickstart();
   w.advance(std::chrono::seconds(20));
-  const auto text = w.view->variant_json({"llm", "vllme"});
+  const auto text = variant_text(w.view->plan().get(), {"llm", "vllme"}, text_format::json);
   ASSERT_TRUE(text);
   const auto v = json::parse(*text);
   const auto at = [&](const char* p) { return v.at("predicted").at("ttftPercentiles").at(p).to_number<double>(); };
@@ -133,7 +134,7 @@ TEST(Explain, NobodyKnowsAStranger) {
   world w;
   w.quickstart();
   w.advance(std::chrono::seconds(2));
-  EXPECT_EQ(w.view->explain_json({"llm", "nobody"}), std::nullopt);
+  EXPECT_EQ(explain_text(w.view->plan().get(), {"llm", "nobody"}, text_format::json), std::nullopt);
 }
 
 }  // namespace

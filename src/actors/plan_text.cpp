@@ -1,0 +1,151 @@
+#include "actors/plan_text.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+#include "model/system_json.hpp"
+#include "model/system_json_write.hpp"
+
+namespace inferno::actors {
+namespace {
+
+json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
+  return {{"itl", itl_ms}, {"ttft", ttft_ms}, {"wait", wait_ms}};
+}
+
+json::object to_json(const decision& d) {
+  const auto& c = *d.curve;
+  auto predicted = latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms);
+  predicted["ttftPercentiles"] = model::percentiles_object(d.desired.ttft_at);
+  json::object slo{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}};
+  return {{"namespace", c.key.ns},
+          {"name", c.key.name},
+          {"model", c.model},
+          {"class", c.class_name},
+          {"accelerator", d.desired.accelerator},
+          {"currentReplicas", c.current.num_replicas},
+          {"desiredReplicas", d.desired.num_replicas},
+          {"maxBatch", d.desired.max_batch},
+          {"cost", d.desired.cost.cents},
+          {"arrivalRate", c.measured.arrival_rate.per_min()},
+          {"plannedRate", c.current.load.arrival_rate.per_min()},
+          {"predicted", std::move(predicted)},
+          {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
+          {"slo", std::move(slo)},
+          {"actuationMode", to_string(c.mode)},
+          {"hold", d.hold},
+          {"reason", d.reason},
+          {"message", d.message}};
+}
+
+json::object to_json(const plan_snapshot* plan, const std::string& ns) {
+  json::object out;
+  json::array list;
+  if (plan) {
+    out["cycle"] = plan->cycle;
+    out["trigger"] = plan->trigger;
+    out["totalCost"] = plan->total_cost.cents;
+    out["solver"] = model::solver_object(plan->solver, plan->solve_seconds);
+    for (const auto& d : plan->decisions)
+      if (ns.empty() || d->curve->key.ns == ns) list.push_back(to_json(*d));
+  }
+  out["variants"] = std::move(list);
+  return out;
+}
+
+std::string to_text(const json::object& o, text_format f) {
+  return f == text_format::yaml ? model::write_yaml(o) : model::write_json(o) + "\n";
+}
+
+const model::row titles{"NAMESPACE", "NAME",     "MODEL",  "CLASS", "ACCELERATOR", "REASON",  "REPLICAS", "DESIRED",
+                        "CENTS/H",   "RATE/MIN", "ITL ms", "PLAN",  "TARGET",      "TTFT ms", "PLAN",     "TARGET"};
+constexpr std::size_t text_columns = 6;
+
+/// As many digits as somebody looks at; "-" for what is not known.
+std::string ms(double value) { return value > 0 ? fmt::format("{:.1f}", value) : "-"; }
+
+model::row table_row(const decision& d) {
+  const auto& c = *d.curve;
+  return {c.key.ns,
+          c.key.name,
+          c.model.empty() ? "-" : c.model,
+          c.class_name.empty() ? "-" : c.class_name,
+          d.desired.accelerator.empty() ? "-" : d.desired.accelerator,
+          d.reason,
+          std::to_string(c.current.num_replicas),
+          std::to_string(d.desired.num_replicas),
+          fmt::format("{:.2f}", d.desired.cost.cents),
+          fmt::format("{:.1f}", c.measured.arrival_rate.per_min()),
+          ms(c.measured.itl_ms),
+          ms(d.desired.itl_ms),
+          ms(c.slo.itl_ms),
+          ms(c.measured.ttft_ms),
+          ms(d.desired.ttft_ms),
+          ms(c.slo.ttft_ms)};
+}
+
+std::string table(const plan_snapshot* plan, const std::string& ns) {
+  if (!plan) return "no plan yet\n";
+  std::vector<model::row> rows{titles};
+  double cents = 0;
+  for (const auto& d : plan->decisions)
+    if (ns.empty() || d->curve->key.ns == ns) {
+      rows.push_back(table_row(*d));
+      cents += d->desired.cost.cents;
+    }
+  if (rows.size() == 1) return ns.empty() ? "no variants\n" : fmt::format("no variants in namespace {}\n", ns);
+  return model::aligned(rows, text_columns) +
+         fmt::format("{} variants, {:.2f} cents/h; cycle {} ({})\n", rows.size() - 1, cents, plan->cycle, plan->trigger);
+}
+
+std::string table(const decision& d) {
+  auto out = model::aligned({titles, table_row(d)}, text_columns);
+  if (!d.message.empty()) out += fmt::format("{}: {}\n", d.reason, d.message);
+  return out;
+}
+
+}  // namespace
+
+std::optional<text_format> parse_text_format(std::string_view text) {
+  if (text == "json") return text_format::json;
+  if (text == "yaml") return text_format::yaml;
+  if (text == "table") return text_format::table;
+  return std::nullopt;
+}
+
+std::string plan_text(const plan_snapshot* plan, text_format f, const std::string& ns) {
+  return f == text_format::table ? table(plan, ns) : to_text(to_json(plan, ns), f);
+}
+
+std::optional<std::string> variant_text(const plan_snapshot* plan, const variant_key& key, text_format f) {
+  const auto d = plan ? plan->decisions.find(key) : nullptr;
+  if (!d) return std::nullopt;
+  return f == text_format::table ? table(*d) : to_text(to_json(*d), f);
+}
+
+std::optional<std::string> explain_text(const plan_snapshot* plan, const variant_key& key, text_format f) {
+  const auto d = plan ? plan->decisions.find(key) : nullptr;
+  if (!d) return std::nullopt;
+  // Nothing could be evaluated: the reason is all there is to explain.
+  if (!d->curve->basis) return variant_text(plan, key, f);
+  const auto standing = [&](const model::accelerator& acc) {
+    model::type_standing t{acc.type, -1, 0, 0};
+    if (plan->capacity && plan->capacity->known) {
+      const auto it = plan->capacity->by_device.find(acc.type);
+      t.limit = it == plan->capacity->by_device.end() ? 0 : it->second;
+    }
+    for (const auto& u : plan->by_type)
+      if (u.type == acc.type) t.used = u.count;
+    if (const auto p = plan->price.find(acc.type); p != plan->price.end()) t.price = p->second;
+    return t;
+  };
+  const auto outcome = d->message.empty() ? d->reason : fmt::format("{}: {}", d->reason, d->message);
+  const auto e = model::explain_variant(d->curve->basis->view, d->desired, outcome, standing);
+  return f == text_format::table  ? model::explanation_table(e)
+         : f == text_format::yaml ? model::explanation_yaml(e)
+                                  : model::explanation_json(e) + "\n";
+}
+
+}  // namespace inferno::actors
