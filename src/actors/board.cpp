@@ -6,6 +6,8 @@
 #include <prometheus/histogram.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
+#include <array>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
@@ -45,17 +47,41 @@ std::string board_view::trouble() const {
   return out;
 }
 
+namespace {
+
+/// Gauges of the last plan, which only the leader shows.
+constexpr std::array plan_gauges{"inferno_variants",
+                                 "inferno_variants_held",
+                                 "inferno_solver_gap_ratio",
+                                 "inferno_variants_unsatisfied",
+                                 "inferno_gpu_shadow_price_cents_per_hour",
+                                 "inferno_total_cost_cents_per_hour",
+                                 "inferno_gpus_planned"};
+
+}  // namespace
+
 std::string board_view::metrics_text() const {
   std::shared_ptr<prometheus::Registry> registry;
   std::shared_ptr<const plan_snapshot> plan;
   std::set<variant_key> gone;
+  bool leading = false;
   {
     const std::lock_guard lock(mutex_);
     registry = registry_;
     plan = plan_;
     gone = gone_;
+    leading = leading_;
   }
-  return (plan ? variant_metrics_text(*plan, gone) : std::string()) + prometheus::TextSerializer().Serialize(registry->Collect());
+  auto families = registry->Collect();
+  if (!leading)
+    std::erase_if(families,
+                  [](const auto& f) { return std::find(plan_gauges.begin(), plan_gauges.end(), f.name) != plan_gauges.end(); });
+  return (plan && leading ? variant_metrics_text(*plan, gone) : std::string()) +
+         prometheus::TextSerializer().Serialize(families) +
+         fmt::format(
+             "# HELP inferno_leader 1 in the controller that acts on its plans, 0 in those that stand by\n"
+             "# TYPE inferno_leader gauge\ninferno_leader {}\n",
+             leading ? 1 : 0);
 }
 
 std::shared_ptr<prometheus::Registry> board_view::renew_registry() {
@@ -73,6 +99,16 @@ bool board_view::synced() const {
 void board_view::set_synced(bool synced) {
   const std::lock_guard lock(mutex_);
   synced_ = synced;
+}
+
+bool board_view::leading() const {
+  const std::lock_guard lock(mutex_);
+  return leading_;
+}
+
+void board_view::set_leading(bool leading) {
+  const std::lock_guard lock(mutex_);
+  leading_ = leading;
 }
 
 void board_state::setup() {

@@ -21,6 +21,10 @@ class board_view {
   /// Every watch has delivered its first complete state: the controller is ready.
   bool synced() const;
   void set_synced(bool synced);
+  /// Whether this controller acts on its plans. One that does not shows no series of them: an HPA or KEDA that reads
+  /// inferno_desired_replicas is to see one number for a variant.
+  bool leading() const;
+  void set_leading(bool leading);
   /// Prometheus text format of all metrics.
   std::string metrics_text() const;
   /// The watches that are broken, "" when all are whole.
@@ -33,6 +37,7 @@ class board_view {
   std::set<variant_key> gone_;  ///< since that plan
   std::map<watch_kind, std::string> trouble_;
   bool synced_ = false;
+  bool leading_ = true;
   std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
 };
 

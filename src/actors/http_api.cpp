@@ -29,8 +29,10 @@ const char* type_of(text_format f) {
 }
 
 /// What follows /api/v1/variants: "", "/NAMESPACE/NAME" or "/NAMESPACE/NAME/explain".
-answer variants_answer(const plan_snapshot* plan, std::string_view rest, text_format f, const std::string& ns) {
-  if (rest.empty()) return {200, type_of(f), plan_text(plan, f, ns)};
+answer variants_answer(const board_view& view, std::string_view rest, text_format f, const std::string& ns) {
+  const auto held = view.plan();
+  const auto* plan = held.get();
+  if (rest.empty()) return {200, type_of(f), plan_text(plan, f, ns, view.leading())};
   const auto slash = rest.find('/', 1);
   if (slash != std::string_view::npos) {
     auto name = rest.substr(slash + 1);
@@ -53,7 +55,7 @@ answer metrics_answer(const board_view& view, const net::http_exchange& x) {
   const auto output = x.query("output").value_or("json");
   const auto format = parse_text_format(output);
   if (!format) return {400, text_plain, fmt::format("output: expected json, yaml or table, got \"{}\"\n", output)};
-  return variants_answer(view.plan().get(), path.substr(variants_path.size()), *format, x.query("namespace").value_or(""));
+  return variants_answer(view, path.substr(variants_path.size()), *format, x.query("namespace").value_or(""));
 }
 
 asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<const board_view> view,

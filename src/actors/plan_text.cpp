@@ -40,8 +40,8 @@ json::object to_json(const decision& d) {
           {"message", d.message}};
 }
 
-json::object to_json(const plan_snapshot* plan, const std::string& ns) {
-  json::object out;
+json::object to_json(const plan_snapshot* plan, const std::string& ns, bool leading) {
+  json::object out{{"leading", leading}};
   json::array list;
   if (plan) {
     out["cycle"] = plan->cycle;
@@ -86,7 +86,7 @@ model::row table_row(const decision& d) {
           ms(c.slo.ttft_ms)};
 }
 
-std::string table(const plan_snapshot* plan, const std::string& ns) {
+std::string table(const plan_snapshot* plan, const std::string& ns, bool leading) {
   if (!plan) return "no plan yet\n";
   std::vector<model::row> rows{titles};
   double cents = 0;
@@ -96,8 +96,9 @@ std::string table(const plan_snapshot* plan, const std::string& ns) {
       cents += d->desired.cost.cents;
     }
   if (rows.size() == 1) return ns.empty() ? "no variants\n" : fmt::format("no variants in namespace {}\n", ns);
-  return model::aligned(rows, text_columns) +
-         fmt::format("{} variants, {:.2f} cents/h; cycle {} ({})\n", rows.size() - 1, cents, plan->cycle, plan->trigger);
+  return model::aligned(rows, text_columns) + fmt::format("{} variants, {:.2f} cents/h; cycle {} ({}){}\n", rows.size() - 1,
+                                                          cents, plan->cycle, plan->trigger,
+                                                          leading ? "" : "; this controller stands by: another one acts");
 }
 
 std::string table(const decision& d) {
@@ -115,8 +116,8 @@ std::optional<text_format> parse_text_format(std::string_view text) {
   return std::nullopt;
 }
 
-std::string plan_text(const plan_snapshot* plan, text_format f, const std::string& ns) {
-  return f == text_format::table ? table(plan, ns) : to_text(to_json(plan, ns), f);
+std::string plan_text(const plan_snapshot* plan, text_format f, const std::string& ns, bool leading) {
+  return f == text_format::table ? table(plan, ns, leading) : to_text(to_json(plan, ns, leading), f);
 }
 
 std::optional<std::string> variant_text(const plan_snapshot* plan, const variant_key& key, text_format f) {

@@ -12,8 +12,8 @@ enum class text_format { json, yaml, table };
 /// nullopt: there is no such format.
 std::optional<text_format> parse_text_format(std::string_view);
 
-/// The whole plan (`plan` may be nullptr: there is none yet), or the variants of one namespace of it.
-std::string plan_text(const plan_snapshot* plan, text_format, const std::string& ns = {});
+/// The whole plan (`plan` may be nullptr: there is none yet), or the variants of one namespace of it. `leading`: it is acted on.
+std::string plan_text(const plan_snapshot* plan, text_format, const std::string& ns = {}, bool leading = true);
 /// One variant of it; nullopt when the plan does not have it.
 std::optional<std::string> variant_text(const plan_snapshot* plan, const variant_key& key, text_format);
 /// Why it got what it got: candidates, what denied them, prices of cards, next best, other SLOs. nullopt as above.

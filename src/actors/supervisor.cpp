@@ -52,6 +52,7 @@ void supervisor_state::start_leader() {
 
 void supervisor_state::set_leading(bool now) {
   leading = now;
+  config.view->set_leading(now);
   self->send(fleet_handle, leadership{now});
   self->send(optimizer_handle, leadership{now});
 }
@@ -147,6 +148,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   self->set_down_handler([self](const caf::down_msg& m) { self->state.died(m); });
   s.leading = !s.config.election.has_value();
   s.config.api->allow_writes(s.leading);
+  s.config.view->set_leading(s.leading);
   s.start_core();
   if (s.config.election) s.start_leader();
   return {

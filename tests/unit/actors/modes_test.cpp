@@ -174,10 +174,19 @@ TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
   EXPECT_TRUE(w.api->writing) << "the lease was free";
   busy_quickstart(w, "");
   w.advance(1s);
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_leader 1\n"));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_desired_replicas{"));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_variants 1\n"));
   // The API hangs: the lease cannot be renewed, and the scale patch is asked for later.
   w.api->hold_answers = true;
   w.advance(11s);
   EXPECT_FALSE(w.api->writing) << "closed by the deadline, not by messages that pass through actors";
+  // An autoscaler that reads the metric sees the leader's number only.
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_leader 0\n"));
+  EXPECT_THAT(w.view->metrics_text(), Not(HasSubstr("inferno_desired_replicas")));
+  EXPECT_THAT(w.view->metrics_text(), Not(HasSubstr("inferno_variants")));
+  const auto plan = w.view->plan();
+  EXPECT_THAT(plan_text(plan.get(), text_format::table, "", w.view->leading()), HasSubstr("this controller stands by"));
 }
 
 }  // namespace

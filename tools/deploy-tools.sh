@@ -1,0 +1,39 @@
+#!/bin/bash
+# Prints a folder with what the tests of deploy/ need besides the servers: helm, a kubectl that knows today's kustomizations, and the
+# CustomResourceDefinitions of the Prometheus Operator and of KEDA. From the Go module proxy, kept as tools/kubernetes-servers.sh does.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+module=$here/../tests/e2e/tools
+helm_version=$(sed -n 's|.*helm.sh/helm/v3 v||p' "$module/go.mod")
+cache=${INFERNO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/inferno}/deploy-tools
+out=$cache/$(cat "$0" "$module/go.mod" "$module/go.sum" | sha256sum | cut -c 1-12)
+if [ -e "$out/complete" ]; then
+  echo "$out"
+  exit 0
+fi
+command -v go > /dev/null || { echo "the tests of deploy/ need helm, built with Go 1.26 or newer, which is not here" >&2; exit 1; }
+mkdir -p "$cache"
+exec 9> "$cache/lock"
+flock 9
+[ -e "$out/complete" ] && { echo "$out"; exit 0; }
+echo "building helm $helm_version and kubectl (once)" >&2
+mkdir -p "$out"
+export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly
+quiet() { "$@" 2> >(grep -v '^go: downloading' >&2); }
+(cd "$module" && quiet go build -trimpath -ldflags "-s -w" -o "$out/" helm.sh/helm/v3/cmd/helm ./kubectl) >&2
+
+# module@version, its checksum, a file of it
+crd() {
+  local found
+  found=$(cd "$out" && quiet env GOFLAGS=-mod=mod go mod download -json "$1")
+  [ "$(echo "$found" | jq -r .Sum)" = "$2" ] || { echo "$1: checksum $(echo "$found" | jq -r .Sum), expected $2" >&2; exit 1; }
+  cp "$(echo "$found" | jq -r .Dir)/$3" "$out/"
+}
+operator=github.com/prometheus-operator/prometheus-operator@v0.85.0
+operator_sum=h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=
+crd $operator $operator_sum example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml
+crd $operator $operator_sum example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml
+crd github.com/kedacore/keda/v2@v2.21.0 h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps= config/crd/bases/keda.sh_scaledobjects.yaml
+chmod -R u+w "$out"
+touch "$out/complete"
+echo "$out"
