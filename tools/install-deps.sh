@@ -3,10 +3,13 @@
 # given as arguments. Needs root or sudo only then.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build ccache pkg-config mold git curl jq libcaf-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev
-  libcli11-dev libexpected-dev libssl-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev clang-format prometheus faketime
-  shellcheck zsh fish)
+packages=(g++ cmake ninja-build pkg-config mold libcaf-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libcli11-dev libexpected-dev
+  libssl-dev zlib1g-dev ca-certificates)
+# INFERNO_DEPS=build leaves out what only tests and contributors need.
+[ "${INFERNO_DEPS:-}" = build ] || packages+=(ccache git curl jq libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev clang-format prometheus
+  faketime shellcheck zsh fish)
 # Debian 12's default Boost is 1.74; the 1.81 packages stand beside it. Later releases have a newer default.
+# shellcheck source=/dev/null
 if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
   packages+=(libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev)
 else
@@ -14,7 +17,7 @@ else
 fi
 packages+=("$@")
 # Any kubectl will do; Debian's package is used where there is none.
-command -v kubectl > /dev/null || packages+=(kubernetes-client)
+[ "${INFERNO_DEPS:-}" = build ] || command -v kubectl > /dev/null || packages+=(kubernetes-client)
 
 missing=()
 for p in "${packages[@]}"; do

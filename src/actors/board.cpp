@@ -54,6 +54,7 @@ constexpr std::array plan_gauges{"inferno_variants",
                                  "inferno_variants_held",
                                  "inferno_solver_gap_ratio",
                                  "inferno_variants_unsatisfied",
+                                 "inferno_variants_by_reason",
                                  "inferno_gpu_shadow_price_cents_per_hour",
                                  "inferno_total_cost_cents_per_hour",
                                  "inferno_gpus_planned"};
@@ -121,6 +122,7 @@ void board_state::setup() {
   };
   family.variants = gauge("inferno_variants", "Variants in the last plan");
   family.held = gauge("inferno_variants_held", "Variants that keep their allocation because nothing can be decided");
+  family.by_reason = gauge("inferno_variants_by_reason", "Variants by what the last plan says of them, as in OptimizationReady");
   family.gap = gauge("inferno_solver_gap_ratio", "Proven distance of the last plan from the best one, over its cost");
   family.unsatisfied = gauge("inferno_variants_unsatisfied", "Variants without a full allocation for want of cards");
   family.price = gauge("inferno_gpu_shadow_price_cents_per_hour", "What one more card of the device would save");
@@ -148,9 +150,14 @@ void board_state::show(const plan_snapshot& plan) {
   family.held->Add({}).Set(held);
   family.cost->Add({}).Set(plan.total_cost.cents);
   family.gap->Add({}).Set(plan.solver.gap.value_or(0));
-  double unsatisfied = 0;
-  for (const auto& d : plan.decisions) unsatisfied += d->reason == "CapacityLimited" ? 1 : 0;
-  family.unsatisfied->Add({}).Set(unsatisfied);
+  std::map<std::string, double> by_reason;
+  for (const auto& d : plan.decisions) ++by_reason[d->reason];
+  for (const auto& [reason, number] : by_reason) {
+    auto*& g = reasons[reason];
+    if (!g) g = &family.by_reason->Add({{"reason", reason}});
+  }
+  for (auto& [reason, g] : reasons) g->Set(by_reason[reason]);
+  family.unsatisfied->Add({}).Set(by_reason["CapacityLimited"]);
   for (auto& [device, g] : price_of) g->Set(0);
   for (const auto& [device, price] : plan.price) {
     auto*& g = price_of[device];

@@ -48,7 +48,7 @@ struct board_config {
 struct board_state {
   static inline const char* name = "board";
   struct families {
-    prometheus::Family<prometheus::Gauge>*variants, *held, *unsatisfied, *gap, *cost, *gpus, *price;
+    prometheus::Family<prometheus::Gauge>*variants, *held, *unsatisfied, *by_reason, *gap, *cost, *gpus, *price;
     prometheus::Family<prometheus::Counter>*scalings, *cycles, *errors;
     prometheus::Family<prometheus::Histogram>* seconds;
   };
@@ -57,7 +57,7 @@ struct board_state {
   std::shared_ptr<prometheus::Registry> registry;
   families family{};
   std::map<variant_key, std::set<prometheus::Counter*>> scalings;  ///< removed with the variant
-  std::map<std::string, prometheus::Gauge*> gpus_of, price_of;
+  std::map<std::string, prometheus::Gauge*> gpus_of, price_of, reasons;
 
   void setup();
   void show(const plan_snapshot& plan);

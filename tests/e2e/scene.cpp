@@ -39,6 +39,18 @@ std::string version_of(const std::string& kind) {
 
 std::unique_ptr<stage> the_stage;
 
+/// The ClusterRoles of deploy/, whose bindings have the same names, without "inferno-autoscaler-".
+const std::vector<std::string>& cluster_roles() {
+  static const auto names = [] {
+    std::vector<std::string> out;
+    const auto objects = testbed::parse_manifests(repository_file("deploy/rbac/rbac.yaml")).value();
+    for (const auto& o : objects)
+      if (text_at(o, {"kind"}) == "ClusterRole") out.push_back(text_at(o, {"metadata", "name"}).substr(19));
+    return out;
+  }();
+  return names;
+}
+
 /// Ends the servers before main() returns, whatever the tests did.
 class stage_end : public ::testing::Environment {
  public:
@@ -140,15 +152,15 @@ scene::~scene() {
   if (!eventually(30s, empty)) ADD_FAILURE() << "pods are left over in " << ns;
   for (const auto& n : namespaces_) cluster.remove(api_path("v1", "Namespace", "", n));
   for (const auto& n : nodes_) cluster.remove(api_path("v1", "Node", "", n));
-  cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRole", "", system_ns + "-manager-role"));
-  cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRole", "", system_ns + "-metrics-reader"));
-  cluster.remove(api_path("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", system_ns + "-manager-rolebinding"));
+  for (const auto& role : cluster_roles())
+    for (const auto* kind : {"ClusterRoleBinding", "ClusterRole"})
+      cluster.remove(api_path("rbac.authorization.k8s.io/v1", kind, "", system_ns + "-" + role));
 }
 
 std::string scene::replaced(std::string text) const {
   replace_all(text, "inferno-autoscaler-system", system_ns);
-  for (const auto* name : {"manager-role", "manager-rolebinding", "metrics-reader"})
-    replace_all(text, std::string("name: inferno-autoscaler-") + name, "name: " + system_ns + "-" + name);
+  for (const auto& role : cluster_roles())
+    replace_all(text, "name: inferno-autoscaler-" + role, "name: " + system_ns + "-" + role);
   return text;
 }
 

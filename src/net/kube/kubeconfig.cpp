@@ -1,9 +1,9 @@
 #include "net/kube/kubeconfig.hpp"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
 #include <yaml-cpp/yaml.h>
 
-#include <boost/beast/core/detail/base64.hpp>
 #include <filesystem>
 
 #include "net/files.hpp"
@@ -36,16 +36,16 @@ YAML::Node named(const YAML::Node& root, const char* list, const char* inner, co
 std::string pem_of(const YAML::Node& node, const std::string& field, const fs::path& folder) {
   const auto data = text_of(node[field + "-data"]);
   if (!data.empty()) {
-    namespace base64 = boost::beast::detail::base64;
     std::string clean;
     for (const char c : data)
       if (!std::isspace(static_cast<unsigned char>(c))) clean += c;
-    std::string out(base64::decoded_size(clean.size()), '\0');
-    const auto [written, read] = base64::decode(out.data(), clean.data(), clean.size());
     const auto padding = std::string_view(clean).substr(std::min(clean.find('='), clean.size()));
+    std::string out(clean.size() / 4 * 3, '\0');
     const bool whole = clean.size() % 4 == 0 && (padding.empty() || padding == "=" || padding == "==");
-    if (!whole || read + padding.size() != clean.size()) throw bad_config{fmt::format("{}-data is not base64", field)};
-    out.resize(written);
+    const auto* in = reinterpret_cast<const unsigned char*>(clean.data());
+    if (!whole || EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()), in, static_cast<int>(clean.size())) < 0)
+      throw bad_config{fmt::format("{}-data is not base64", field)};
+    out.resize(out.size() - padding.size());
     return out;
   }
   const auto path = text_of(node[field]);
