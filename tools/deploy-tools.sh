@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 module=$here/../tests/e2e/tools
-helm_version=$(sed -n 's|.*helm.sh/helm/v3 v||p' "$module/go.mod")
+helm_version=$(sed -n 's|.*helm.sh/helm/v3 v\([0-9.]*\).*|\1|p' "$module/go.mod")
 cache=${INFERNO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/inferno}/deploy-tools
 out=$cache/$(cat "$0" "$module/go.mod" "$module/go.sum" | sha256sum | cut -c 1-12)
 if [ -e "$out/complete" ]; then
@@ -20,7 +20,9 @@ echo "building helm $helm_version and kubectl (once)" >&2
 mkdir -p "$out"
 export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly
 quiet() { "$@" 2> >(grep -v '^go: downloading' >&2); }
-(cd "$module" && quiet go build -trimpath -ldflags "-s -w" -o "$out/" helm.sh/helm/v3/cmd/helm ./kubectl) >&2
+# What the release builds stamp in: without it Helm takes every cluster for Kubernetes 1.20.
+stamp="-s -w -X helm.sh/helm/v3/internal/version.version=v$helm_version -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37"
+(cd "$module" && quiet go build -trimpath -ldflags "$stamp" -o "$out/" helm.sh/helm/v3/cmd/helm ./kubectl) >&2
 
 # module@version, its checksum, a file of it
 crd() {

@@ -177,6 +177,7 @@ TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_leader 1\n"));
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_desired_replicas{"));
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_variants 1\n"));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_variants_by_reason{reason=\"Optimized\"} 1\n"));
   // The API hangs: the lease cannot be renewed, and the scale patch is asked for later.
   w.api->hold_answers = true;
   w.advance(11s);
