@@ -4,7 +4,18 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 BUILD := build/release
 
-.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep format tidy clean
+PREFIX ?= /usr/local
+IMG ?= inferno-controller:latest
+TESTBED_IMG ?= inferno-testbed:latest
+PLATFORMS ?= linux/arm64,linux/amd64
+CONTAINER_TOOL ?= docker
+KUBECTL ?= kubectl
+# deploy/default, or deploy/overlays/monitoring where there is the Prometheus Operator
+OVERLAY ?= deploy/default
+COMMIT := $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)
+
+.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep format tidy shellcheck clean \
+  package install-bin docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,10 +39,10 @@ test: build ## unit and integration tests
 test-e2e: build ## the controller against real servers: etcd, kube-apiserver, kube-controller-manager, Prometheus
 	@cmake --build --preset release -j $(JOBS) --target test_e2e
 	@if [ -n "$$KUBEBUILDER_ASSETS" ]; then \
-	  cmake --preset release -DINFERNO_E2E_SERVERS="given=$$KUBEBUILDER_ASSETS" > /dev/null; \
+	  cmake --preset release -DINFERNO_E2E_SERVERS="given=$$KUBEBUILDER_ASSETS" -DINFERNO_DEPLOY_TOOLS="$$(tools/deploy-tools.sh)" > /dev/null; \
 	else \
-	  current=$$(tools/kubernetes-servers.sh current) && oldest=$$(tools/kubernetes-servers.sh oldest) && \
-	  cmake --preset release -DINFERNO_E2E_SERVERS="current=$$current;oldest=$$oldest" > /dev/null; \
+	  current=$$(tools/kubernetes-servers.sh current) && oldest=$$(tools/kubernetes-servers.sh oldest) && more=$$(tools/deploy-tools.sh) && \
+	  cmake --preset release -DINFERNO_E2E_SERVERS="current=$$current;oldest=$$oldest" -DINFERNO_DEPLOY_TOOLS="$$more" > /dev/null; \
 	fi
 	@ctest --test-dir $(BUILD) -L e2e --output-on-failure
 
@@ -66,6 +77,46 @@ tidy: ## clang-tidy over our sources
 	@tools/install-deps.sh clang-tidy
 	@cmake --preset release -B build/tidy -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DBUILD_TESTING=OFF -DINFERNO_BENCH=OFF > /dev/null
 	@git ls-files 'src/*.cpp' 'testbed/*.cpp' | xargs -P $(JOBS) -n 1 clang-tidy -p build/tidy --quiet --extra-arg=-Wno-unknown-warning-option
+
+shellcheck: deps ## every shell script
+	@git ls-files '*.sh' .ci/run | xargs shellcheck
+
+package: build ## a Debian package of the controller: build/release/inferno_*.deb
+	@tools/install-deps.sh dpkg-dev file
+	@cd $(BUILD) && cpack > cpack.log || { cat cpack.log; exit 1; }
+	@ls -l $(BUILD)/*.deb
+
+install-bin: build ## the controller, completions and documentation under PREFIX (/usr/local)
+	@cmake --install $(BUILD) --prefix $(PREFIX) --strip
+
+docker-build: ## images of the controller (IMG) and of the emulated inference server (TESTBED_IMG)
+	$(CONTAINER_TOOL) build --build-arg COMMIT=$(COMMIT) --target controller -t $(IMG) .
+	$(CONTAINER_TOOL) build --build-arg COMMIT=$(COMMIT) --target testbed -t $(TESTBED_IMG) .
+
+docker-push: ## push IMG
+	$(CONTAINER_TOOL) push $(IMG)
+
+docker-buildx: ## build and push IMG for PLATFORMS
+	$(CONTAINER_TOOL) buildx build --platform=$(PLATFORMS) --build-arg COMMIT=$(COMMIT) --target controller -t $(IMG) --push .
+
+install: ## the CustomResourceDefinition into the cluster of KUBECTL
+	@$(KUBECTL) apply --server-side --force-conflicts -k deploy/crd
+
+uninstall: ## and out of it, with all VariantAutoscalings
+	@$(KUBECTL) delete --ignore-not-found -k deploy/crd
+
+# The image of the manifests is a name that only this line knows.
+render = $(KUBECTL) kustomize $(OVERLAY) | sed 's|image: inferno-controller:latest|image: $(IMG)|'
+
+deploy: ## the controller (IMG) and all it needs into the cluster of KUBECTL
+	@$(render) | $(KUBECTL) apply --server-side --force-conflicts -f -
+
+undeploy: ## and out of it, with its namespace, the CustomResourceDefinition and all VariantAutoscalings
+	@$(render) | $(KUBECTL) delete --ignore-not-found -f -
+
+build-installer: ## what deploy applies, as one file: build/install.yaml
+	@mkdir -p build
+	@$(render) > build/install.yaml && echo build/install.yaml
 
 clean: ## remove the build folder
 	@rm -rf build

@@ -69,11 +69,10 @@ void fleet_state::tell_problems(const std::vector<config_problem>& problems, std
   }
 }
 
+/// GLOBAL_OPT_TRIGGER, while it is set. One who does not lead leaves it to the leader, and in dry-run nothing is written, this
+/// neither.
 void fleet_state::reset_trigger() {
-  config.logger.info("GLOBAL_OPT_TRIGGER set: optimizing at once");
-  self->send(config.optimizer, run_now{"GLOBAL_OPT_TRIGGER"});
-  // In dry-run nothing is written, this neither.
-  if (!config.leading || configs->settings().actuation == actuation_mode::dry_run) return;
+  if (!configs->settings().trigger || !config.leading || configs->settings().actuation == actuation_mode::dry_run) return;
   config.api->merge_patch(kube::resources::configmaps, {config.controller_namespace, std::string(settings_map)},
                           json::object{{"data", json::object{{"GLOBAL_OPT_TRIGGER", "false"}}}}, "",
                           [logger = config.logger](const net::result<json::object>& r) {
@@ -89,7 +88,11 @@ void fleet_state::apply(const config_object& config_map) {
     const auto before = configs->settings();
     tell_problems(configs->read_settings(config_map.data), map);
     auto now = configs->settings();
-    if (now.trigger) reset_trigger();
+    if (now.trigger) {
+      config.logger.info("GLOBAL_OPT_TRIGGER set: optimizing at once");
+      self->send(config.optimizer, run_now{"GLOBAL_OPT_TRIGGER"});
+      reset_trigger();
+    }
     now.trigger = before.trigger;
     if (now == before && !first) return;
     config.logger.info("Settings", {{"interval_ms", now.opt_interval.count()},
@@ -444,6 +447,8 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
       [self](const target_kind_state& m) { self->state.kind_state(m); },
       [self](const leadership& m) {
         self->state.config.leading = m.leading;
+        // It may have been set before anybody led.
+        self->state.reset_trigger();
         for (const auto& [key, actors] : self->state.members) self->send(actors.actuator, m);
       },
       [self](const tick& t) {

@@ -33,6 +33,10 @@ const std::map<std::string, std::pair<std::string, bool>> plurals{
     {"VariantAutoscaling", {"variantautoscalings", true}},
     {"LeaderWorkerSet", {"leaderworkersets", true}},
     {"APIService", {"apiservices", false}},
+    {"PodDisruptionBudget", {"poddisruptionbudgets", true}},
+    {"NetworkPolicy", {"networkpolicies", true}},
+    {"ServiceMonitor", {"servicemonitors", true}},
+    {"PrometheusRule", {"prometheusrules", true}},
 };
 
 }  // namespace
@@ -58,6 +62,15 @@ std::string api_path(const std::string& api_version, const std::string& kind, co
 
 real_cluster::real_cluster() : bin_(server_binaries()) {
   make_certificates();
+  // What service accounts ask for: which rights the controller uses.
+  std::ofstream(folder_.file("audit-policy.yaml")) << R"(
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: [system:serviceaccounts]}
+  - {level: None}
+)";
   start_etcd();
   start_api_server();
   start_controllers();
@@ -137,6 +150,8 @@ void real_cluster::start_api_server() {
                                          "--disable-admission-plugins=ServiceAccount",
                                          "--endpoint-reconciler-type=none",
                                          "--profiling=false",
+                                         "--audit-policy-file=" + file("audit-policy.yaml"),
+                                         "--audit-log-path=" + file("audit.log"),
                                          "--event-ttl=10m"};
     api_ = std::make_unique<child>(bin_ + "/kube-apiserver", flags, folder_.file("kube-apiserver.log"));
     const bool up = eventually(90s, [&] { return call("GET", "/readyz").status == 200 || api_->wait(0ms); });

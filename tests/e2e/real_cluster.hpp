@@ -61,7 +61,8 @@ class real_cluster {
   void start_api_server();
   void kill_api_server();  ///< SIGKILL, and reaped
   void compact();          ///< etcd forgets its history up to now
-  std::string log(const std::string& server) const;
+  std::string log(
+      const std::string& server) const;  ///< "kube-apiserver", ...; "audit": a line of JSON per request of a service account
 
  private:
   void start_etcd();

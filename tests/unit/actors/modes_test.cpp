@@ -165,6 +165,19 @@ TEST(Modes, AnExcludedVariantIsLeftAloneUntilItIsNotExcluded) {
   EXPECT_THAT(w.scale_patches(), ElementsAre(2, 1));
 }
 
+TEST(Modes, ATriggerSetBeforeAnybodyLedIsSetBackByTheLeader) {
+  world w;
+  caf::anon_send(w.root, leadership{false});
+  busy_quickstart(w, "", {{"GLOBAL_OPT_TRIGGER", "true"}});
+  w.advance(2s);
+  EXPECT_THAT(w.api->calls_to("patch", "configmaps"), ::testing::IsEmpty());
+  caf::anon_send(w.root, leadership{true});
+  w.advance(1s);
+  const auto patches = w.api->calls_to("patch", "configmaps");
+  ASSERT_THAT(patches, ::testing::SizeIs(1));
+  EXPECT_EQ(patches[0].body, json::parse(R"({"data":{"GLOBAL_OPT_TRIGGER":"false"}})"));
+}
+
 TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
   world w([](supervisor_config& s) {
     leader_config election;

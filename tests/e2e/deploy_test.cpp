@@ -1,0 +1,205 @@
+// deploy/ and the Makefile's targets for it on a real API server: what kustomize and Helm render, how kubectl applies it.
+#include <gmock/gmock.h>
+
+#include "tests/e2e/scene.hpp"
+
+namespace inferno::test {
+namespace {
+
+using testbed::find;
+using testbed::text_at;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+std::string tool(const std::string& name) {
+  const char* folder = std::getenv("INFERNO_DEPLOY_TOOLS");
+  if (!folder || !*folder) throw std::runtime_error("INFERNO_DEPLOY_TOOLS is not set; tools/deploy-tools.sh prints it");
+  return std::string(folder) + "/" + name;
+}
+
+std::string in_repository(const std::string& path) { return std::string(REPO_DIR) + "/" + path; }
+
+outcome kustomize(const std::string& folder) { return run_program(tool("kubectl"), {"kustomize", in_repository(folder)}); }
+
+outcome helm_template(std::vector<std::string> values, const std::string& ns = "inferno-autoscaler-system") {
+  std::vector<std::string> args{"template", "inferno", in_repository("deploy/chart/inferno"), "--namespace", ns};
+  for (auto& v : values) args.insert(args.end(), {"--set", std::move(v)});
+  return run_program(tool("helm"), args);
+}
+
+/// The objects of a text by kind, namespace and name. The entries of ConfigMaps are told apart by what they mean: YAML and JSON
+/// can be written in many ways.
+std::map<std::string, json::object> objects_of(const std::string& text) {
+  std::map<std::string, json::object> out;
+  auto documents = testbed::parse_manifests(text);
+  if (!documents) throw std::runtime_error(documents.error());
+  for (auto& o : *documents) {
+    auto* data = o.if_contains("data");
+    if (text_at(o, {"kind"}) == "ConfigMap" && data && data->is_object())
+      for (auto& entry : data->get_object())
+        if (const auto value = std::string(entry.value().as_string()); value.find(':') != std::string::npos)
+          if (const auto inner = testbed::parse_manifests(value); inner && inner->size() == 1) entry.value() = inner->front();
+    const auto name =
+        fmt::format("{} {}/{}", text_at(o, {"kind"}), text_at(o, {"metadata", "namespace"}), text_at(o, {"metadata", "name"}));
+    if (!out.emplace(name, std::move(o)).second) throw std::runtime_error("twice: " + name);
+  }
+  return out;
+}
+
+TEST(Deploy, KustomizeAndHelmRenderTheSameObjects) {
+  for (const bool monitoring : {false, true}) {
+    const auto ours = kustomize(monitoring ? "deploy/overlays/monitoring" : "deploy/default");
+    ASSERT_EQ(ours.exit_code, 0) << ours.err;
+    const auto charts =
+        helm_template(monitoring ? std::vector<std::string>{"serviceMonitor.enabled=true", "prometheusRule.enabled=true"}
+                                 : std::vector<std::string>{});
+    ASSERT_EQ(charts.exit_code, 0) << charts.err;
+    auto want = objects_of(ours.out), have = objects_of(charts.out);
+    // Helm makes the namespace itself; it is told to leave the CRD when the chart goes.
+    EXPECT_EQ(want.erase("Namespace /inferno-autoscaler-system"), 1u);
+    auto& crd = have.at("CustomResourceDefinition /variantautoscalings.llmd.ai").at("metadata").as_object();
+    EXPECT_EQ(json::serialize(crd.at("annotations")), R"({"helm.sh/resource-policy":"keep"})");
+    crd.erase("annotations");
+    for (const auto& [name, object] : want) {
+      ASSERT_TRUE(have.count(name)) << name;
+      EXPECT_EQ(have.at(name), object) << name << "\n" << json::serialize(have.at(name)) << "\n" << json::serialize(object);
+      have.erase(name);
+    }
+    for (const auto& [name, object] : have) ADD_FAILURE() << "only in the chart: " << name;
+  }
+}
+
+TEST(Deploy, TheChartTakesItsValues) {
+  const auto rendered =
+      helm_template({"controllerInstance=blue", "watchNamespace=team-a", "metrics.certSecret=mine",
+                     "image.repository=registry/inferno", "image.tag=v2", "leaderElection=false", "crd.install=false",
+                     "networkPolicy.enabled=false", "podDisruptionBudget.enabled=false", "grafanaDashboard.enabled=true",
+                     "settings.SOLVER=exact", "extraArgs[0]=--log-level=debug"},
+                    "blue-system");
+  ASSERT_EQ(rendered.exit_code, 0) << rendered.err;
+  const auto all = objects_of(rendered.out);
+  const auto& pod = all.at("Deployment blue-system/inferno-autoscaler-controller-manager").at("spec").at("template").at("spec");
+  const auto& container = pod.at("containers").at(0);
+  EXPECT_EQ(container.at("image"), "registry/inferno:v2");
+  EXPECT_EQ(json::serialize(container.at("args")),
+            R"(["controller","--namespace=blue-system","--watch-namespace=team-a","--controller-instance=blue",)"
+            R"("--metrics-cert-path=/etc/inferno/metrics","--log-level=debug"])");
+  EXPECT_EQ(pod.at("volumes").at(0).at("secret").at("secretName"), "mine");
+  EXPECT_EQ(all.at("ConfigMap blue-system/inferno-autoscaler-variantautoscaling-config").at("data").at("SOLVER"), "exact");
+  EXPECT_TRUE(all.count("ConfigMap blue-system/inferno-autoscaler-dashboard"));
+  EXPECT_TRUE(all.count("ClusterRole /inferno-autoscaler-blue-variants")) << "two instances do not share names";
+  for (const auto& [name, object] : all) {
+    EXPECT_THAT(name, Not(HasSubstr("inferno-autoscaler-system")));
+    EXPECT_THAT(json::serialize(object), Not(HasSubstr("\"inferno-autoscaler-variants\""))) << name;
+  }
+  for (const auto* gone : {"CustomResourceDefinition", "NetworkPolicy", "PodDisruptionBudget"})
+    EXPECT_THAT(rendered.out, Not(HasSubstr(std::string("kind: ") + gone)));
+
+  struct wrong {
+    std::string set, named;
+  };
+  for (const auto& w : {wrong{"replicas=-1", "/replicas"}, wrong{"image.tag=", "/image/tag"}, wrong{"imag.tag=1", "imag"},
+                        wrong{"acceleratorUnitCosts.A100.cost=cheap", "/acceleratorUnitCosts/A100/cost"},
+                        wrong{"prometheus.url=ftp://x", "/prometheus/url"}, wrong{"extraArgs[0]=debug", "/extraArgs/0"}}) {
+    const auto refused = helm_template({w.set});
+    EXPECT_NE(refused.exit_code, 0) << w.set;
+    EXPECT_THAT(refused.err, HasSubstr(w.named));
+  }
+}
+
+/// make with these targets and variables, against the cluster, as an operator runs it.
+outcome make(const stage& all, std::vector<std::string> args) {
+  const auto file = all.folder.file("deploy.kubeconfig");
+  std::ofstream(file) << all.cluster.kubeconfig();
+  args.insert(args.begin(),
+              {"-C", REPO_DIR, "--no-print-directory", "-s", "KUBECTL=" + tool("kubectl") + " --kubeconfig=" + file});
+  return run_program("make", args);
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty()) out.push_back(line);
+  return out;
+}
+
+TEST(Deploy, MakeDeployAppliesEverythingAndASecondTimeNothing) {
+  auto& all = stage::get();
+  // The definitions that the Prometheus Operator and KEDA bring with them.
+  const auto kubeconfig = all.folder.file("definitions.kubeconfig");
+  std::ofstream(kubeconfig) << all.cluster.kubeconfig();
+  for (const auto* name : {"monitoring.coreos.com_servicemonitors.yaml", "monitoring.coreos.com_prometheusrules.yaml",
+                           "keda.sh_scaledobjects.yaml"}) {
+    const auto done = run_program(tool("kubectl"), {"--kubeconfig=" + kubeconfig, "apply", "--server-side", "-f", tool(name)});
+    ASSERT_EQ(done.exit_code, 0) << name << done.err;
+  }
+  ASSERT_TRUE(eventually(20s, [&] {
+    return all.cluster.call("GET", "/apis/monitoring.coreos.com/v1/prometheusrules").ok() &&
+           all.cluster.call("GET", "/apis/monitoring.coreos.com/v1/servicemonitors").ok() &&
+           all.cluster.call("GET", "/apis/keda.sh/v1alpha1/scaledobjects").ok();
+  }));
+
+  const std::vector<std::string> deploy{"deploy", "OVERLAY=deploy/overlays/monitoring", "IMG=registry.example/inferno:v7"};
+  const auto first = make(all, deploy);
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const auto objects = kustomize("deploy/overlays/monitoring").out;
+  EXPECT_EQ(lines_of(first.out).size(), objects_of(objects).size()) << first.out;
+  const auto path = "/apis/apps/v1/namespaces/inferno-autoscaler-system/deployments/inferno-autoscaler-controller-manager";
+  const auto deployed = all.cluster.get(path);
+  EXPECT_EQ(deployed.at("spec").at("template").at("spec").at("containers").at(0).at("image"), "registry.example/inferno:v7");
+  // The namespace enforces the restricted security standard: pods that break it would not be made.
+  EXPECT_TRUE(eventually(20s, [&] {
+    const auto pods = all.cluster.get("/api/v1/namespaces/inferno-autoscaler-system/pods");
+    const auto* items = pods.if_contains("items");
+    return items && items->as_array().size() == 2;
+  })) << json::serialize(all.cluster.get(path));
+
+  // What was applied, as far as it is ours: others write the status of what has one.
+  const auto as_it_is = [&] {
+    std::map<std::string, std::string> out;
+    for (const auto& [name, o] : objects_of(objects)) {
+      const auto meta = all.cluster.get(api_path(text_at(o, {"apiVersion"}), text_at(o, {"kind"}),
+                                                 text_at(o, {"metadata", "namespace"}), text_at(o, {"metadata", "name"})));
+      const auto* generation = find(meta, {"metadata", "generation"});
+      out[name] = generation ? json::serialize(*generation) : text_at(meta, {"metadata", "resourceVersion"});
+      EXPECT_NE(out[name], "") << name;
+    }
+    return out;
+  };
+  const auto before = as_it_is();
+  const auto second = make(all, deploy);
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_EQ(make(all, {"install"}).exit_code, 0);
+  EXPECT_EQ(as_it_is(), before) << "applied twice, something changed";
+
+  // The samples, and those for autoscalers that read the metric.
+  for (int round = 0; round < 2; ++round)
+    for (const auto* sample : {"00-namespace.yaml", "vllme-deployment.yaml", "vllme-variantautoscaling.yaml", "vllme-hpa.yaml",
+                               "vllme-scaledobject.yaml"}) {
+      const auto done = run_program(tool("kubectl"), {"--kubeconfig=" + kubeconfig, "apply", "--validate=strict", "-f",
+                                                      in_repository(std::string("deploy/samples/") + sample)});
+      ASSERT_EQ(done.exit_code, 0) << sample << done.err;
+      EXPECT_THAT(done.out, HasSubstr(round == 0 ? "created" : "unchanged")) << sample;
+    }
+
+  const auto file = make(all, {"build-installer", "IMG=registry.example/inferno:v7", "OVERLAY=deploy/overlays/monitoring"});
+  ASSERT_EQ(file.exit_code, 0) << file.err;
+  EXPECT_EQ(objects_of(repository_file("build/install.yaml")).size(), objects_of(objects).size());
+  EXPECT_THAT(repository_file("build/install.yaml"), HasSubstr("image: registry.example/inferno:v7"));
+
+  const auto gone = make(all, {"undeploy", "OVERLAY=deploy/overlays/monitoring"});
+  EXPECT_EQ(gone.exit_code, 0) << gone.err;
+  EXPECT_EQ(all.cluster.get("/api/v1/namespaces/inferno-autoscaler-system"), json::object());
+  EXPECT_EQ(all.cluster.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/inferno-autoscaler-variants"), json::object());
+  EXPECT_EQ(make(all, {"undeploy", "OVERLAY=deploy/overlays/monitoring"}).exit_code, 0) << "nothing left to remove is no error";
+  all.cluster.remove("/api/v1/namespaces/llm-d-sim");
+  // Others need it.
+  EXPECT_EQ(make(all, {"install"}).exit_code, 0);
+  EXPECT_TRUE(eventually(20s, [&] { return all.cluster.call("GET", "/apis/llmd.ai/v1alpha1/variantautoscalings").ok(); }));
+}
+
+}  // namespace
+}  // namespace inferno::test
