@@ -15,10 +15,11 @@ OVERLAY ?= deploy/default
 COMMIT := $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)
 
 .PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep format tidy shellcheck clean \
-  package install-bin docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer
+  package install-bin docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer \
+  create-kind-cluster destroy-kind-cluster deploy-inferno-emulated-on-kind undeploy-inferno-emulated-on-kind
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 43
 
 deps: ## install the Debian packages that are missing
 	@tools/install-deps.sh
@@ -117,6 +118,25 @@ undeploy: ## and out of it, with its namespace, the CustomResourceDefinition and
 build-installer: ## what deploy applies, as one file: build/install.yaml
 	@mkdir -p build
 	@$(render) > build/install.yaml && echo build/install.yaml
+
+KIND ?= kind
+KIND_CLUSTER ?= kind-inferno-gpu-cluster
+KIND_ARGS ?= -t mix -n 3 -g 2
+
+create-kind-cluster: ## a Kind cluster with fake GPUs; KIND_ARGS: deploy/kind/create-cluster.sh -h
+	@KUBECTL="$(KUBECTL)" deploy/kind/create-cluster.sh -c $(KIND_CLUSTER) $(KIND_ARGS)
+
+destroy-kind-cluster: ## and away with it
+	@$(KIND) delete cluster --name $(KIND_CLUSTER)
+
+deploy-inferno-emulated-on-kind: ## the quick start on a Kind cluster: emulated GPUs and servers, Prometheus, Grafana, the controller
+	@KUBECTL="$(KUBECTL)" deploy/kind/create-cluster.sh -c $(KIND_CLUSTER) $(KIND_ARGS)
+	@$(MAKE) --no-print-directory docker-build IMG=$(IMG) TESTBED_IMG=$(TESTBED_IMG)
+	@$(KIND) load docker-image --name $(KIND_CLUSTER) $(IMG) $(TESTBED_IMG)
+	@KUBECTL="$(KUBECTL)" deploy/kind/deploy-emulated.sh $(IMG) $(TESTBED_IMG)
+
+undeploy-inferno-emulated-on-kind: ## and out of the cluster
+	@KUBECTL="$(KUBECTL)" deploy/kind/undeploy-emulated.sh
 
 clean: ## remove the build folder
 	@rm -rf build

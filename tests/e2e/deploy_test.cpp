@@ -177,8 +177,8 @@ TEST(Deploy, MakeDeployAppliesEverythingAndASecondTimeNothing) {
 
   // The samples, and those for autoscalers that read the metric.
   for (int round = 0; round < 2; ++round)
-    for (const auto* sample : {"00-namespace.yaml", "vllme-deployment.yaml", "vllme-variantautoscaling.yaml", "vllme-hpa.yaml",
-                               "vllme-scaledobject.yaml"}) {
+    for (const auto* sample : {"00-namespace.yaml", "vllme-deployment.yaml", "vllme-variantautoscaling.yaml",
+                               "autoscalers/hpa.yaml", "autoscalers/scaledobject.yaml"}) {
       const auto done = run_program(tool("kubectl"), {"--kubeconfig=" + kubeconfig, "apply", "--validate=strict", "-f",
                                                       in_repository(std::string("deploy/samples/") + sample)});
       ASSERT_EQ(done.exit_code, 0) << sample << done.err;
@@ -196,9 +196,84 @@ TEST(Deploy, MakeDeployAppliesEverythingAndASecondTimeNothing) {
   EXPECT_EQ(all.cluster.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/inferno-autoscaler-variants"), json::object());
   EXPECT_EQ(make(all, {"undeploy", "OVERLAY=deploy/overlays/monitoring"}).exit_code, 0) << "nothing left to remove is no error";
   all.cluster.remove("/api/v1/namespaces/llm-d-sim");
+  EXPECT_TRUE(eventually(60s, [&] { return all.cluster.get("/api/v1/namespaces/llm-d-sim").empty(); }));
   // Others need it.
   EXPECT_EQ(make(all, {"install"}).exit_code, 0);
   EXPECT_TRUE(eventually(20s, [&] { return all.cluster.call("GET", "/apis/llmd.ai/v1alpha1/variantautoscalings").ok(); }));
+}
+
+/// A script of deploy/kind, against the cluster.
+outcome script(const stage& all, const std::string& name, std::vector<std::string> args) {
+  const auto file = all.folder.file("kind.kubeconfig");
+  std::ofstream(file) << all.cluster.kubeconfig();
+  args.insert(args.begin(), {"KUBECTL=" + tool("kubectl") + " --kubeconfig=" + file, in_repository("deploy/kind/" + name)});
+  return run_program("env", args);
+}
+
+TEST(Deploy, TheQuickStartsScriptsBringAFleetThatIsOptimized) {
+  auto& all = stage::get();
+  auto& cluster = all.cluster;
+  for (int i = 0; i < 4; ++i)
+    cluster.apply(
+        fmt::format("apiVersion: v1\nkind: Node\nmetadata: {{name: kind-{0}}}\nstatus: {{capacity: {{cpu: \"8\", memory: 32Gi, "
+                    "pods: \"110\"}}, allocatable: {{cpu: \"8\", memory: 32Gi, pods: \"110\"}}}}\n",
+                    i));
+  const auto labelled = script(all, "nodes.sh", {"-t", "mix", "-n", "3", "-g", "4"});
+  ASSERT_EQ(labelled.exit_code, 0) << labelled.err;
+  EXPECT_THAT(labelled.out,
+              HasSubstr("Summary: GPU resource capacities and allocatables for cluster 'kind-inferno-gpu-cluster':"));
+  const auto line = [&](const std::string& node) {
+    std::string out;
+    for (const auto& l : lines_of(labelled.out)) {
+      std::istringstream in(l);
+      if (!l.starts_with(node + " ")) continue;
+      for (std::string w; in >> w;) out += (out.empty() ? "" : " ") + w;
+    }
+    return out;
+  };
+  EXPECT_EQ(line("kind-0"), "kind-0 nvidia.com/gpu 4 4 NVIDIA-A100-PCIE-80GB 81920");
+  EXPECT_EQ(line("kind-1"), "kind-1 amd.com/gpu 4 4 AMD-MI300X-192G 196608");
+  EXPECT_EQ(line("kind-2"), "kind-2 intel.com/gpu 4 4 Intel-Gaudi-2-96GB 98304");
+  EXPECT_EQ(line("kind-3"), "") << "three nodes were asked for";
+  const auto node = cluster.get("/api/v1/nodes/kind-1");
+  EXPECT_EQ(text_at(node, {"status", "allocatable", "amd.com/gpu"}), "4");
+  EXPECT_EQ(text_at(node, {"metadata", "labels", "amd.com/gpu.product"}), "AMD-MI300X-192G");
+  const auto own = script(all, "nodes.sh", {"-t", "nvidia", "-n", "1", "-g", "8", "-d", "NVIDIA-A100-PCIE-80GB", "-m", "40960"});
+  EXPECT_THAT(own.out, AllOf(HasSubstr("8          8"), HasSubstr("40960"))) << own.err;
+
+  const auto deployed = script(all, "deploy-emulated.sh", {"registry.example/inferno:v7", "registry.example/testbed:v7"});
+  ASSERT_EQ(deployed.exit_code, 0) << deployed.err;
+  const auto vllme = [&] { return cluster.get("/apis/apps/v1/namespaces/llm-d-sim/deployments/vllme-deployment"); };
+  EXPECT_EQ(vllme().at("spec").at("template").at("spec").at("containers").at(0).at("image"), "registry.example/testbed:v7");
+  EXPECT_TRUE(eventually(30s, [&] {
+    return testbed::integer_at(vllme(), {"status", "readyReplicas"}, 0) == 1;
+  })) << json::serialize(vllme());
+  EXPECT_EQ(script(all, "deploy-emulated.sh", {"registry.example/inferno:v7", "registry.example/testbed:v7"}).exit_code, 0)
+      << "again";
+
+  // What its pod would run, with the rights and the ConfigMaps that were deployed.
+  const auto token = all.folder.file("deployed.token"), config = all.folder.file("deployed.kubeconfig");
+  std::ofstream(token) << cluster.token("inferno-autoscaler-system", "inferno-autoscaler-controller-manager");
+  std::ofstream(config) << cluster.kubeconfig(token);
+  child controller(INFERNO_BIN,
+                   {"controller", "--kubeconfig", config, "--leader-elect", "--metrics-source", "scrape",
+                    "--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"},
+                   all.folder.file("deployed.log"));
+  const auto ready = [&] {
+    const auto va = cluster.get("/apis/llmd.ai/v1alpha1/namespaces/llm-d-sim/variantautoscalings/vllme-deployment");
+    return json::serialize(va).find("\"reason\":\"Optimized\"") != std::string::npos;
+  };
+  EXPECT_TRUE(eventually(60s, ready)) << controller.output();
+  controller.signal(SIGTERM);
+  EXPECT_EQ(controller.wait(5s), 0);
+
+  const auto gone = script(all, "undeploy-emulated.sh", {});
+  EXPECT_EQ(gone.exit_code, 0) << gone.err;
+  for (const auto* ns : {"llm-d-sim", "inferno-autoscaler-system", "inferno-autoscaler-monitoring"})
+    EXPECT_EQ(cluster.get(std::string("/api/v1/namespaces/") + ns), json::object()) << ns;
+  for (int i = 0; i < 4; ++i) cluster.remove(fmt::format("/api/v1/nodes/kind-{}", i));
+  EXPECT_EQ(make(all, {"install"}).exit_code, 0);
+  EXPECT_TRUE(eventually(20s, [&] { return cluster.call("GET", "/apis/llmd.ai/v1alpha1/variantautoscalings").ok(); }));
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ TEST(Docs, NameEveryMetricAndSoDoAlertsAndDashboard) {
   for (const auto& row : found(manual(), "\n(\\| `inferno_[^|]*)")) told.merge(found(row, "`(inferno_[a-z_]+)"));
   EXPECT_EQ(told, there);
   for (const auto* file : {"deploy/grafana/inferno.json", "deploy/monitoring/prometheusrule.yaml",
-                           "deploy/samples/vllme-hpa.yaml", "deploy/samples/vllme-scaledobject.yaml"}) {
+                           "deploy/samples/autoscalers/hpa.yaml", "deploy/samples/autoscalers/scaledobject.yaml"}) {
     const auto used = found(repository(file), "(inferno_[a-z_]+)");
     EXPECT_THAT(used, ::testing::Not(IsEmpty())) << file;
     for (const auto& series : used) EXPECT_THAT(there, Contains(family(series))) << file;
