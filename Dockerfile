@@ -13,7 +13,7 @@ COPY testbed testbed
 COPY tools tools
 ARG COMMIT=unknown
 RUN cmake --preset image -DINFERNO_COMMIT=$COMMIT && cmake --build --preset image --target inferno inferno-testbed
-RUN tools/make-rootfs.sh build/image/inferno /rootfs/inferno && tools/make-rootfs.sh build/image/inferno-testbed /rootfs/testbed
+RUN tools/make-rootfs.sh build/image/inferno /rootfs/controller && tools/make-rootfs.sh build/image/inferno-testbed /rootfs/testbed
 
 # The emulated vLLM server of the samples.
 FROM scratch AS testbed
@@ -22,7 +22,7 @@ USER 65532:65532
 ENTRYPOINT ["/usr/bin/inferno-testbed"]
 
 FROM scratch AS controller
-COPY --from=build /rootfs/inferno/ /
+COPY --from=build /rootfs/controller/ /
 USER 65532:65532
 EXPOSE 8080 8081
 ENTRYPOINT ["/usr/bin/inferno"]

@@ -14,8 +14,8 @@ KUBECTL ?= kubectl
 OVERLAY ?= deploy/default
 COMMIT := $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)
 
-.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep format tidy shellcheck clean \
-  package install-bin docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer \
+.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep docs format tidy shellcheck clean \
+  package install-bin rootfs docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer \
   create-kind-cluster destroy-kind-cluster deploy-inferno-emulated-on-kind undeploy-inferno-emulated-on-kind
 
 help: ## this list
@@ -37,7 +37,7 @@ test: build ## unit and integration tests
 	@ctest --test-dir $(BUILD) -LE e2e --output-on-failure -j $(JOBS)
 
 # KUBEBUILDER_ASSETS names a folder with the servers of any one release; else a current and an old one are built, once.
-test-e2e: build ## the controller against real servers: etcd, kube-apiserver, kube-controller-manager, Prometheus
+test-e2e: build rootfs ## the controller against real servers: etcd, kube-apiserver, kube-controller-manager, Prometheus
 	@cmake --build --preset release -j $(JOBS) --target test_e2e
 	@if [ -n "$$KUBEBUILDER_ASSETS" ]; then \
 	  cmake --preset release -DINFERNO_E2E_SERVERS="given=$$KUBEBUILDER_ASSETS" -DINFERNO_DEPLOY_TOOLS="$$(tools/deploy-tools.sh)" > /dev/null; \
@@ -70,6 +70,9 @@ accuracy: build ## the model against measurements of real servers: the tables an
 sweep: build ## the queueing model against the emulator's core: the tables of docs/model-sweep.md, and their summary
 	@$(BUILD)/inferno-testbed sweep --write docs/model-sweep.md --write-summary docs/model.md
 
+docs: build ## docs/variantautoscaling.md, from the CustomResourceDefinition
+	@$(BUILD)/inferno-testbed docs --write docs/variantautoscaling.md
+
 format: ## format all sources with .clang-format
 	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i
 
@@ -89,6 +92,11 @@ package: build ## a Debian package of the controller: build/release/inferno_*.de
 
 install-bin: build ## the controller, completions and documentation under PREFIX (/usr/local)
 	@cmake --install $(BUILD) --prefix $(PREFIX) --strip
+
+rootfs: deps ## what the images hold, without a container tool: build/image/rootfs
+	@cmake --preset image -DINFERNO_COMMIT=$(COMMIT) > /dev/null && cmake --build --preset image -j $(JOBS) --target inferno inferno-testbed
+	@tools/make-rootfs.sh build/image/inferno build/image/rootfs/controller
+	@tools/make-rootfs.sh build/image/inferno-testbed build/image/rootfs/testbed
 
 docker-build: ## images of the controller (IMG) and of the emulated inference server (TESTBED_IMG)
 	$(CONTAINER_TOOL) build --build-arg COMMIT=$(COMMIT) --target controller -t $(IMG) .

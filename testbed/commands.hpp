@@ -13,6 +13,7 @@ void add_load(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_accuracy(CLI::App& app);
 void add_nodes(CLI::App& app);
+void add_docs(CLI::App& app);
 void add_demo(CLI::App& app);
 
 }  // namespace inferno::testbed

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   inferno::testbed::add_load(app);
   inferno::testbed::add_sweep(app);
   inferno::testbed::add_accuracy(app);
+  inferno::testbed::add_docs(app);
   inferno::testbed::add_demo(app);
   try {
     app.parse(argc, argv);

@@ -213,7 +213,8 @@ bool actuator_state::start_status() {
                                 {"status", c.status ? "True" : "False"},
                                 {"reason", c.reason.empty() ? "Unknown" : c.reason},
                                 {"message", c.message},
-                                {"lastTransitionTime", kube::format_time(since)}});
+                                {"lastTransitionTime", kube::format_time(since)},
+                                {"observedGeneration", d.curve->generation}});
   }
   status["conditions"] = std::move(list);
   json::object actuation{{"applied", applied}};

@@ -215,6 +215,7 @@ model::server_spec variant_analysis::make_server() const {
 
 void variant_analysis::resolve(capacity_curve& curve) {
   const auto& object = *inputs_->object;
+  curve.generation = object.generation;
   curve.model = object.model_id;
   curve.target_key = object.target;
   curve.mode = object.actuation.value_or(inputs_->settings.actuation);

@@ -121,6 +121,7 @@ struct curve_basis {
 struct capacity_curve {
   variant_key key;
   std::uint64_t version = 0;
+  std::int64_t generation = 0;  ///< of the VariantAutoscaling it was made from
   std::string class_name;
   std::string model;
   int priority = 0;

@@ -82,6 +82,7 @@ net::metrics::prometheus_access prometheus_from(const flags& f) {
 }
 
 /// Where and who: --kube-api-url, --kubeconfig, KUBECONFIG, the pod's service account, ~/.kube/config; the first that is there.
+/// Only a pod has a namespace of its own: that of a kubeconfig's context is where its user works.
 kube::cluster_access find_access(const flags& f) {
   if (!f.kube_api_url.empty()) {
     kube::cluster_access access;
@@ -110,6 +111,7 @@ kube::cluster_access find_access(const flags& f) {
   }
   auto access = kube::load_kubeconfig(path, f.context);
   if (!access) refuse(access.error().message);
+  access->ns.clear();
   return *access;
 }
 
@@ -129,7 +131,7 @@ actors::controller_config make_config(const flags& f) {
   config.api = access.conn;
   config.api.qps = f.kube_api_qps;
   config.api.burst = f.kube_api_burst;
-  if (!f.ns.empty()) config.ns = f.ns;
+  if (const auto& ns = f.ns.empty() ? access.ns : f.ns; !ns.empty()) config.ns = ns;
   config.watch_namespace = f.watch_namespace;
   if (f.instance.size() > 63 ||
       f.instance.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != std::string::npos)
@@ -191,7 +193,7 @@ void add_controller(CLI::App& app) {
   command->add_option("--kube-token-file", f->token_file, "bearer token for --kube-api-url, read anew for every request")
       ->check(CLI::ExistingFile);
   command->add_option("--namespace", f->ns,
-                      "namespace of the controller's ConfigMaps and lease (default: inferno-autoscaler-system)");
+                      "namespace of the controller's ConfigMaps and lease (default: the pod's, else inferno-autoscaler-system)");
   command->add_option(
       "--watch-namespace", f->watch_namespace,
       "namespace of the variants, their targets and pods (default: all). Nodes are read cluster-wide: pods of other "

@@ -83,9 +83,8 @@ TEST(Deploy, TheChartTakesItsValues) {
   const auto& pod = all.at("Deployment blue-system/inferno-autoscaler-controller-manager").at("spec").at("template").at("spec");
   const auto& container = pod.at("containers").at(0);
   EXPECT_EQ(container.at("image"), "registry/inferno:v2");
-  EXPECT_EQ(json::serialize(container.at("args")),
-            R"(["controller","--namespace=blue-system","--watch-namespace=team-a","--controller-instance=blue",)"
-            R"("--metrics-cert-path=/etc/inferno/metrics","--log-level=debug"])");
+  EXPECT_EQ(json::serialize(container.at("args")), R"(["controller","--watch-namespace=team-a","--controller-instance=blue",)"
+                                                   R"("--metrics-cert-path=/etc/inferno/metrics","--log-level=debug"])");
   EXPECT_EQ(pod.at("volumes").at(0).at("secret").at("secretName"), "mine");
   EXPECT_EQ(all.at("ConfigMap blue-system/inferno-autoscaler-variantautoscaling-config").at("data").at("SOLVER"), "exact");
   EXPECT_TRUE(all.count("ConfigMap blue-system/inferno-autoscaler-dashboard"));

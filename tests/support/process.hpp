@@ -150,6 +150,14 @@ class child {
   bool reaped_ = false;
 };
 
+/// What a process holds in memory; -1 when it is not there.
+inline double resident_mib(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.rfind("VmRSS:", 0) == 0) return std::stod(line.substr(6)) / 1024;
+  return -1;
+}
+
 /// A folder of its own, removed with the object.
 class temp_folder {
  public:
