@@ -14,12 +14,12 @@ KUBECTL ?= kubectl
 OVERLAY ?= deploy/default
 COMMIT := $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)
 
-.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep docs format tidy shellcheck clean \
+.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep docs format tidy clean \
   package install-bin rootfs docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer \
   create-kind-cluster destroy-kind-cluster deploy-inferno-emulated-on-kind undeploy-inferno-emulated-on-kind
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 43
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 43
 
 deps: ## install the Debian packages that are missing
 	@tools/install-deps.sh
@@ -82,11 +82,7 @@ tidy: ## clang-tidy over our sources
 	@cmake --preset release -B build/tidy -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DBUILD_TESTING=OFF -DINFERNO_BENCH=OFF > /dev/null
 	@git ls-files 'src/*.cpp' 'testbed/*.cpp' | xargs -P $(JOBS) -n 1 clang-tidy -p build/tidy --quiet --extra-arg=-Wno-unknown-warning-option
 
-shellcheck: deps ## every shell script
-	@git ls-files '*.sh' .ci/run | xargs shellcheck
-
 package: build ## a Debian package of the controller: build/release/inferno_*.deb
-	@tools/install-deps.sh dpkg-dev file
 	@cd $(BUILD) && cpack > cpack.log || { cat cpack.log; exit 1; }
 	@ls -l $(BUILD)/*.deb
 

@@ -7,7 +7,7 @@ packages=(g++ cmake ninja-build pkg-config mold libcaf-dev prometheus-cpp-dev li
   libssl-dev zlib1g-dev ca-certificates)
 # INFERNO_DEPS=build leaves out what only tests and contributors need.
 [ "${INFERNO_DEPS:-}" = build ] || packages+=(ccache git curl jq libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev clang-format prometheus
-  faketime shellcheck zsh fish bubblewrap)
+  faketime shellcheck zsh fish bubblewrap dpkg-dev file)
 # Debian 12's default Boost is 1.74; the 1.81 packages stand beside it. Later releases have a newer default.
 # shellcheck source=/dev/null
 if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then

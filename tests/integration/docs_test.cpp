@@ -134,6 +134,37 @@ TEST(Docs, NameEveryConditionReasonAndEvent) {
       EXPECT_NE(sources().find('"' + reason + '"'), std::string::npos) << reason;
 }
 
+TEST(Docs, MakeHelpListsEveryTarget) {
+  const auto there = found("\n" + repository("Makefile"), "\n([a-z][a-z0-9-]*):[^=]");
+  EXPECT_GE(there.size(), 30u);
+  const auto help = run_program("make", {"-C", REPO_DIR, "--no-print-directory", "help"});
+  EXPECT_EQ(found("\n" + help.out, "\n([a-z][a-z0-9-]*) "), there) << help.err;
+}
+
+/// README.md and the pages of docs/, by their path.
+std::vector<std::string> pages() {
+  std::vector<std::string> out{"README.md"};
+  for (const auto& f : fs::directory_iterator(fs::path(REPO_DIR) / "docs"))
+    if (f.path().extension() == ".md") out.push_back("docs/" + f.path().filename().string());
+  return out;
+}
+
+TEST(Docs, WhatPagesNameIsThere) {
+  const auto targets = found("\n" + repository("Makefile"), "\n([a-z][a-z0-9-]*):[^=]");
+  const auto metrics =
+      found(repository("src/actors/board.cpp") + repository("src/actors/variant_metrics.cpp"), "[\"\\s](inferno_[a-z_]+)[\" ]");
+  ASSERT_GE(pages().size(), 10u);
+  for (const auto& page : pages()) {
+    const auto text = repository(page);
+    for (const auto& target : found(text, "(?:`|\n|\\$ )make ([a-z][a-z0-9-]*)")) EXPECT_THAT(targets, Contains(target)) << page;
+    for (const auto& series : found(text, "(inferno_[a-z_]+[a-z])\\b")) EXPECT_THAT(metrics, Contains(family(series))) << page;
+    for (const auto& link : found(text, "\\]\\(([^)#:]+)(?:#[^)]*)?\\)"))
+      EXPECT_TRUE(fs::exists((fs::path(REPO_DIR) / page).parent_path() / link)) << page << ": " << link;
+    for (const auto& file : found(text, "((?:deploy|tools|tests|testbed|src)/[A-Za-z0-9_./-]*[A-Za-z0-9])"))
+      EXPECT_TRUE(fs::exists(fs::path(REPO_DIR) / file)) << page << ": " << file;
+  }
+}
+
 TEST(Docs, NameEveryLabelAndAnnotation) {
   const auto there = found(sources(), "(inference\\.optimization/[a-zA-Z-]+)");
   EXPECT_GE(there.size(), 5u);
