@@ -89,7 +89,7 @@ TEST(Docs, NameEveryMetricAndSoDoAlertsAndDashboard) {
   }
 }
 
-TEST(Docs, TheDashboardsQueriesAndTheAlertsAreWhatPrometheusUnderstands) {
+TEST(Docs, PrometheusUnderstandsTheDashboardAndTheAlertsFireWhenTheyShould) {
   const auto dashboard = boost::json::parse(repository("deploy/grafana/inferno.json"));
   std::string rules = "groups:\n- name: dashboard\n  rules:\n";
   std::size_t queries = 0;
@@ -110,9 +110,16 @@ TEST(Docs, TheDashboardsQueriesAndTheAlertsAreWhatPrometheusUnderstands) {
   std::ofstream(folder.file("alerts.yaml")) << boost::json::serialize(alerts->front().at("spec"));
   const auto checked = run_program("promtool", {"check", "rules", folder.file("dashboard.yaml"), folder.file("alerts.yaml")});
   EXPECT_EQ(checked.exit_code, 0) << checked.out << checked.err;
-  // Each alert is explained.
-  for (const auto& alert : found(repository("deploy/monitoring/prometheusrule.yaml"), "alert: ([A-Za-z]+)"))
+  // Each alert fires when it should and not when it should not, and is explained.
+  auto cases = repository("tests/data/monitoring/alerts_test.yaml");
+  cases.replace(cases.find("[RULES]"), 7, "[" + folder.file("alerts.yaml") + "]");
+  std::ofstream(folder.file("alerts_test.yaml")) << cases;
+  const auto fired = run_program("promtool", {"test", "rules", folder.file("alerts_test.yaml")});
+  EXPECT_EQ(fired.exit_code, 0) << fired.out << fired.err;
+  for (const auto& alert : found(repository("deploy/monitoring/prometheusrule.yaml"), "alert: ([A-Za-z]+)")) {
     EXPECT_NE(manual().find("`" + alert + "`"), std::string::npos) << alert;
+    EXPECT_NE(cases.find(alert), std::string::npos) << alert << ": no case";
+  }
 }
 
 TEST(Docs, NameEveryConditionReasonAndEvent) {
