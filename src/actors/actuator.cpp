@@ -32,12 +32,11 @@ const kube::resource& resource_of(const capacity_curve& c) {
 /// What stands in the way of a decision that somebody else carries out.
 condition target_condition(const decision& d) {
   auto out = d.curve->target;
-  const auto& limit = d.curve->autoscaler;
-  if (d.curve->mode == actuation_mode::metric && limit && limit->max_replicas > 0 &&
-      d.desired.num_replicas > limit->max_replicas) {
+  const int most = d.curve->ceiling();
+  if (most > 0 && d.desired.num_replicas > most) {
     out.reason = "AutoscalerLimits";
     out.message =
-        fmt::format("{} allows at most {} replicas, {} are wanted", limit->shown(), limit->max_replicas, d.desired.num_replicas);
+        fmt::format("{} allows at most {} replicas, {} are wanted", d.curve->autoscaler->shown(), most, d.desired.num_replicas);
   }
   return out;
 }

@@ -337,6 +337,9 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     return hold(curve, "Infeasible", why);
   }
   auto basis = std::make_shared<curve_basis>(curve_basis{server, inputs_->shared, inputs_->object, view});
+  // What its autoscaler does not let come, others of its pool are to carry.
+  if (const int most = curve.ceiling(); most > 0)
+    basis->server.max_replicas = server.max_replicas > 0 ? std::min(server.max_replicas, most) : most;
   basis->view.server = &basis->server;
   curve.basis = std::move(basis);
   if (inputs_->settings.pools && object.pool != "off")

@@ -154,6 +154,8 @@ struct capacity_curve {
   std::shared_ptr<const accelerator_change> change;                 ///< of the target; nullptr = none
   std::shared_ptr<const std::pair<std::string, int>> change_needs;  ///< device and cards while it is under way, if known
   bool changing() const { return change && change->phase != accelerator_change::step::failed; }
+  /// Replicas that the autoscaler in charge lets come; 0 = as many as are wanted.
+  int ceiling() const { return mode == actuation_mode::metric && autoscaler ? autoscaler->max_replicas : 0; }
 };
 struct curve_changed {
   std::shared_ptr<const capacity_curve> curve;

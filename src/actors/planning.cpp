@@ -67,10 +67,13 @@ bool same_choice(const model::solver_choice& a, const model::solver_choice& b) {
   return a.candidate == b.candidate && a.num_replicas == b.num_replicas && a.part_replicas == b.part_replicas;
 }
 
-/// Servers of one class and model share a pool, and only within a namespace.
+/// Whether somebody carries out what is decided.
+bool carried_out(const capacity_curve& c) { return c.actuate && c.mode != actuation_mode::dry_run; }
+
+/// Servers of one class and model share a pool, and only within a namespace. Those that do not act share one of their own.
 std::string pool_name(const capacity_curve& c) {
   if (c.pool.empty() || !c.basis) return {};
-  return fmt::format("{}|{}|{}|{}", c.key.ns, c.pool, c.class_name, c.model);
+  return fmt::format("{}|{}|{}|{}{}", c.key.ns, c.pool, c.class_name, c.model, carried_out(c) ? "" : "|dry");
 }
 std::string pool_of(const capacity_curve& c) { return held(c) ? std::string() : pool_name(c); }
 
@@ -80,17 +83,18 @@ std::size_t planner::add_line(std::string name) {
   std::size_t line = input_.variants.size();
   if (free_lines_.empty()) {
     input_.variants.emplace_back();
+    advice_.variants.emplace_back();
     choices_.emplace_back();
   } else {
     line = free_lines_.back();
     free_lines_.pop_back();
   }
-  input_.variants[line].name = std::move(name);
+  input_.variants[line].name = advice_.variants[line].name = std::move(name);
   return line;
 }
 
 void planner::drop_line(std::size_t line) {
-  input_.variants[line] = {};
+  input_.variants[line] = advice_.variants[line] = {};
   choices_[line] = {};
   free_lines_.push_back(line);
 }
@@ -105,7 +109,12 @@ int planner::type_of(const std::string& device) {
 
 std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve& curve) {
   auto out = curve.candidates;
-  for (std::size_t i = 0; i < out.size(); ++i) out[i].type = type_of(curve.device_of[i]);
+  // Cards for replicas that the autoscaler does not let come are somebody else's.
+  const int most = curve.ceiling();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i].type = type_of(curve.device_of[i]);
+    if (most > 0 && out[i].alloc.num_replicas > most) out[i].alloc = with_replicas(std::move(out[i].alloc), most);
+  }
   return out;
 }
 
@@ -127,14 +136,19 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   s.curve = std::move(curve);
   s.fresh = true;
   const auto& c = *s.curve;
+  s.acts = carried_out(c);
   auto wanted = pool_of(c);
   if (s.pool != wanted) {
     leave_pool(c.key, s);
-    if (!wanted.empty()) pools_[wanted].members.insert(c.key);
+    if (!wanted.empty()) {
+      pools_[wanted].members.insert(c.key);
+      pools_[wanted].acts = s.acts;
+    }
     s.pool = std::move(wanted);
   }
   if (!s.pool.empty()) pools_[s.pool].changed = true;
-  auto& line = input_.variants[s.line];
+  lane(!s.acts).variants[s.line].candidates.clear();
+  auto& line = lane(s.acts).variants[s.line];
   line.priority = c.priority;
   line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
 }
@@ -190,10 +204,10 @@ void planner::share(pool& p) {
   }
   const auto& first = *slots_.at(p.order.front()).curve;
   if (!p.line) p.line = add_line(fmt::format("{}/pool {}", first.key.ns, first.pool));
-  auto& line = input_.variants[*p.line];
-  line.priority = first.priority;
-  line.candidates = std::move(*mixes);
-  for (const auto& key : p.order) input_.variants[slots_.at(key).line].candidates.clear();
+  auto& lines = lane(p.acts).variants;
+  lines[*p.line].priority = first.priority;
+  lines[*p.line].candidates = std::move(*mixes);
+  for (const auto& key : p.order) lines[slots_.at(key).line].candidates.clear();
 }
 
 void planner::refresh_pools() {
@@ -203,7 +217,7 @@ void planner::refresh_pools() {
       for (const auto& key : p.members) {
         auto& s = slots_.at(key);
         s.fresh = true;
-        if (p.demand) input_.variants[s.line].candidates = candidates_of(*s.curve);
+        if (p.demand) lane(p.acts).variants[s.line].candidates = candidates_of(*s.curve);
       }
       p.demand.reset();
       if (p.members.size() > 1) share(p);
@@ -237,10 +251,44 @@ void planner::take_away(const std::string& device, int count) {
 
 planner::cards planner::cards_of(const decision& d) {
   const auto& c = *d.curve;
+  const int replicas = c.ceiling() > 0 ? std::min(d.desired.num_replicas, c.ceiling()) : d.desired.num_replicas;
   for (std::size_t i = 0; i < c.candidates.size(); ++i)
     if (c.candidates[i].alloc.accelerator == d.desired.accelerator)
-      return {type_of(c.device_of[i]), c.candidates[i].units_per_replica};
-  return {type_of(c.current_device), c.current_units};
+      return {type_of(c.device_of[i]), replicas * c.candidates[i].units_per_replica};
+  return {type_of(c.current_device), replicas * c.current_units};
+}
+
+/// Those that act first, the cards of the others being theirs; then the others with what is left.
+model::solver_result planner::solve() {
+  limit();
+  const auto room = input_.capacity;
+  bool advises = false;
+  for (const auto& [key, s] : slots_) {
+    if (s.acts || held(*s.curve)) continue;
+    advises = true;
+    take_away(s.curve->current_device, s.curve->current.num_replicas * s.curve->current_units);
+  }
+  auto result = model::solve(input_);
+  if (!advises) return result;
+  advice_.optimizer = input_.optimizer;
+  advice_.capacity = room;
+  for (std::size_t t = 0; t < result.used.size(); ++t)
+    advice_.capacity[t].count = std::max(0, advice_.capacity[t].count - result.used[t]);
+  const auto advice = model::solve(advice_);
+  for (std::size_t i = 0; i < advice_.variants.size(); ++i)
+    if (!advice_.variants[i].candidates.empty()) result.choices[i] = advice.choices[i];
+  result.price.resize(std::max(result.price.size(), advice.price.size()));
+  for (std::size_t t = 0; t < advice.price.size(); ++t) result.price[t] = std::max(result.price[t], advice.price[t]);
+  auto& report = result.report;
+  report.satisfied += advice.report.satisfied;
+  report.satisfiable += advice.report.satisfiable;
+  report.value += advice.report.value;
+  const auto both = [](const std::optional<double>& a, const std::optional<double>& b, auto join) {
+    return a && b ? std::optional<double>(join(*a, *b)) : std::nullopt;
+  };
+  report.lower_bound = both(report.lower_bound, advice.report.lower_bound, std::plus<double>());
+  report.gap = both(report.gap, advice.report.gap, [](double a, double b) { return std::max(a, b); });
+  return result;
 }
 
 decision planner::decide(const slot& s, const model::solver_choice& choice) const {
@@ -258,7 +306,7 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
 /// The part of a member in what its pool got.
 decision planner::decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const {
   if (choice.candidate < 0) return denied(s.curve, 0);
-  const auto& mix = input_.variants[*p.line].candidates[static_cast<std::size_t>(choice.candidate)].mix;
+  const auto& mix = (p.acts ? input_ : advice_).variants[*p.line].candidates[static_cast<std::size_t>(choice.candidate)].mix;
   decision d;
   d.curve = s.curve;
   d.desired.accelerator = s.curve->current.accelerator;
@@ -287,8 +335,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   snapshot->trigger = std::move(trigger);
   wake();
   refresh_pools();
-  limit();
-  const auto result = model::solve(input_);
+  const auto result = solve();
   std::vector<decision_table::value> all;
   all.reserve(slots_.size());
   std::vector<int> count(input_.capacity.size());
@@ -307,11 +354,11 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     }
     const auto& desired = s.last->desired;
     snapshot->total_cost.cents += desired.cost.cents;
-    if (s.at.type >= 0 && desired.num_replicas > 0) {
+    if (s.at.type >= 0 && s.at.count > 0) {
       // A device may be new: of a curve that was held.
       count.resize(input_.capacity.size());
       cost.resize(input_.capacity.size());
-      count[static_cast<std::size_t>(s.at.type)] += desired.num_replicas * s.at.units;
+      count[static_cast<std::size_t>(s.at.type)] += s.at.count;
       cost[static_cast<std::size_t>(s.at.type)] += desired.cost.cents;
     }
     all.push_back(s.last);

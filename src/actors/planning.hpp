@@ -1,6 +1,7 @@
 #pragma once
 // The optimizer's thinking without its actor: latest curves and capacity in, plan out. Deterministic. A plan takes over every
-// decision that did not change from the one before.
+// decision that did not change from the one before. Variants whose decisions nobody carries out (dry-run, or another autoscaler
+// scales the target) keep the cards they have while the others are planned, and get a decision from what these leave.
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,16 +25,17 @@ class planner {
   std::shared_ptr<plan_snapshot> plan(std::uint64_t cycle, std::string trigger);
 
  private:
-  /// Where cards come from: index into input_.capacity (-1 = none), and how many a replica takes.
+  /// Cards of a decision, if it is carried out as far as it can: index into input_.capacity (-1 = none), and how many.
   struct cards {
     int type = -1;
-    int units = 1;
+    int count = 0;
   };
   /// A variant, and its line in input_.variants.
   struct slot {
     std::shared_ptr<const capacity_curve> given;  ///< by the analyzer
     std::shared_ptr<const capacity_curve> curve;  ///< that counts: the given one, or the one of its sleep
     std::size_t line = 0;
+    bool acts = true;                      ///< somebody carries out what is decided
     std::string pool;                      ///< "" = in none
     std::shared_ptr<const decision> last;  ///< of the plan before
     cards at;                              ///< of `last`
@@ -41,6 +43,7 @@ class planner {
   };
   struct pool {
     std::set<variant_key> members;
+    bool acts = true;  ///< of all its members
     bool changed = true;
     std::vector<variant_key> order;             ///< the members as the mixes count them
     std::unique_ptr<model::model_pool> demand;  ///< there are several, and they are planned together
@@ -58,6 +61,8 @@ class planner {
   void refresh_pools();
   void limit();
   void take_away(const std::string& device, int count);
+  model::solver_input& lane(bool acts) { return acts ? input_ : advice_; }
+  model::solver_result solve();
   cards cards_of(const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
   decision decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const;
@@ -67,6 +72,8 @@ class planner {
   std::map<std::string, pool> pools_;  ///< by namespace and name
   model::solver_input input_{
       {}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};
+  /// The same lines for variants and pools that do not act; a line has its candidates in one of the two.
+  model::solver_input advice_{};
   std::vector<model::solver_choice> choices_;  ///< of the plan before
   std::vector<std::size_t> free_lines_;
   std::map<std::string, int> types_;
