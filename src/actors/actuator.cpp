@@ -9,16 +9,20 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "net/kube/json_path.hpp"
+
 namespace inferno::actors {
 namespace {
 
 enum : int { give_up = -1 };  ///< other ticks carry the epoch they belong to
 
+int tick_of(std::uint64_t epoch) { return static_cast<int>(epoch % (1 << 30)); }
+
 std::string decimal(double x) { return fmt::format("{:.2f}", x); }
 
 bool not_found(const net::error& e) { return e.kind == net::error_kind::status && e.status == 404; }
 
-/// Errors no repetition mends: the API understood and refused.
+/// Errors no repetition mends soon: the API understood and refused.
 bool final_error(const net::error& e) {
   return e.kind == net::error_kind::status && e.status >= 400 && e.status < 500 && e.status != 409 && e.status != 429 &&
          e.status != 408;
@@ -74,6 +78,7 @@ void actuator_state::take_next() {
   applied = true;
   apply_problem.clear();
   done.reset();
+  refused = false;
   proceed();
 }
 
@@ -82,9 +87,22 @@ void actuator_state::proceed() {
   if (!leading || stopping) return;
   while (step != actuation_step::done && !issue()) step = static_cast<actuation_step>(static_cast<int>(step) + 1);
   if (step != actuation_step::done) return;
-  current = nullptr;
   backoff = std::chrono::milliseconds(0);
-  if (next) take_next();
+  // A right may be given, a token renewed, a webhook mended without anybody's telling: an idle variant gets no other decision.
+  if (!next && refused) {
+    next = current;
+    retry_after(config.retry_max);
+  }
+  const bool later = next == current;
+  current = nullptr;
+  if (next && !later) take_next();
+}
+
+/// The same, or what is newest then, after a while.
+void actuator_state::retry_after(std::chrono::milliseconds pause) {
+  // A quarter more at most, another part of it for each variant and try: a server that comes back is not run over by all at once.
+  const auto share = std::hash<std::string>{}(fmt::format("{}/{} {}", config.key.ns, config.key.name, epoch)) % 256;
+  self->delayed_send(self, pause + pause * static_cast<int>(share) / 1024, tick{tick_of(epoch)});
 }
 
 bool actuator_state::issue() {
@@ -95,6 +113,8 @@ bool actuator_state::issue() {
       return start_label();
     case actuation_step::change:
       return start_change();
+    case actuation_step::look:
+      return start_look();
     case actuation_step::scale:
       return start_scale();
     case actuation_step::event:
@@ -113,7 +133,10 @@ void actuator_state::tell_event(std::string reason, std::string message) {
   done = std::make_unique<done_event>(done_event{std::move(reason), std::move(message)});
 }
 
-bool actuator_state::start_scale() {
+/// The scale as it is now: whoever wrote it since the decision, a leader after us above all, is not overruled by a patch that
+/// comes late.
+bool actuator_state::start_look() {
+  as_read.reset();
   const auto& d = *current;
   const bool there = d.desired.num_replicas == d.curve->current.num_replicas;
   if (d.hold || !d.curve->actuate) {
@@ -133,11 +156,60 @@ bool actuator_state::start_scale() {
   if (there) return false;
   const bool pending = asked.from == d.curve->current.num_replicas && asked.to == d.desired.num_replicas;
   if (pending && self->clock().now() - asked.at < config.echo_patience) return false;
+  config.api->get(resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name}, "scale", completion());
+  return true;
+}
+
+void actuator_state::looked(const json::object& scale) {
+  const auto& d = *current;
+  const auto replicas = static_cast<int>(kube::integer_at(scale, {"spec", "replicas"}, 0));
+  if (replicas == d.desired.num_replicas) {
+    // It is there: by our own hand, when the answer was lost.
+    applied = true;
+    asked = {d.curve->current.num_replicas, d.desired.num_replicas, self->clock().now()};
+    if (unanswered == d.desired.num_replicas) scaled(d.curve->current.num_replicas);
+  } else if (replicas == d.curve->current.num_replicas) {
+    as_read = std::make_shared<const json::object>(scale);
+  } else {
+    // The decision is about a past state; the watch brings the present one, and with it another decision.
+    applied = false;
+    refused = true;
+    config.logger.info("Scale was written by somebody else", {{"variant", config.key.name},
+                                                              {"namespace", config.key.ns},
+                                                              {"decided_at", d.curve->current.num_replicas},
+                                                              {"found", replicas}});
+  }
+  unanswered = -1;
+}
+
+bool actuator_state::start_scale() {
+  if (!as_read) return false;
+  const auto& d = *current;
   scaled_from = d.curve->current.num_replicas;
   attempt_time = kube::format_time(config.now());
-  config.api->merge_patch(resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name},
-                          json::object{{"spec", json::object{{"replicas", d.desired.num_replicas}}}}, "scale", completion());
+  config.api->merge_patch(
+      resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name},
+      json::object{{"metadata", json::object{{"resourceVersion", kube::text_at(*as_read, {"metadata", "resourceVersion"})}}},
+                   {"spec", json::object{{"replicas", d.desired.num_replicas}}}},
+      "scale", completion());
   return true;
+}
+
+/// A scale patch took effect.
+void actuator_state::scaled(int from) {
+  const auto& d = *current;
+  applied = true;
+  success_time = kube::format_time(config.now());
+  asked = {from, d.desired.num_replicas, self->clock().now()};
+  tell_event(d.desired.num_replicas > from ? "ScaledUp" : "ScaledDown",
+             fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
+                         d.curve->target_key.name, from, d.desired.num_replicas, d.curve->current.load.arrival_rate.per_min(),
+                         d.desired.accelerator));
+  config.logger.info("Patched " + d.curve->target_key.kind, {{"name", d.curve->target_key.name},
+                                                             {"namespace", d.curve->target_key.ns},
+                                                             {"from", from},
+                                                             {"num-replicas", d.desired.num_replicas}});
+  self->send(config.board, scaling_done{config.key, from, d.desired.num_replicas, d.reason});
 }
 
 bool actuator_state::start_event() {
@@ -231,24 +303,16 @@ bool actuator_state::start_status() {
 
 void actuator_state::finished(const net::result<json::object>& result) {
   if (!result) return failed(result.error());
-  backoff = std::chrono::milliseconds(0);
+  // What can be read need not be writable.
+  if (step != actuation_step::read && step != actuation_step::look) backoff = std::chrono::milliseconds(0);
   const auto& d = *current;
   if (step < actuation_step::event) apply_problem.clear();
+  if (step == actuation_step::look) looked(*result);
   if (step == actuation_step::scale) {
-    applied = true;
-    success_time = kube::format_time(config.now());
-    asked = {scaled_from, d.desired.num_replicas, self->clock().now()};
-    tell_event(d.desired.num_replicas > scaled_from ? "ScaledUp" : "ScaledDown",
-               fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
-                           d.curve->target_key.name, scaled_from, d.desired.num_replicas,
-                           d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator));
-    config.logger.info("Patched " + d.curve->target_key.kind, {{"name", d.curve->target_key.name},
-                                                               {"namespace", d.curve->target_key.ns},
-                                                               {"from", scaled_from},
-                                                               {"num-replicas", d.desired.num_replicas}});
-    self->send(config.board, scaling_done{config.key, scaled_from, d.desired.num_replicas, d.reason});
+    as_read.reset();
+    scaled(scaled_from);
   }
-  if (step == actuation_step::read) deployment = std::make_shared<const json::object>(*result);
+  if (step == actuation_step::read) as_read = std::make_shared<const json::object>(*result);
   if (step == actuation_step::change) {
     success_time = kube::format_time(config.now());
     if (done)
@@ -266,7 +330,7 @@ void actuator_state::finished(const net::result<json::object>& result) {
 }
 
 void actuator_state::failed(const net::error& error) {
-  static constexpr std::string_view names[] = {"read", "label", "change", "scale", "event", "owner", "status", "done"};
+  static constexpr std::string_view names[] = {"read", "label", "change", "look", "scale", "event", "owner", "status", "done"};
   const auto what = names[static_cast<std::size_t>(step)];
   config.logger.warn("API call failed", {{"variant", config.key.name},
                                          {"namespace", config.key.ns},
@@ -283,16 +347,20 @@ void actuator_state::failed(const net::error& error) {
   }
   // The Deployment was written meanwhile: what is to be done is asked of the new one.
   if (step == actuation_step::change && error.status == 409) step = actuation_step::read;
+  if (step == actuation_step::scale) {
+    // Whether a patch without an answer took effect, the next look tells.
+    if (error.kind != net::error_kind::status) unanswered = current->desired.num_replicas;
+    if (!final_error(error)) step = actuation_step::look;
+  }
   // Events are told once or not at all; what is refused for good, or gone, is not asked for again by this decision.
-  if (step == actuation_step::event || final_error(error) || not_found(error)) {
+  if (step == actuation_step::event || final_error(error)) {
+    refused = refused || (step != actuation_step::event && !not_found(error));
     step = static_cast<actuation_step>(static_cast<int>(step) + 1);
     return proceed();
   }
   backoff = std::clamp(backoff * 2, config.retry_min, config.retry_max);
   if (error.retry_after) backoff = std::max(backoff, *error.retry_after);
-  // A quarter more at most, another part of it for each variant and try: a server that comes back is not run over by all at once.
-  const auto share = std::hash<std::string>{}(fmt::format("{}/{} {}", config.key.ns, config.key.name, epoch)) % 256;
-  self->delayed_send(self, backoff + backoff * static_cast<int>(share) / 1024, tick{static_cast<int>(epoch % (1 << 30))});
+  retry_after(backoff);
 }
 
 actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator_state> self, actuator_config config) {
@@ -331,10 +399,10 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
       [self](const tick& t) {
         auto& s = self->state;
         if (t.what == give_up) return self->quit();
-        if (!s.current || s.in_flight || t.what != static_cast<int>(s.epoch % (1 << 30))) return;
+        if (s.in_flight || t.what != tick_of(s.epoch)) return;
         // The newest decision replaces the one that could not be carried out.
         if (s.next) return s.take_next();
-        s.proceed();
+        if (s.current) s.proceed();
       },
   };
 }

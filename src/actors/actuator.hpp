@@ -12,14 +12,14 @@ struct actuator_config {
   board_actor board;
   log logger;
   std::chrono::milliseconds retry_min{500};
-  std::chrono::milliseconds retry_max{30000};
+  std::chrono::milliseconds retry_max{30000};      ///< also until what was refused (401, 403, 422) is asked for again
   std::chrono::milliseconds echo_patience{30000};  ///< how long the watch may take to show a scale patch
   std::chrono::milliseconds stop_patience{1000};   ///< an answer that takes longer is not waited for when stopping
   bool leading = true;
 };
 
 /// What is to be done for the decision at hand, in this order.
-enum class actuation_step { read, label, change, scale, event, owner, status, done };
+enum class actuation_step { read, label, change, look, scale, event, owner, status, done };
 
 struct actuator_state {
   static inline const char* name = "actuator";
@@ -43,12 +43,15 @@ struct actuator_state {
   } asked;
   std::string attempt_time;  ///< of the last scale patch
   std::string success_time;
-  int scaled_from = -1;                            ///< the target's replicas before the scale patch under way
-  std::shared_ptr<const json::object> deployment;  ///< as read for a change of accelerator; nullptr = there is nothing to change
+  int scaled_from = -1;  ///< the target's replicas before the scale patch under way
+  /// The Deployment for a change of accelerator, then the scale that is to be patched; nullptr = there is nothing to write.
+  std::shared_ptr<const json::object> as_read;
   struct done_event {
     std::string reason, message;
   };
+  int unanswered = -1;               ///< replicas of a scale patch whose answer was lost, -1 = none
   std::unique_ptr<done_event> done;  ///< what this decision did, for people
+  bool refused = false;              ///< a call of the decision at hand was, for now it seems for good
   /// Hash of the last status without its times: equal ones are not written again. (The text itself is a kilobyte a variant.)
   std::optional<std::size_t> status_written;
   struct condition_age {
@@ -67,7 +70,11 @@ struct actuator_state {
   bool start_change();
   tl::expected<json::object, std::string> begin_change(const decision& d) const;
   void tell_event(std::string reason, std::string message);
+  bool start_look();
+  void looked(const json::object& scale);
   bool start_scale();
+  void scaled(int from);
+  void retry_after(std::chrono::milliseconds pause);
   bool start_event();
   bool start_owner();
   bool start_status();

@@ -29,7 +29,7 @@ change_move next_move(const decision& d, const std::shared_ptr<const accelerator
 
 /// A change of accelerator begins and goes on with the Deployment as it is now.
 bool actuator_state::start_read() {
-  deployment.reset();
+  as_read.reset();
   if (next_move(*current, current->curve->change) == change_move::none) return false;
   const auto& target = current->curve->target_key;
   config.api->get(kube::resources::deployments, {target.ns, target.name}, "", completion());
@@ -38,8 +38,8 @@ bool actuator_state::start_read() {
 
 /// The variant is on its new accelerator before the Deployment forgets that it was moved.
 bool actuator_state::start_label() {
-  if (!deployment) return false;
-  const auto change = decode_change(*deployment);
+  if (!as_read) return false;
+  const auto change = decode_change(*as_read);
   if (next_move(*current, change) != change_move::finish) return false;
   config.api->merge_patch(
       kube::resources::variantautoscalings, config.key,
@@ -49,10 +49,10 @@ bool actuator_state::start_label() {
 }
 
 bool actuator_state::start_change() {
-  if (!deployment) return false;
+  if (!as_read) return false;
   const auto& d = *current;
   const auto& target = d.curve->target_key;
-  const auto change = decode_change(*deployment);
+  const auto change = decode_change(*as_read);
   json::object patch;
   switch (next_move(d, change)) {
     case change_move::none:  // the watch has not shown yet what the Deployment says
@@ -71,14 +71,14 @@ bool actuator_state::start_change() {
       break;
     }
     case change_move::drain:
-      patch = drain_change(*deployment, *change);
+      patch = drain_change(*as_read, *change);
       break;
     case change_move::finish:
-      patch = finish_change(*deployment);
+      patch = finish_change(*as_read);
       tell_event("AcceleratorChanged", fmt::format("Deployment {} runs on {} x {}", target.name, change->replicas, change->to));
       break;
     case change_move::undo:
-      patch = undo_change(*deployment);
+      patch = undo_change(*as_read);
       tell_event("AcceleratorChangeFailed",
                  fmt::format("Deployment {} goes back to {}: no pods became ready on {}", target.name, change->from, change->to));
       break;
@@ -102,7 +102,7 @@ tl::expected<json::object, std::string> actuator_state::begin_change(const decis
   if (to == placements.end()) return tl::unexpected(std::string("accelerator-unit-costs has no nodeSelector for it"));
   wanted.placement = &to->second;
   if (const auto from = placements.find(wanted.from); from != placements.end()) wanted.old_place = &from->second;
-  return inferno::actors::start_change(*deployment, wanted);
+  return inferno::actors::start_change(*as_read, wanted);
 }
 
 }  // namespace inferno::actors

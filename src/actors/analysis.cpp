@@ -131,7 +131,13 @@ bool variant_analysis::observe(const load_sample& s) {
   // What silent pods do is not known: they may be busy.
   const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
+  if (!first_sample_s_) first_sample_s_ = s.time_s;
   if (std::exchange(idle_, may_be_zero()) != idle_) changed = standing_moved_ = true;
+  if (std::exchange(knew_little_, knows_little()) != knew_little_) {
+    changed = standing_moved_ = true;
+    // A move that had to wait does not wait for the next cycle too.
+    inputs_changed_ = inputs_changed_ || (inputs_ && inputs_->object && !inputs_->object->keep_accelerator);
+  }
   if (change_failed_s_ && s.time_s - *change_failed_s_ >= change_patience_s) {
     change_failed_s_.reset();
     changed = standing_moved_ = true;
@@ -178,6 +184,12 @@ variant_analysis::planned_load variant_analysis::waiting_load() const {
 bool variant_analysis::may_be_zero() const {
   if (!inputs_ || !inputs_->object || inputs_->object->min_replicas != 0 || !metrics_.status || !active_s_) return false;
   return last_sample_s_ - *active_s_ >= std::chrono::duration<double>(inputs_->settings.zero_retention).count();
+}
+
+/// Not yet a stabilization time of samples: what is there may have been needed a moment ago, before a restart for example.
+bool variant_analysis::knows_little() const {
+  const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
+  return !first_sample_s_ || last_sample_s_ - *first_sample_s_ < hold_s;
 }
 
 bool variant_analysis::demand_moved(double share) const {
@@ -379,8 +391,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   auto server = make_server();
   curve->current = server.current;
   curve->min_replicas = server.min_replicas;
-  // Silent pods may carry load: none goes while some do not report.
-  if (metrics_.reason == "MetricsIncomplete") {
+  // Silent pods may carry load: none goes while some do not report, nor before demand has been watched for a while.
+  if (knows_little()) server.keep_accelerator = true;
+  if (metrics_.reason == "MetricsIncomplete" || knows_little()) {
     server.min_replicas = std::max(server.min_replicas, curve->current.num_replicas);
     if (server.max_replicas > 0) server.min_replicas = std::min(server.min_replicas, server.max_replicas);
   }

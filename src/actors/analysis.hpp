@@ -34,6 +34,7 @@ class variant_analysis {
   void note_change();
   model::server_spec make_server() const;
   bool may_be_zero() const;
+  bool knows_little() const;
   bool nothing_runs() const { return inputs_ && inputs_->target && inputs_->target->replicas == 0; }
   std::shared_ptr<const capacity_curve> woken(const capacity_curve& base, const model::service_class& cls,
                                               std::shared_ptr<const capacity_curve> asleep);
@@ -62,7 +63,9 @@ class variant_analysis {
   double published_at_s_ = 0;
   bool published_with_metrics_ = false;
   double last_sample_s_ = 0;
-  double waiting_ = 0;  ///< requests at the gateway
+  std::optional<double> first_sample_s_;
+  bool knew_little_ = true;  ///< knows_little() when it was last asked
+  double waiting_ = 0;       ///< requests at the gateway
   bool insists_ = false;
   bool idle_ = false;                      ///< may_be_zero() when it was last asked
   std::optional<double> waiting_since_s_;  ///< with nothing running

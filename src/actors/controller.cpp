@@ -109,7 +109,11 @@ struct controller::impl {
     http.tls = config.api.tls;
     http.accept_gzip = true;
     // A lease lost at the renew deadline is another's when its duration is over: no write of ours is under way then.
-    if (config.election) config.api.write_timeout = config.election->lease_duration - config.election->renew_deadline;
+    if (config.election) {
+      config.api.write_timeout = config.election->lease_duration - config.election->renew_deadline;
+      // A connection that died without a word must leave time for another try before the deadline.
+      config.api.lease_timeout = config.election->renew_deadline / 2;
+    }
     const auto to_api = std::make_shared<net::http_client>(io.executor(), http);
     auto client = std::make_shared<kube::client>(to_api, config.api);
     context_source tls;

@@ -61,9 +61,9 @@ asio::awaitable<object_result> patch_call(std::shared_ptr<kube::client> client, 
 }  // namespace
 
 kube_api_net::kube_api_net(std::shared_ptr<kube::client> client) : client_(std::move(client)) {
-  client_->guard_writes([allowed = allowed_](const kube::resource& res) -> std::optional<net::error> {
+  client_->guard_writes([gate = gate_](const kube::resource& res) -> std::optional<net::error> {
     // Leases decide about it.
-    if (*allowed || res == kube::resources::leases) return std::nullopt;
+    if (res == kube::resources::leases || (!gate->ended && clock::now() < gate->until.load())) return std::nullopt;
     return net::error{net::error_kind::cancelled, 0, "not the leader any more: nothing is written", std::nullopt};
   });
 }

@@ -18,12 +18,17 @@ class kube_api_net final : public kube_api {
   void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) override;
   void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
                    object_done done) override;
-  void allow_writes(bool allowed) override { *allowed_ = allowed; }
+  void allow_writes(clock::time_point until) override { gate_->until = until; }
+  void end_writes() override { gate_->ended = true; }
   int writes_in_flight() const override { return *writes_; }
 
  private:
   std::shared_ptr<kube::client> client_;
-  std::shared_ptr<std::atomic<bool>> allowed_ = std::make_shared<std::atomic<bool>>(true);
+  struct gate {
+    std::atomic<clock::time_point> until{always};
+    std::atomic<bool> ended{false};
+  };
+  std::shared_ptr<gate> gate_ = std::make_shared<gate>();
   std::shared_ptr<std::atomic<int>> writes_ = std::make_shared<std::atomic<int>>(0);
 };
 

@@ -11,6 +11,7 @@ namespace inferno::actors {
 namespace {
 
 enum : int { retry_tick = 0, give_up = 1, deadline_tick = 2 };
+constexpr double retry_jitter = 0.2;  ///< so much longer at most: candidates do not ask in step
 
 std::string text(const json::object& o, std::string_view field) {
   const auto* v = o.if_contains(field);
@@ -44,7 +45,7 @@ kube_api::object_done leader_state::completion(call kind) {
 void leader_state::set_leading(bool now) {
   if (std::exchange(leading, now) == now) return;
   // At once: words to the actors take their time, and a cycle may be in its middle.
-  config.api->allow_writes(now);
+  if (!now) config.api->allow_writes(kube_api::never);
   config.logger.info(now ? "Became leader" : "Lost leadership", {{"lease", config.lease.name}, {"identity", config.identity}});
   self->send(config.supervisor, leadership{now});
 }
@@ -54,12 +55,22 @@ void leader_state::check_deadline() {
   if (leading && self->clock().now() - renewed >= config.renew_deadline) set_leading(false);
 }
 
+void leader_state::arm_retry() {
+  // A holder keeps its rhythm: the time it has is short enough.
+  if (leading) return self->delayed_send(self, config.retry_period, tick{retry_tick});
+  const auto share = static_cast<double>(std::hash<std::string>{}(fmt::format("{} {}", config.identity, epoch)) % 1024) / 1024;
+  self->delayed_send(self,
+                     std::chrono::duration_cast<std::chrono::milliseconds>(config.retry_period * (1 + retry_jitter * share)),
+                     tick{retry_tick});
+}
+
 void leader_state::attempt() {
   if (pending != call::none) {
     // A call that does not come back must not block the election for ever.
     if (self->clock().now() - asked < config.renew_deadline) return;
     pending = call::none;
   }
+  if (self->clock().now() < not_before) return;
   config.api->get(kube::resources::leases, config.lease, "", completion(call::read));
 }
 
@@ -130,12 +141,18 @@ void leader_state::answered(const net::result<json::object>& r) {
       told_problem = r.error().message;
       config.logger.warn("Leader election: API call failed", {{"lease", config.lease.name}, {"error", told_problem}});
     }
+    // A holder asks again before its deadline all the same: a lease lost to patience helps nobody.
+    if (r.error().retry_after)
+      not_before =
+          self->clock().now() + (leading ? std::min(*r.error().retry_after, config.renew_deadline / 4) : *r.error().retry_after);
     return check_deadline();
   }
   if (kind == call::read) return consider(*r);
   told_problem.clear();
   // The lease counts from before the call: the renewal may have taken effect at any time since.
   renewed = asked;
+  // The gate closes by itself, even when nobody gets to run here in time.
+  config.api->allow_writes(renewed + config.renew_deadline);
   // The retry ticks alone may fall after the deadline, when others already take over.
   self->delayed_send(self, asked + config.renew_deadline - self->clock().now(), tick{deadline_tick});
   set_leading(true);
@@ -164,7 +181,7 @@ leader_actor::behavior_type leader(leader_actor::stateful_pointer<leader_state> 
   s.self = self;
   s.config = std::move(config);
   s.attempt();
-  self->delayed_send(self, s.config.retry_period, tick{retry_tick});
+  s.arm_retry();
   return {
       [self](const api_result& r) {
         auto& state = self->state;
@@ -175,7 +192,7 @@ leader_actor::behavior_type leader(leader_actor::stateful_pointer<leader_state> 
         if (t.what == give_up) return self->quit();
         if (state.stopping) return;
         if (t.what == deadline_tick) return state.check_deadline();
-        self->delayed_send(self, state.config.retry_period, tick{retry_tick});
+        state.arm_retry();
         state.check_deadline();
         state.attempt();
       },

@@ -33,13 +33,15 @@ struct leader_state {
   std::uint64_t epoch = 0;
   bool leading = false;
   bool stopping = false;
-  caf::actor_clock::time_point renewed{};   ///< our last successful renewal
-  caf::actor_clock::time_point asked{};     ///< when the pending call was made
-  caf::actor_clock::time_point observed{};  ///< when the record below was first seen
-  std::string seen_record;                  ///< holder and renewTime: expiry is told by our own clock, never by the holder's
-  std::string told_problem;                 ///< said once
+  caf::actor_clock::time_point renewed{};     ///< our last successful renewal
+  caf::actor_clock::time_point asked{};       ///< when the pending call was made
+  caf::actor_clock::time_point not_before{};  ///< as Retry-After said
+  caf::actor_clock::time_point observed{};    ///< when the record below was first seen
+  std::string seen_record;                    ///< holder and renewTime: expiry is told by our own clock, never by the holder's
+  std::string told_problem;                   ///< said once
 
   void attempt();
+  void arm_retry();
   void answered(const net::result<json::object>& r);
   void consider(json::object lease);
   void write(json::object lease, call kind);

@@ -83,18 +83,26 @@ std::size_t planner::add_line(std::string name) {
   std::size_t line = input_.variants.size();
   if (free_lines_.empty()) {
     input_.variants.emplace_back();
-    advice_.variants.emplace_back();
     choices_.emplace_back();
   } else {
     line = free_lines_.back();
     free_lines_.pop_back();
   }
-  input_.variants[line].name = advice_.variants[line].name = std::move(name);
+  input_.variants[line].name = std::move(name);
   return line;
 }
 
+/// A line of those that act, or of the others.
+model::solver_variant& planner::line_of(bool acts, std::size_t line) {
+  if (acts) return input_.variants[line];
+  if (advice_.variants.size() <= line) advice_.variants.resize(line + 1);
+  advice_.variants[line].name = input_.variants[line].name;
+  return advice_.variants[line];
+}
+
 void planner::drop_line(std::size_t line) {
-  input_.variants[line] = advice_.variants[line] = {};
+  input_.variants[line] = {};
+  if (line < advice_.variants.size()) advice_.variants[line] = {};
   choices_[line] = {};
   free_lines_.push_back(line);
 }
@@ -147,8 +155,9 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
     s.pool = std::move(wanted);
   }
   if (!s.pool.empty()) pools_[s.pool].changed = true;
-  lane(!s.acts).variants[s.line].candidates.clear();
-  auto& line = lane(s.acts).variants[s.line];
+  // It may have been among the others.
+  if (!s.acts || s.line < advice_.variants.size()) line_of(!s.acts, s.line).candidates.clear();
+  auto& line = line_of(s.acts, s.line);
   line.priority = c.priority;
   line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
 }
@@ -204,10 +213,10 @@ void planner::share(pool& p) {
   }
   const auto& first = *slots_.at(p.order.front()).curve;
   if (!p.line) p.line = add_line(fmt::format("{}/pool {}", first.key.ns, first.pool));
-  auto& lines = lane(p.acts).variants;
-  lines[*p.line].priority = first.priority;
-  lines[*p.line].candidates = std::move(*mixes);
-  for (const auto& key : p.order) lines[slots_.at(key).line].candidates.clear();
+  auto& line = line_of(p.acts, *p.line);
+  line.priority = first.priority;
+  line.candidates = std::move(*mixes);
+  for (const auto& key : p.order) line_of(p.acts, slots_.at(key).line).candidates.clear();
 }
 
 void planner::refresh_pools() {
@@ -217,7 +226,7 @@ void planner::refresh_pools() {
       for (const auto& key : p.members) {
         auto& s = slots_.at(key);
         s.fresh = true;
-        if (p.demand) lane(p.acts).variants[s.line].candidates = candidates_of(*s.curve);
+        if (p.demand) line_of(p.acts, s.line).candidates = candidates_of(*s.curve);
       }
       p.demand.reset();
       if (p.members.size() > 1) share(p);

@@ -61,7 +61,7 @@ class planner {
   void refresh_pools();
   void limit();
   void take_away(const std::string& device, int count);
-  model::solver_input& lane(bool acts) { return acts ? input_ : advice_; }
+  model::solver_variant& line_of(bool acts, std::size_t line);
   model::solver_result solve();
   cards cards_of(const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
@@ -72,7 +72,7 @@ class planner {
   std::map<std::string, pool> pools_;  ///< by namespace and name
   model::solver_input input_{
       {}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};
-  /// The same lines for variants and pools that do not act; a line has its candidates in one of the two.
+  /// The same lines for variants and pools that do not act, as far as there are any; a line has its candidates in one of the two.
   model::solver_input advice_{};
   std::vector<model::solver_choice> choices_;  ///< of the plan before
   std::vector<std::size_t> free_lines_;

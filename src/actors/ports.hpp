@@ -34,9 +34,14 @@ class kube_api {
   virtual void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) = 0;
   virtual void merge_patch(const kube::resource& res, kube::object_key key, json::value body, std::string subresource,
                            object_done done) = 0;
-  /// Once closed no write is begun any more, those already asked for neither: they end with error `cancelled`. Leases are exempt,
-  /// as they decide about it. Open at first. Thread-safe, takes effect before it returns.
-  virtual void allow_writes(bool allowed) = 0;
+  using clock = std::chrono::steady_clock;
+  static constexpr auto always = clock::time_point::max(), never = clock::time_point::min();
+  /// From `until` on no write is begun any more, those already asked for neither: they end with error `cancelled`, whoever has
+  /// not heard of it yet. Leases are exempt, as they decide about it. `always` at first. Thread-safe, takes effect before it
+  /// returns.
+  virtual void allow_writes(clock::time_point until) = 0;
+  /// The same for good: nothing opens it again.
+  virtual void end_writes() = 0;
   /// Writes that have been begun and not answered.
   virtual int writes_in_flight() const = 0;
 };

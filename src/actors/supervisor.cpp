@@ -130,7 +130,7 @@ void supervisor_state::died(const caf::down_msg& m) {
   }
   if (what == "leader") {
     // Nobody renews the lease now, so it is as good as lost. The next leader actor opens the gate when it holds the lease.
-    config.api->allow_writes(false);
+    config.api->allow_writes(kube_api::never);
     set_leading(false);
     self->delayed_send(self, backoff, tick{restart_leader});
     return;
@@ -147,7 +147,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   s.config = std::move(config);
   self->set_down_handler([self](const caf::down_msg& m) { self->state.died(m); });
   s.leading = !s.config.election.has_value();
-  s.config.api->allow_writes(s.leading);
+  s.config.api->allow_writes(s.leading ? kube_api::always : kube_api::never);
   s.config.view->set_leading(s.leading);
   s.start_core();
   if (s.config.election) s.start_leader();
@@ -170,6 +170,8 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
         auto& state = self->state;
         state.stopping = true;
         state.config.logger.info("Stopping");
+        // Who has an answer waiting would else go on with the next write, beside the release of the lease.
+        state.config.api->end_writes();
         state.stop_core();
         self->delayed_send(self, drain_poll, tick{drained});
       },

@@ -23,9 +23,12 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
 
   /// In the queue from its making to its end, however its coroutine ends.
   struct waiter {
-    explicit waiter(std::shared_ptr<impl> limiter) : owner(std::move(limiter)), wake(owner->executor) {
+    waiter(std::shared_ptr<impl> limiter, bool goes_first)
+        : owner(std::move(limiter)), wake(owner->executor), urgent(goes_first) {
       wake.expires_at(clock::time_point::max());
-      owner->queue.push_back(this);
+      auto& queue = owner->queue;
+      queue.insert(urgent ? std::find_if(queue.begin(), queue.end(), [](const waiter* w) { return !w->urgent; }) : queue.end(),
+                   this);
     }
     ~waiter() {
       if (!let_in) owner->queue.remove(this);
@@ -36,6 +39,7 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
     waiter& operator=(const waiter&) = delete;
     std::shared_ptr<impl> owner;
     asio::steady_timer wake;
+    bool urgent;
     bool let_in = false;
     bool went = false;
   };
@@ -106,10 +110,10 @@ rate_limiter::rate_limiter(asio::any_io_executor executor, double qps, int burst
 rate_limiter::~rate_limiter() { impl_->let_everybody_in(); }
 std::size_t rate_limiter::waiting() const { return impl_->queue.size(); }
 
-asio::awaitable<result<void>> rate_limiter::acquire() {
+asio::awaitable<result<void>> rate_limiter::acquire(bool urgent) {
   const auto state = impl_;
   if (!state->limits()) co_return result<void>{};
-  impl::waiter self(state);
+  impl::waiter self(state, urgent);
   state->let_in();
   if (!self.let_in) co_await self.wake.async_wait(nothrow);
   if (!self.let_in) co_return fail(error_kind::cancelled, "cancelled while waiting for the rate limit");

@@ -13,7 +13,7 @@ namespace inferno::net {
 
 namespace asio = boost::asio;
 
-/// A token bucket: `burst` may pass at once, `qps` in a second over time. In the order of asking. Use from the executor,
+/// A token bucket: `burst` may pass at once, `qps` in a second over time. In the order of asking, the urgent before the others. Use from the executor,
 /// whose context must outlive it once anybody has waited.
 class rate_limiter {
  public:
@@ -26,7 +26,7 @@ class rate_limiter {
 
   /// Returns when the caller may go on. Error kind `cancelled` when its coroutine was cancelled meanwhile: it has taken no token
   /// and holds up nobody. Goes on when the limiter is destroyed.
-  asio::awaitable<result<void>> acquire();
+  asio::awaitable<result<void>> acquire(bool urgent = false);
   std::size_t waiting() const;
 
  private:

@@ -117,12 +117,14 @@ struct client::call {
   std::string what;
   std::string body{};
   std::string content_type{};
+  bool urgent = false;  ///< before those that are not
 };
 
 asio::awaitable<result<json::object>> client::exchange(std::shared_ptr<state> s, call c) {
   // A lease that waited for its turn would be lost to the controller's own eagerness.
-  if (!(c.res == resources::leases)) {
-    const auto turn = co_await s->limiter.acquire();
+  const bool lease = c.res == resources::leases;
+  if (!lease) {
+    const auto turn = co_await s->limiter.acquire(c.urgent);
     if (!turn) co_return fail(turn.error().kind, fmt::format("{}: {}", c.what, turn.error().message));
   }
   if (s->guard && std::string_view(c.method) != "GET") {
@@ -133,6 +135,7 @@ asio::awaitable<result<json::object>> client::exchange(std::shared_ptr<state> s,
   req.body = std::move(c.body);
   req.content_type = std::move(c.content_type);
   if (std::string_view(c.method) != "GET") req.timeout = s->conn.write_timeout;
+  if (lease && s->conn.lease_timeout) req.timeout = s->conn.lease_timeout;
   const auto response = co_await s->http->request(std::move(req));
   if (!response) co_return tl::unexpected<error>(response.error());
   if (response->status >= 400)
@@ -182,6 +185,7 @@ asio::awaitable<result<list_page>> client::list(const resource& res, list_option
 
 asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource) {
   call c{"GET", res, object_path(res, key, subresource), fmt::format("get {} {}/{}", res.plural, key.ns, key.name)};
+  c.urgent = subresource == "scale";
   co_return co_await exchange(state_, std::move(c));
 }
 
@@ -205,6 +209,7 @@ asio::awaitable<result<json::object>> client::patch(const resource& res, object_
   call c{"PATCH", res, object_path(res, key, subresource), fmt::format("patch {} {}/{}", res.plural, key.ns, key.name)};
   c.body = json::serialize(body);
   c.content_type = content_type(type);
+  c.urgent = subresource == "scale";
   co_return co_await exchange(state_, std::move(c));
 }
 

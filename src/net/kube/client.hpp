@@ -60,12 +60,15 @@ struct connection {
   /// Called for every request, so a rotated token is used at once; "" or empty function = no Authorization header.
   std::function<std::string()> bearer_token{};
   tls_options tls{};
-  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up.
+  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up; the
+  /// scale subresource goes before the rest.
   double qps = 0;
   int burst = 0;
   /// Of the whole exchange, for what is not a GET; absent = the HTTP client's. A leader's writes are to be over before its lease
   /// is.
   std::optional<std::chrono::milliseconds> write_timeout{};
+  /// Likewise of whatever concerns leases.
+  std::optional<std::chrono::milliseconds> lease_timeout{};
 };
 
 enum class patch_type { merge, json_patch, strategic_merge };

@@ -192,6 +192,8 @@ struct moving : world {
     cluster_follows = false;
     load(80);
     quickstart(4);
+    // A variant that was just met is not moved before this has passed.
+    changed("configmaps", settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}, {"SCALE_DOWN_STABILIZATION", "1s"}}));
     changed("configmaps", config_json(std::string(accelerators_map), std::move(accelerators)));
     deployment = full_deployment(4);
     show();

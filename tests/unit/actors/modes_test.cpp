@@ -89,6 +89,59 @@ TEST(Modes, DryRunDecidesAndWritesNothing) {
   EXPECT_THAT(w.scale_patches(), ElementsAre(2)) << "live";
 }
 
+/// Two variants that each want two replicas, on this many A100s.
+void two_on(world& w, int cards, json::object first, json::object second) {
+  populate(w, {"first", "second"}, {std::move(first), std::move(second)});
+  w.replaced("nodes", {node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", cards)});
+  load_each(w, {{"first", 44}, {"second", 44}});
+}
+
+TEST(Modes, ADryRunTakesNoCardsFromThoseThatAct) {
+  for (const auto* name : {"first", "second"}) {
+    // Whichever comes first to the solver: there is one card to spare.
+    world w;
+    const auto dry = [&](const char* of) {
+      return va_json("llm", of, std::string(of) == name ? R"(,"actuationMode":"dry-run")" : "");
+    };
+    two_on(w, 3, dry("first"), dry("second"));
+    w.advance(70s);
+    const std::string live = name == std::string("first") ? "second" : "first";
+    EXPECT_THAT(w.scale_patches(live), ElementsAre(2)) << w.condition_of("OptimizationReady", live);
+    EXPECT_THAT(w.scale_patches(name), IsEmpty());
+    // What it would get of what the others leave.
+    const auto shown = parse_object(*variant_text(w.view->plan().get(), {"llm", name}, text_format::json));
+    EXPECT_EQ(shown.at("desiredReplicas"), 1);
+    EXPECT_EQ(shown.at("reason"), "CapacityLimited");
+    for (const auto& u : w.view->plan()->by_type) EXPECT_LE(u.count, 3);
+  }
+}
+
+TEST(Modes, ADryRunIsNotCountedOnByItsPool) {
+  world w;
+  auto dry = va_json("llm", "first", R"(,"actuationMode":"dry-run")"), live = va_json("llm", "second");
+  for (auto* v : {&dry, &live}) (*v)["metadata"].as_object().erase("annotations");
+  two_on(w, 8, std::move(dry), std::move(live));
+  w.advance(70s);
+  EXPECT_THAT(w.scale_patches("second"), ElementsAre(2)) << "its own load, and nobody else to carry it";
+  EXPECT_THAT(w.condition_of("OptimizationReady", "second"), Not(HasSubstr("shares")));
+  // A fleet in dry-run pools as it would live.
+  w.changed("configmaps", settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}, {"ACTUATION_MODE", "dry-run"}}));
+  w.advance(5s);
+  const auto shown = parse_object(*variant_text(w.view->plan().get(), {"llm", "second"}, text_format::json));
+  EXPECT_THAT(std::string(shown.at("message").as_string()), HasSubstr("shares"));
+}
+
+TEST(Modes, CardsThatAnAutoscalerLeavesAreGivenToOthers) {
+  world w;
+  two_on(w, 3, va_json("llm", "first", R"(,"actuationMode":"metric")"), va_json("llm", "second"));
+  w.changed("horizontalpodautoscalers", autoscaler_json("first", 1));
+  w.advance(70s);
+  EXPECT_THAT(w.condition_of("TargetResolved", "first"), HasSubstr("allows at most 1 replicas, 2 are wanted"));
+  EXPECT_EQ(w.status("first").at("desiredOptimizedAlloc").at("numReplicas"), 2);
+  EXPECT_THAT(w.scale_patches("second"), ElementsAre(2));
+  EXPECT_THAT(w.condition_of("OptimizationReady", "second"), HasSubstr("True Optimized"));
+}
+
 TEST(Modes, TheVariantsOwnModeGoesBeforeTheDefault) {
   world w;
   busy_quickstart(w, R"(,"actuationMode":"direct")", {{"ACTUATION_MODE", "dry-run"}});
@@ -184,7 +237,7 @@ TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
     election.identity = "me";
     s.election = election;
   });
-  EXPECT_TRUE(w.api->writing) << "the lease was free";
+  EXPECT_TRUE(w.api->writing()) << "the lease was free";
   busy_quickstart(w, "");
   w.advance(1s);
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_leader 1\n"));
@@ -194,7 +247,7 @@ TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
   // The API hangs: the lease cannot be renewed, and the scale patch is asked for later.
   w.api->hold_answers = true;
   w.advance(11s);
-  EXPECT_FALSE(w.api->writing) << "closed by the deadline, not by messages that pass through actors";
+  EXPECT_FALSE(w.api->writing()) << "closed by the deadline, not by messages that pass through actors";
   // An autoscaler that reads the metric sees the leader's number only.
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_leader 0\n"));
   EXPECT_THAT(w.view->metrics_text(), Not(HasSubstr("inferno_desired_replicas")));

@@ -21,6 +21,10 @@ class soak_cluster {
     api.remember = false;
     api.judge = [this](const api_call& c) { return judge(c); };
     api.on_write = [this](const api_call& c) { written(c); };
+    api.find_scale = [this](const api_call& c) -> fake_api::scale* {
+      const auto it = targets_.find(c.key.name);
+      return it == targets_.end() || it->second.plural != c.plural || missing_.count(c.key.name) ? nullptr : &it->second.scale;
+    };
     w.source->respond = [this](const std::vector<scrape_target>& t, double now) { return collect(t, now); };
     for (const auto* v : {"solo-0", "solo-1", "solo-2", "solo-3", "comes", "pool-a", "pool-m", "free", "zero", "set", "metric"})
       targets_[v];
@@ -48,7 +52,7 @@ class soak_cluster {
   std::string state() {
     std::string out;
     for (const auto& [name, t] : targets_)
-      out += fmt::format("{}: {} replicas, {}\n", name, t.replicas, status_without_times(name));
+      out += fmt::format("{}: {} replicas, {}\n", name, t.scale.replicas, status_without_times(name));
     return out;
   }
   /// What the controller believes of what there is; "" = the truth.
@@ -62,8 +66,8 @@ class soak_cluster {
     for (const auto& [name, t] : targets_) {
       pods += t.pods.size();
       const auto seen = c.target_of({"llm", name});
-      if (!seen || seen->replicas != t.replicas)
-        out += fmt::format("{}: {} replicas, not {}\n", name, seen ? seen->replicas : -1, t.replicas);
+      if (!seen || seen->replicas != t.scale.replicas)
+        out += fmt::format("{}: {} replicas, not {}\n", name, seen ? seen->replicas : -1, t.scale.replicas);
       if (c.ready_pods({"llm", name}).size() != t.pods.size()) out += fmt::format("{}: other pods\n", name);
     }
     if (c.pod_keys().size() != pods) out += fmt::format("{} pods, not {}\n", c.pod_keys().size(), pods);
@@ -76,7 +80,7 @@ class soak_cluster {
   std::map<std::string, int> faults_made;
   std::vector<std::string> violations;
   int scale_patches = 0;
-  int repeated_patches = 0;  ///< asked for what was there already
+  int reversals = 0;  ///< down again within the stabilization time
 
  private:
   struct pod {
@@ -87,7 +91,7 @@ class soak_cluster {
   struct workload {
     std::string plural = "deployments";
     std::string uid = "uid-0";
-    int replicas = 0;
+    fake_api::scale scale;
     int pods_made = 0;
     std::vector<pod> pods;
     double crashing_until_s = -1;
@@ -146,7 +150,7 @@ class soak_cluster {
   }
   json::object target_json(const std::string& name) const {
     const auto& t = targets_.at(name);
-    auto o = deployment_json("llm", name, t.replicas);
+    auto o = deployment_json("llm", name, t.scale.replicas);
     o["metadata"].as_object()["uid"] = t.uid;
     return o;
   }
@@ -174,7 +178,8 @@ class soak_cluster {
 
   void set_replicas(const std::string& name, int n) {
     auto& t = targets_.at(name);
-    t.replicas = n;
+    if (t.scale.replicas != n) t.scale = {n, t.scale.version + 1};
+    before_[name] = n;
     show(t.plural, target_json(name));
     while (static_cast<int>(t.pods.size()) > n) {
       show("pods", pod_of(name, t.pods.back(), false), kube::watch_type::deleted);
@@ -211,12 +216,11 @@ class soak_cluster {
       ++scale_patches;
       if (t.plural != c.plural || c.key.name == "metric") violations.push_back("scaled what is not to be: " + c.key.name);
       if (n > 12 || n < (c.key.name == "zero" ? 0 : 1)) violations.push_back(fmt::format("{} scaled to {}", c.key.name, n));
-      if (t.replicas == n) {
-        ++repeated_patches;
-        if (now() > disturbed_until_s_)
-          violations.push_back(fmt::format("{:.0f} s: {} scaled to {} twice", now(), c.key.name, n));
-      }
-      if (t.replicas != n) set_replicas(c.key.name, n);
+      // Whatever happened to answers, watches and actors.
+      if (before_[c.key.name] == n) violations.push_back(fmt::format("{:.0f} s: {} scaled to {} twice", now(), c.key.name, n));
+      if (n > before_[c.key.name]) raised_at_s_[c.key.name] = now();
+      if (n < before_[c.key.name] && now() - raised_at_s_[c.key.name] < 30) ++reversals;
+      set_replicas(c.key.name, n);
       return;
     }
     if (c.plural != "variantautoscalings" || !variants_.count(c.key.name)) return;
@@ -307,10 +311,7 @@ class soak_cluster {
     std::advance(it, pick(static_cast<int>(targets_.size())));
     return it->first;
   }
-  void until(double seconds, std::function<void()> mend) {
-    mends_.push_back({now() + seconds, std::move(mend)});
-    disturbed_until_s_ = std::max(disturbed_until_s_, now() + seconds + 120);
-  }
+  void until(double seconds, std::function<void()> mend) { mends_.push_back({now() + seconds, std::move(mend)}); }
 
   void fault() {
     const double seconds = 5 + pick(115);
@@ -403,11 +404,11 @@ class soak_cluster {
         made("lease lost");
         if (!leading_) return;
         leading_ = false;
-        w.api->allow_writes(false);
+        w.api->allow_writes(kube_api::never);
         caf::anon_send(w.root, leadership{false});
         return until(seconds, [this] {
           leading_ = true;
-          w.api->allow_writes(true);
+          w.api->allow_writes(kube_api::always);
           caf::anon_send(w.root, leadership{true});
         });
       case 10: {
@@ -462,7 +463,7 @@ class soak_cluster {
     // The autoscaler of the one in metric mode.
     if (const auto& v = variants_.at("metric"); std::fmod(now(), 15) < 0.1 && v.contains("status")) {
       const auto n = static_cast<int>(v.at("status").at("desiredOptimizedAlloc").at("numReplicas").as_int64());
-      if (n > 0 && n != targets_.at("metric").replicas) set_replicas("metric", n);
+      if (n > 0 && n != targets_.at("metric").scale.replicas) set_replicas("metric", n);
     }
     for (auto& [name, t] : targets_)
       for (auto& p : t.pods)
@@ -485,7 +486,8 @@ class soak_cluster {
   std::set<std::string> down_;
   std::vector<std::pair<double, std::function<void()>>> mends_;
   double next_fault_s_ = 600;
-  double disturbed_until_s_ = 0;
+  std::map<std::string, int> before_;          ///< replicas as the API server has them
+  std::map<std::string, double> raised_at_s_;  ///< when they last became more
   int refusals_ = 0;
   int lost_answers_ = 0;
   bool leading_ = true;

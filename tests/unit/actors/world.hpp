@@ -61,7 +61,10 @@ class fake_api final : public kube_api {
                    object_done done) override {
     answer({"patch", res.plural, std::move(subresource), std::move(key), std::move(body)}, std::move(done));
   }
-  void allow_writes(bool allowed) override { writing = allowed; }
+  void allow_writes(clock::time_point until) override { open_until = until; }
+  void end_writes() override { ended = true; }
+  /// Whether a write would go out now.
+  bool writing() const { return !ended && steady_now() < open_until; }
   int writes_in_flight() const override { return static_cast<int>(held.size()); }
 
   /// Calls of a verb on a resource (and subresource), in order.
@@ -74,6 +77,26 @@ class fake_api final : public kube_api {
   /// The next matching calls fail with this status.
   void fail(const std::string& verb, const std::string& plural, int status, int times = 1) {
     for (int i = 0; i < times; ++i) failures.push_back({verb, plural, status});
+  }
+
+  /// What the API server has of the targets that tests tell of, by "plural namespace/name".
+  struct scale {
+    int replicas = 0;
+    int version = 1;
+  };
+  std::map<std::string, scale> scales;
+  std::function<scale*(const api_call&)> find_scale;  ///< for tests that keep them themselves
+  void keep_scale(const std::string& plural, const json::object& target, kube::watch_type type) {
+    if (plural != "deployments" && plural != "statefulsets") return;
+    const auto& meta = target.at("metadata");
+    const auto key = fmt::format("{} {}/{}", plural, std::string_view(meta.at("namespace").as_string()),
+                                 std::string_view(meta.at("name").as_string()));
+    if (type == kube::watch_type::deleted) {
+      scales.erase(key);
+    } else {
+      auto& s = scales[key];
+      s = {static_cast<int>(target.at("spec").at("replicas").as_int64()), s.version + 1};
+    }
   }
 
   enum class fate { carried_out, refused, answer_lost };
@@ -90,7 +113,9 @@ class fake_api final : public kube_api {
   /// of leases are stored here.
   std::map<std::string, json::object> stored;
   std::function<double()> now_s = [] { return 0.0; };
-  bool writing = true;        ///< as the leader left it
+  std::function<clock::time_point()> steady_now = [] { return clock::time_point(); };
+  clock::time_point open_until = always;  ///< as the leader left it
+  bool ended = false;
   bool hold_answers = false;  ///< keeps completions in `held` instead of calling them
   std::deque<std::function<void()>> held;
 
@@ -122,7 +147,7 @@ class fake_api final : public kube_api {
     }
   }
   net::result<json::object> outcome(const api_call& call) {
-    if (!writing && call.verb != "get" && call.plural != "leases")
+    if (!writing() && call.verb != "get" && call.plural != "leases")
       return net::fail(net::error_kind::cancelled, "not the leader any more");
     for (auto it = failures.begin(); it != failures.end(); ++it)
       if (it->verb == call.verb && it->plural == call.plural) {
@@ -132,12 +157,36 @@ class fake_api final : public kube_api {
       }
     if (call.verb == "get") {
       const auto it = stored.find(call.subresource.empty() ? call.plural : call.plural + "/" + call.subresource);
+      if (it == stored.end() && call.subresource == "scale")
+        if (const auto* now = scale_of(call)) return scale_object(*now);
       if (it == stored.end()) return net::fail(net::error_kind::status, call.plural + " not found", 404);
       return it->second;
     }
+    if (call.subresource == "scale")
+      if (auto* now = scale_of(call)) return patch_scale(call, *now);
     if (call.plural == "leases" && lease_conflicts(call))
       return net::fail(net::error_kind::status, "the lease was written meanwhile", 409);
     return call.body.is_object() ? call.body.get_object() : json::object{};
+  }
+  scale* scale_of(const api_call& call) {
+    if (find_scale) return find_scale(call);
+    const auto it = scales.find(call.plural + " " + call.key.ns + "/" + call.key.name);
+    return it == scales.end() ? nullptr : &it->second;
+  }
+  /// As the API server writes it: without the field at zero replicas.
+  static json::object scale_object(const scale& s) {
+    json::object spec;
+    if (s.replicas > 0) spec["replicas"] = s.replicas;
+    return {
+        {"kind", "Scale"}, {"metadata", json::object{{"resourceVersion", std::to_string(s.version)}}}, {"spec", std::move(spec)}};
+  }
+  net::result<json::object> patch_scale(const api_call& call, scale& now) {
+    const auto& body = call.body.as_object();
+    if (const auto* meta = body.if_contains("metadata"))
+      if (meta->at("resourceVersion") != json::value(std::to_string(now.version)))
+        return net::fail(net::error_kind::status, "the scale was written meanwhile", 409);
+    now = {static_cast<int>(body.at("spec").at("replicas").as_int64()), now.version + 1};
+    return scale_object(now);
   }
   /// Leases are written as in a real cluster: a create of what exists, and a replace of another version, are refused.
   bool lease_conflicts(const api_call& call) const {
@@ -235,6 +284,7 @@ class world {
     // The clock's zero means "never" to nobody here, but a start away from it shows mistaken zeros.
     scheduler_.advance_time(std::chrono::hours(1));
     api->now_s = [this] { return now_s(); };
+    api->steady_now = [this] { return scheduler_.clock().now(); };
     auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(trace_, true);
     auto logger = std::make_shared<spdlog::logger>("test", sink);
     logger->set_pattern("{%v}");
@@ -273,10 +323,12 @@ class world {
   double now_s() { return std::chrono::duration<double>(scheduler_.clock().now().time_since_epoch()).count() - 3600; }
 
   void replaced(const std::string& plural, std::vector<json::object> objects) {
+    for (const auto& o : objects) api->keep_scale(plural, o, kube::watch_type::added);
     api->sinks.at(plural).replaced(std::move(objects));
     run();
   }
   void changed(const std::string& plural, json::object object, kube::watch_type type = kube::watch_type::modified) {
+    api->keep_scale(plural, object, type);
     api->sinks.at(plural).changed({type, std::move(object)});
     run();
   }

@@ -21,8 +21,8 @@ class rate_limiter_test : public ::testing::Test {
   void make(double qps, int burst) {
     limiter = std::make_unique<rate_limiter>(context.get_executor(), qps, burst, [this] { return now; });
   }
-  static asio::awaitable<void> ask(rate_limiter& limiter, std::vector<int>& passed, int number) {
-    const auto r = co_await limiter.acquire();
+  static asio::awaitable<void> ask(rate_limiter& limiter, std::vector<int>& passed, int number, bool urgent = false) {
+    const auto r = co_await limiter.acquire(urgent);
     EXPECT_TRUE(r) << r.error().message;
     passed.push_back(number);
   }
@@ -47,6 +47,20 @@ class rate_limiter_test : public ::testing::Test {
   std::vector<int> passed;
   int next = 0;
 };
+
+TEST_F(rate_limiter_test, the_urgent_go_first_in_the_order_of_asking) {
+  make(1000, 1);
+  ask(1);  // takes the token there is
+  asio::co_spawn(context, ask(*limiter, passed, 3), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 1, true), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 4), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 2, true), asio::detached);
+  settle();
+  for (std::size_t n = 2; n <= 5; ++n) {
+    now += 1ms;
+    expect_passed(n);
+  }
+}
 
 TEST_F(rate_limiter_test, lets_the_burst_in_at_once_and_then_one_after_the_other) {
   make(1000, 5);
