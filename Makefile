@@ -16,7 +16,8 @@ COMMIT := $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)
 
 .PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep docs format tidy clean \
   package install-bin rootfs docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer \
-  create-kind-cluster destroy-kind-cluster deploy-inferno-emulated-on-kind undeploy-inferno-emulated-on-kind
+  create-kind-cluster destroy-kind-cluster deploy-inferno-emulated-on-kind undeploy-inferno-emulated-on-kind \
+  deploy-llm-d-inferno-emulated-on-kind undeploy-llm-d-inferno-emulated-on-kind
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 43
@@ -140,6 +141,13 @@ deploy-inferno-emulated-on-kind: ## the quick start on a Kind cluster: emulated 
 	@KUBECTL="$(KUBECTL)" deploy/kind/deploy-emulated.sh $(IMG) $(TESTBED_IMG)
 
 undeploy-inferno-emulated-on-kind: ## and out of the cluster
+	@KUBECTL="$(KUBECTL)" deploy/kind/undeploy-emulated.sh
+
+deploy-llm-d-inferno-emulated-on-kind: deploy-inferno-emulated-on-kind ## the same behind llm-d's gateway and endpoint picker
+	@KUBECTL="$(KUBECTL)" deploy/kind/deploy-llm-d.sh
+
+undeploy-llm-d-inferno-emulated-on-kind: ## and out of the cluster
+	@KUBECTL="$(KUBECTL)" deploy/kind/undeploy-llm-d.sh
 	@KUBECTL="$(KUBECTL)" deploy/kind/undeploy-emulated.sh
 
 clean: ## remove the build folder

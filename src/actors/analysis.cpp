@@ -441,6 +441,14 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     return curve;
   }
   if (curve->changing()) return hold_for_change(*curve), curve;
+  if (curve->current.accelerator.empty() && object.profiles.size() > 1) {
+    std::string names;
+    for (const auto& p : object.profiles) names += (names.empty() ? "" : ", ") + p.acc;
+    hold(
+        *curve, "UnknownAccelerator",
+        fmt::format("label inference.optimization/acceleratorName: missing; which of {} the target runs on is not known", names));
+    return curve;
+  }
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.
   if (nothing_runs() && !estimate_) estimate_ = model::load_estimate{};
   const auto base = *curve;

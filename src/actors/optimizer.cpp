@@ -73,7 +73,8 @@ void optimizer_state::tell(const plan_snapshot& plan) {
     // A hold is said when it begins and when its reason changes, not each cycle.
     const bool news = !last || last->reason != d->reason || last->message != d->message;
     if (news && d->reason != "Optimized")
-      config.logger.at(waits_for_pods(*d) ? spdlog::level::info : spdlog::level::warn, "Holding present allocation",
+      config.logger.at(waits_for_pods(*d) ? spdlog::level::info : spdlog::level::warn,
+                       d->hold ? "Holding present allocation" : "Not served in full",
                        {{"variant", id}, {"reason", d->reason}, {"message", d->message}});
     if (news && d->reason == "Optimized" && last && last->reason != "Optimized")
       config.logger.info("Optimizing again", {{"variant", id}, {"was", last->reason}});

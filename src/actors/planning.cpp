@@ -43,8 +43,9 @@ decision denied(const std::shared_ptr<const capacity_curve>& curve, int granted)
   const int floor = std::min(curve->min_replicas, wanted.alloc.num_replicas);
   d.desired = with_replicas(wanted.alloc, std::max(granted, floor));
   d.reason = "CapacityLimited";
-  d.message = fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted.alloc.num_replicas, wanted.alloc.accelerator,
-                          d.desired.num_replicas);
+  d.message =
+      fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted.alloc.num_replicas, wanted.alloc.accelerator, granted);
+  if (granted < floor) d.message += fmt::format("; minReplicas keeps {}", floor);
   return d;
 }
 
@@ -309,6 +310,14 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
   if (d.desired.num_replicas == 0) d.desired.accelerator = s.curve->current.accelerator;
   d.reason = "Optimized";
   d.message = s.curve->hold_message;
+  // maxReplicas may be too few.
+  const auto& a = d.desired;
+  if (a.rate_per_replica.per_sec() > a.max_rate_per_replica.per_sec() * (1 + 1e-6)) {
+    d.reason = "MaxReplicasReached";
+    d.message = fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} are to be served: spec.maxReplicas",
+                            a.num_replicas, a.accelerator, a.num_replicas * a.max_rate_per_replica.per_min(),
+                            a.num_replicas * a.rate_per_replica.per_min());
+  }
   return d;
 }
 

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <iostream>
 
 #include "cli/commands.hpp"
@@ -19,9 +21,23 @@ struct flags {
   std::string output = "table";
 };
 
+/// Six digits that count, never with an exponent: what a VariantAutoscaling takes.
+std::string decimal(double x) {
+  const int before = x > 0 ? static_cast<int>(std::floor(std::log10(x))) + 1 : 1;
+  auto out = fmt::format("{:.{}f}", x, std::max(0, 6 - before));
+  if (out.find('.') != std::string::npos) out.erase(out.find_last_not_of('0') + 1);
+  if (out.ends_with('.')) out.pop_back();
+  return out;
+}
+
 std::string table(const model::profile_fit& fit) {
   std::string out;
-  for (const auto& p : fit.parameters) out += fmt::format("{:<6} {:>14.6g}  +- {:.3g}\n", p.name, p.value, p.half_width);
+  for (const auto& p : fit.parameters)
+    out += fmt::format("{:<6} {:>14}{}\n", p.name, decimal(p.value),
+                       p.half_width ? fmt::format("  +- {}", decimal(*p.half_width)) : "");
+  if (!fit.parameters.empty() &&
+      std::none_of(fit.parameters.begin(), fit.parameters.end(), [](const auto& p) { return p.half_width.has_value(); }))
+    out += "no more measurements than parameters: nothing tells how far off they are\n";
   const auto line = [&](const char* name, const model::fit_error& e) {
     if (e.rows > 0)
       out += fmt::format("{:<5} error: {:.1f} % on average, {:.1f} % at worst, {} rows\n", name, 100 * e.mean, 100 * e.worst,

@@ -17,7 +17,8 @@ struct equation {
 };
 
 struct solution {
-  std::vector<double> values, half_widths;
+  std::vector<double> values;
+  std::vector<std::optional<double>> half_widths;
 };
 
 /// Cholesky factor of the normal equations of unit columns; index of the first parameter that the ones before it explain.
@@ -84,7 +85,7 @@ tl::expected<solution, std::string> solve(const std::vector<equation>& equations
     return tl::unexpected(fmt::format("{}: {} rows cannot tell {} parameters", join(names), equations.size(), n));
   std::vector<std::size_t> active(n);
   std::iota(active.begin(), active.end(), 0);
-  solution out{std::vector<double>(n), std::vector<double>(n)};
+  solution out{std::vector<double>(n), std::vector<std::optional<double>>(n)};
   while (!active.empty()) {
     const auto f = factorize(equations, active);
     if (f.dependent)
@@ -113,9 +114,8 @@ tl::expected<solution, std::string> solve(const std::vector<equation>& equations
     for (std::size_t i = 0; i < active.size(); ++i) {
       std::vector<double> unit(active.size());
       unit[i] = 1;
-      const double variance = freedom > 0 ? solve_factored(f, unit)[i] * squares / freedom : 0;
       out.values[active[i]] = x[i];
-      out.half_widths[active[i]] = t * std::sqrt(variance) / f.scale[i];
+      if (freedom > 0) out.half_widths[active[i]] = t * std::sqrt(solve_factored(f, unit)[i] * squares / freedom) / f.scale[i];
     }
     return out;
   }

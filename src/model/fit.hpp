@@ -24,7 +24,8 @@ enum class profile_kind { linear, iteration };
 struct fitted_parameter {
   std::string name;
   double value = 0;
-  double half_width = 0;  ///< of the 95 % confidence interval
+  /// Of the 95 % confidence interval; none when there are only as many measurements as parameters, or it is zero by its bound.
+  std::optional<double> half_width;
 };
 
 struct fit_error {

@@ -375,7 +375,8 @@ std::string to_json(const system_data& s) {
 std::string fit_json(const profile_fit& fit) {
   json::object out, intervals, errors;
   put_profile(out, fit.profile);
-  for (const auto& p : fit.parameters) intervals[p.name] = json::array{p.value - p.half_width, p.value + p.half_width};
+  for (const auto& p : fit.parameters)
+    if (p.half_width) intervals[p.name] = json::array{p.value - *p.half_width, p.value + *p.half_width};
   const auto error = [](const fit_error& e) { return json::object{{"mean", e.mean}, {"worst", e.worst}, {"rows", e.rows}}; };
   if (fit.itl.rows > 0) errors["itl"] = error(fit.itl);
   if (fit.ttft.rows > 0) errors["ttft"] = error(fit.ttft);

@@ -266,10 +266,61 @@ TEST(Deploy, TheQuickStartsScriptsBringAFleetThatIsOptimized) {
   controller.signal(SIGTERM);
   EXPECT_EQ(controller.wait(5s), 0);
 
+  // Behind llm-d's endpoint picker, whose gateway somebody else brings.
+  setenv("LLM_D_CRDS", tool("llm-d").c_str(), 1);
+  setenv("LLM_D_GATEWAY", "none", 1);
+  for (int round = 0; round < 2; ++round) {
+    const auto in_front = script(all, "deploy-llm-d.sh", {});
+    ASSERT_EQ(in_front.exit_code, 0) << in_front.err;
+    EXPECT_THAT(in_front.out, HasSubstr("port-forward -n llm-d-sim service/infra-sim-inference-gateway 8000:80"));
+  }
+  const auto pool = cluster.get("/apis/inference.networking.k8s.io/v1/namespaces/llm-d-sim/inferencepools/gaie-sim");
+  EXPECT_EQ(text_at(pool, {"spec", "selector", "matchLabels", "app"}), "vllme") << "the emulated servers' label";
+  EXPECT_EQ(text_at(pool, {"spec", "endpointPickerRef", "name"}), "gaie-sim-epp");
+  EXPECT_FALSE(cluster.get("/api/v1/namespaces/llm-d-sim/services/gaie-sim-epp").empty());
+  EXPECT_FALSE(cluster.get("/apis/gateway.networking.k8s.io/v1/namespaces/llm-d-sim/httproutes/llm-d-sim").empty());
+  const auto alone = script(all, "undeploy-llm-d.sh", {});
+  EXPECT_EQ(alone.exit_code, 0) << alone.err;
+  EXPECT_TRUE(cluster.get("/api/v1/namespaces/llm-d-sim/services/gaie-sim-epp").empty());
+  EXPECT_TRUE(eventually(20s, [&] { return cluster.get("/apis/gateway.networking.k8s.io").empty(); })) << "its APIs go with it";
+  EXPECT_FALSE(vllme().empty()) << "the servers stay";
+
   const auto gone = script(all, "undeploy-emulated.sh", {});
   EXPECT_EQ(gone.exit_code, 0) << gone.err;
   for (const auto* ns : {"llm-d-sim", "inferno-autoscaler-system", "inferno-autoscaler-monitoring"})
     EXPECT_EQ(cluster.get(std::string("/api/v1/namespaces/") + ns), json::object()) << ns;
+  // Without Docker a stand-in for kind tells what it is asked for: three nodes of the version that is wanted.
+  const auto fake = all.folder.file("bin");
+  std::filesystem::create_directory(fake);
+  for (const auto* name : {"kind", "docker"}) {
+    std::ofstream(fake + "/" + name) << "#!/bin/bash\n[ \"$1\" = create ] || exit 0\necho \"$@\" > " << fake
+                                     << "/asked\ncat \"${@: -1}\" > " << fake << "/config\n";
+    std::filesystem::permissions(fake + "/" + name, std::filesystem::perms(0755));
+  }
+  const auto file = all.folder.file("created.kubeconfig");
+  auto access = cluster.kubeconfig();
+  for (const std::string was : {"current-context: test", "{name: test, context"}) {
+    const auto at = access.find(was);
+    ASSERT_NE(at, std::string::npos) << access;
+    access.replace(access.find("test", at), 4, "kind-some");
+  }
+  std::ofstream(file) << access;
+  const auto made = run_program("env", {"PATH=" + fake + ":" + std::getenv("PATH"), "K8S_VERSION=v1.33.1",
+                                        "KUBECTL=" + tool("kubectl") + " --kubeconfig=" + file,
+                                        in_repository("deploy/kind/create-cluster.sh"), "-c", "some", "-n", "3", "-t", "amd"});
+  EXPECT_EQ(made.exit_code, 0) << made.err << made.out;
+  const auto read = [](const std::string& path) {
+    std::ifstream in(path);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_THAT(read(fake + "/asked"), HasSubstr("create cluster --name some --image kindest/node:v1.33.1 --config"));
+  EXPECT_EQ(testbed::parse_manifests(read(fake + "/config")).value().front().at("nodes").as_array().size(), 3u);
+  EXPECT_THAT(made.out, HasSubstr("AMD-MI300X-192G"));
+  for (const auto& w : {std::pair<const char*, const char*>{"-n", "0"}, {"-t", "tpu"}, {"-d", "a b"}, {"-m", "x"}, {"-q", ""}}) {
+    const auto refused = script(all, "nodes.sh", {w.first, w.second});
+    EXPECT_EQ(refused.exit_code, 2) << w.first;
+    EXPECT_THAT(refused.err, HasSubstr(w.first));
+  }
   for (int i = 0; i < 4; ++i) cluster.remove(fmt::format("/api/v1/nodes/kind-{}", i));
   EXPECT_EQ(make(all, {"install"}).exit_code, 0);
   EXPECT_TRUE(eventually(20s, [&] { return cluster.call("GET", "/apis/llmd.ai/v1alpha1/variantautoscalings").ok(); }));

@@ -71,7 +71,7 @@ TEST(Fit, ConfidenceIntervalsCoverTheTruth) {
     const double want[] = {truth.alpha_ms, truth.beta_ms, truth.gamma_ms, truth.delta_ms};
     for (std::size_t i = 0; i < 4; ++i) {
       ++all;
-      covered += std::abs(fit->parameters[i].value - want[i]) <= fit->parameters[i].half_width;
+      covered += std::abs(fit->parameters[i].value - want[i]) <= fit->parameters[i].half_width.value();
     }
   }
   EXPECT_NEAR(covered / static_cast<double>(all), 0.95, 0.03);
