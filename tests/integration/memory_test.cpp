@@ -20,7 +20,7 @@ status:
   capacity: {nvidia.com/gpu: "2000", cpu: "4000", memory: 9Ti, pods: "4000"}
   allocatable: {nvidia.com/gpu: "2000", cpu: "4000", memory: 9Ti, pods: "4000"}
 )"}});
-  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "5s", "--kube-api-qps", "0", "--log-level", "info"});
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "5s", "--kube-api-qps", "0"});
   if (HasFatalFailure()) return;
   ASSERT_TRUE(eventually(20s, [&] { return r.logged("Reconciliation completed") || r.logged("Leading"); }))
       << r.controller->output();

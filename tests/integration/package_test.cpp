@@ -17,8 +17,7 @@ void expect_installed(const fs::path& prefix) {
     EXPECT_GT(fs::file_size(prefix / file), 0u) << file;
   EXPECT_FALSE(fs::exists(prefix / "bin" / "inferno-testbed")) << "for tests, not for operators";
   for (const auto& page : fs::directory_iterator(fs::path(REPO_DIR) / "docs"))
-    if (page.path().extension() == ".md" || page.path().extension() == ".svg")
-      EXPECT_TRUE(fs::exists(prefix / "share" / "doc" / "inferno" / "docs" / page.path().filename())) << page.path();
+    EXPECT_TRUE(fs::exists(prefix / "share" / "doc" / "inferno" / "docs" / page.path().filename())) << page.path();
   const auto version = run_program(prefix / "bin" / "inferno", {"version"});
   EXPECT_EQ(version.exit_code, 0) << version.err;
   EXPECT_THAT(version.out, StartsWith("inferno "));
