@@ -292,7 +292,7 @@ void fleet_state::spawn(const variant_key& key) {
   act.board = config.board;
   act.logger = config.logger;
   act.leading = config.leading;
-  member m{self->spawn(analyzer, analyzer_config{key, config.optimizer}), self->spawn(actuator, act)};
+  member m{self->spawn(analyzer, analyzer_config{key, config.optimizer, config.now}), self->spawn(actuator, act)};
   self->monitor(m.analyzer);
   self->monitor(m.actuator);
   members[key] = m;
