@@ -66,15 +66,21 @@ TEST(Recreation, ADeploymentIsOwnerAndIsScaledAsTheNewOneItIs) {
   w.quickstart();
   w.advance(20s);
   ASSERT_THAT(w.scale_patches(), ElementsAre(2));
-  w.replaced("deployments", {with_uid(deployment_json("llm", "vllme", 1), "another")});
+  const auto owners = [&w] {
+    std::set<std::string> out;
+    for (const auto& c : w.api->calls_to("patch", "variantautoscalings"))
+      if (const auto* list = c.body.at("metadata").as_object().if_contains("ownerReferences"))
+        out.emplace(list->at(0).at("uid").as_string());
+    return out;
+  };
+  w.replaced("deployments", {with_uid(deployment_json("llm", "vllme", 2), "second")});
+  w.advance(20s);
+  EXPECT_THAT(owners(), Contains("second"));
+  w.replaced("deployments", {with_uid(deployment_json("llm", "vllme", 1), "third")});
   w.replaced("pods", {pod_json("llm", "vllme-9", "vllme")});
   w.advance(2min);
   EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2)) << "the new one has one replica";
-  std::set<std::string> owners;
-  for (const auto& c : w.api->calls_to("patch", "variantautoscalings"))
-    if (const auto* list = c.body.at("metadata").as_object().if_contains("ownerReferences"))
-      owners.emplace(list->at(0).at("uid").as_string());
-  EXPECT_THAT(owners, Contains("another"));
+  EXPECT_THAT(owners(), Contains("third"));
 }
 
 }  // namespace

@@ -158,7 +158,11 @@ TEST(client_context_test, refuses_a_server_that_has_nothing_newer_than_tls_1_1) 
   const auto newer = with(TLS1_2_VERSION);
   EXPECT_EQ(newer.client + newer.server, "");
   EXPECT_EQ(newer.protocol, "TLSv1.2");
-  for (const int old : {TLS1_VERSION, TLS1_1_VERSION}) EXPECT_EQ(with(old).client, "unsupported protocol");
+  for (const int old : {TLS1_VERSION, TLS1_1_VERSION}) {
+    const auto outcome = with(old);
+    EXPECT_EQ(outcome.server, "unsupported protocol") << "not among those the client offers";
+    EXPECT_EQ(outcome.client, "tlsv1 alert protocol version");
+  }
 }
 
 TEST(server_context_test, lets_a_known_client_come_back_with_its_session) {
