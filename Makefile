@@ -37,15 +37,17 @@ demo: deps ## the quick start on this machine: load up, scale up, load off, scal
 test: build ## unit and integration tests
 	@ctest --test-dir $(BUILD) -LE e2e --output-on-failure -j $(JOBS)
 
-# KUBEBUILDER_ASSETS names a folder with the servers of any one release; else a current and an old one are built, once.
+# KUBEBUILDER_ASSETS names a folder with the servers of any one release; else a current and an old one are built, once. So does
+# INFERNO_DEPLOY_TOOLS for the tools of the tests of deploy/. Without Go: docs/architecture.md says what has to be in them.
 test-e2e: build rootfs ## the controller against real servers: etcd, kube-apiserver, kube-controller-manager, Prometheus
 	@cmake --build --preset release -j $(JOBS) --target test_e2e
-	@if [ -n "$$KUBEBUILDER_ASSETS" ]; then \
-	  cmake --preset release -DINFERNO_E2E_SERVERS="given=$$KUBEBUILDER_ASSETS" -DINFERNO_DEPLOY_TOOLS="$$(tools/deploy-tools.sh)" > /dev/null; \
+	@more=$${INFERNO_DEPLOY_TOOLS:-$$(tools/deploy-tools.sh)} && \
+	if [ -n "$$KUBEBUILDER_ASSETS" ]; then \
+	  servers="given=$$KUBEBUILDER_ASSETS"; \
 	else \
-	  current=$$(tools/kubernetes-servers.sh current) && oldest=$$(tools/kubernetes-servers.sh oldest) && more=$$(tools/deploy-tools.sh) && \
-	  cmake --preset release -DINFERNO_E2E_SERVERS="current=$$current;oldest=$$oldest" -DINFERNO_DEPLOY_TOOLS="$$more" > /dev/null; \
-	fi
+	  current=$$(tools/kubernetes-servers.sh current) && oldest=$$(tools/kubernetes-servers.sh oldest) && servers="current=$$current;oldest=$$oldest"; \
+	fi && \
+	cmake --preset release -DINFERNO_E2E_SERVERS="$$servers" -DINFERNO_DEPLOY_TOOLS="$$more" > /dev/null
 	@ctest --test-dir $(BUILD) -L e2e --output-on-failure
 
 fuzz: ## every parser against libFuzzer's ideas, FUZZ_SECONDS (60) each, under ASan and UBSan

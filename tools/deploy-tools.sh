@@ -11,7 +11,10 @@ if [ -e "$out/complete" ]; then
   echo "$out"
   exit 0
 fi
-command -v go > /dev/null || { echo "the tests of deploy/ need helm, built with Go 1.26 or newer, which is not here" >&2; exit 1; }
+command -v go > /dev/null || {
+  echo "the tests of deploy/ need helm, built with Go 1.26 or newer, which is not here; or set INFERNO_DEPLOY_TOOLS: docs/architecture.md" >&2
+  exit 1
+}
 mkdir -p "$cache"
 exec 9> "$cache/lock"
 flock 9

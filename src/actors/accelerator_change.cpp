@@ -112,6 +112,7 @@ std::shared_ptr<const accelerator_change> decode_change(const json::object& depl
                : phase == "drain" ? accelerator_change::step::drain
                                   : accelerator_change::step::failed;
   out->message = text_at(said, {"message"});
+  out->failed_at = net::kube::parse_time(text_at(said, {"failedAt"}));
   if (out->phase == accelerator_change::step::failed) return out;
   // A status of before says nothing about what the annotation began.
   if (integer_at(deployment, {"status", "observedGeneration"}, 0) < integer_at(deployment, {"metadata", "generation"}, 0))
@@ -187,7 +188,7 @@ json::object finish_change(const json::object& deployment) {
                  {{"strategy", strategy_patch(value_or_null(said, {"before", "strategy"}))}});
 }
 
-json::object undo_change(const json::object& deployment) {
+json::object undo_change(const json::object& deployment, std::chrono::system_clock::time_point now) {
   auto said = annotation_of(deployment);
   const auto before = value_or_null(said, {"before"});
   static const json::object none;
@@ -205,6 +206,7 @@ json::object undo_change(const json::object& deployment) {
   if (const auto* replicas = b.if_contains("replicas")) spec["replicas"] = *replicas;
   said.erase("before");
   said["phase"] = "failed";
+  said["failedAt"] = net::kube::format_time(now);
   said["message"] = "its pods did not become ready within the Deployment's progressDeadlineSeconds";
   return guarded(deployment, annotated(said), std::move(spec));
 }

@@ -32,7 +32,7 @@ tl::expected<boost::json::object, std::string> start_change(const boost::json::o
 boost::json::object drain_change(const boost::json::object& deployment, const accelerator_change& change);
 /// Only new replicas are left: the strategy is as before and the annotation goes.
 boost::json::object finish_change(const boost::json::object& deployment);
-/// The update is stuck: back to the pod template of before. The annotation stays, to say so.
-boost::json::object undo_change(const boost::json::object& deployment);
+/// The update is stuck: back to the pod template of before. The annotation stays, to say so and since when.
+boost::json::object undo_change(const boost::json::object& deployment, std::chrono::system_clock::time_point now);
 
 }  // namespace inferno::actors

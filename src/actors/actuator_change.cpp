@@ -78,7 +78,7 @@ bool actuator_state::start_change() {
       tell_event("AcceleratorChanged", fmt::format("Deployment {} runs on {} x {}", target.name, change->replicas, change->to));
       break;
     case change_move::undo:
-      patch = undo_change(*as_read);
+      patch = undo_change(*as_read, config.now());
       tell_event("AcceleratorChangeFailed",
                  fmt::format("Deployment {} goes back to {}: no pods became ready on {}", target.name, change->from, change->to));
       break;

@@ -16,7 +16,7 @@ constexpr double any_change = 1e-6;
 /// Requests wait for so long while another of the pool was to start for them: then this one starts too.
 constexpr double wake_patience_s = 300;
 /// A move to another accelerator that failed is not tried again for so long.
-constexpr double change_patience_s = 1800;
+constexpr std::chrono::minutes change_patience{30};
 
 bool moved(double from, double to, double share = material_change) {
   return std::abs(to - from) > share * std::max({std::abs(from), std::abs(to), 1e-9});
@@ -138,8 +138,8 @@ bool variant_analysis::observe(const load_sample& s) {
     // A move that had to wait does not wait for the next cycle too.
     inputs_changed_ = inputs_changed_ || (inputs_ && inputs_->object && !inputs_->object->keep_accelerator);
   }
-  if (change_failed_s_ && s.time_s - *change_failed_s_ >= change_patience_s) {
-    change_failed_s_.reset();
+  if (change_paused_until_ && now_() >= *change_paused_until_) {
+    change_paused_until_.reset();
     changed = standing_moved_ = true;
   }
   if (!estimate) return changed;
@@ -261,7 +261,7 @@ std::string variant_analysis::obstacle_to(const std::string& accelerator, const 
     return fmt::format("not moved to {}: only Deployments are, this is a {}", accelerator, object.target.kind);
   if (!inputs_->shared->placements.count(accelerator))
     return fmt::format("not moved to {}: accelerator-unit-costs has no nodeSelector for it", accelerator);
-  if (change_failed_s_ && curve.change && curve.change->to == accelerator)
+  if (change_paused_until_ && curve.change && curve.change->to == accelerator)
     return fmt::format("not moved to {} for half an hour: {}", accelerator, curve.change->message);
   return {};
 }
@@ -287,15 +287,17 @@ void variant_analysis::hold_for_change(capacity_curve& curve) const {
        fmt::format("moving from {} to {} x {}: {} of them ready", change.from, change.replicas, change.to, change.ready));
 }
 
-/// Remembers a failed change for a while, on the clock of the samples.
+/// A failed change is remembered for a while since it failed, by its own record: who leads now may not have been there.
 void variant_analysis::note_change() {
   const auto& change = inputs_->target ? inputs_->target->change : nullptr;
   if (!change || change->phase != accelerator_change::step::failed) {
-    change_failed_s_.reset();
+    change_paused_until_.reset();
     seen_failure_.reset();
   } else if (!seen_failure_ || *seen_failure_ != *change) {
     seen_failure_ = change;
-    change_failed_s_ = last_sample_s_;
+    // A record of the future is another clock's.
+    const auto now = now_();
+    change_paused_until_ = std::min(change->failed_at.value_or(now), now) + change_patience;
   }
 }
 

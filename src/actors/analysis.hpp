@@ -11,7 +11,9 @@ namespace inferno::actors {
 /// What an analyzer remembers between events.
 class variant_analysis {
  public:
-  explicit variant_analysis(variant_key key) : key_(std::move(key)) {}
+  /// `now`: for what is on record by the wall clock; all else goes by the samples' clock.
+  explicit variant_analysis(variant_key key, wall_clock now = std::chrono::system_clock::now)
+      : key_(std::move(key)), now_(std::move(now)) {}
 
   /// Returns whether anything that decides changed.
   bool update(std::shared_ptr<const variant_inputs> inputs);
@@ -50,6 +52,7 @@ class variant_analysis {
   bool demand_moved(double share) const;
 
   variant_key key_;
+  wall_clock now_;
   std::shared_ptr<const variant_inputs> inputs_;
   model::load_estimator estimator_;
   model::sliding_peak<planned_load> recent_;
@@ -72,7 +75,8 @@ class variant_analysis {
   std::optional<double> active_s_;         ///< when the variant last had a request, or may have had one
   condition metrics_{"MetricsAvailable", false, "MetricsPending", "no sample of the variant's pods yet"};
   std::shared_ptr<const accelerator_change> seen_failure_;
-  std::optional<double> change_failed_s_;  ///< while the change that failed is not to be tried again
+  /// Until when the change that failed is not to be tried again.
+  std::optional<std::chrono::system_clock::time_point> change_paused_until_;
   bool inputs_changed_ = false;
   std::uint64_t version_ = 0;
 };

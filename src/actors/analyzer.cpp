@@ -6,7 +6,7 @@
 namespace inferno::actors {
 
 analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer_state> self, analyzer_config config) {
-  self->state.analysis.emplace(config.key);
+  self->state.analysis.emplace(config.key, config.now);
   self->state.config = std::move(config);
   const auto publish = [self] {
     if (auto curve = self->state.analysis->make_curve())

@@ -7,6 +7,7 @@ namespace inferno::actors {
 struct analyzer_config {
   variant_key key;
   optimizer_actor optimizer;
+  wall_clock now;
 };
 
 struct analyzer_state {

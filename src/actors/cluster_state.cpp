@@ -40,13 +40,16 @@ void cluster_state::touch_target(const target_ref& target, bool inputs, bool pod
 
 void cluster_state::upsert(const variant_object& v, state_changes& changes) {
   if (v.excluded) return remove_variant(v.key, changes);
+  // Deleted and made again while nobody watched: what was known of the one before is not true of this one, its status neither.
+  if (const auto known = variants_.find(v.key); known != variants_.end() && known->second->uid != v.uid)
+    remove_variant(v.key, changes);
   auto& slot = variants_[v.key];
   const auto& target = v.target;
   if (slot) {
     const auto before = slot->target;
     // Status writes (our own) come back as events that change nothing of the spec.
-    const bool same = slot->generation == v.generation && slot->generation != 0 && slot->uid == v.uid &&
-                      slot->owner_uid == v.owner_uid && slot->accelerator_label == v.accelerator_label && slot->pool == v.pool;
+    const bool same = slot->generation == v.generation && slot->generation != 0 && slot->owner_uid == v.owner_uid &&
+                      slot->accelerator_label == v.accelerator_label && slot->pool == v.pool;
     if (same) return;
     uncount_kind(*slot);
     if (before != target) {

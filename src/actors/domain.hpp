@@ -1,5 +1,6 @@
 #pragma once
 // What the controller knows of the cluster: Kubernetes objects reduced to the fields decisions need.
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -72,6 +73,7 @@ struct accelerator_change {
   bool complete = false;  ///< nothing but new replicas, all ready
   bool stuck = false;     ///< the Deployment's progress deadline has passed
   std::string message{};  ///< why it failed
+  std::optional<std::chrono::system_clock::time_point> failed_at{};
   bool operator==(const accelerator_change&) const = default;
 };
 

@@ -37,8 +37,6 @@ std::string_view to_string(watch_kind kind) {
 
 namespace {
 
-enum : int { restart_kinds = -1 };  ///< other ticks name a variant to start anew
-
 template <class... F>
 struct overloaded : F... {
   using F::operator()...;
@@ -47,88 +45,6 @@ template <class... F>
 overloaded(F...) -> overloaded<F...>;
 
 }  // namespace
-
-void fleet_state::tell_problems(const std::vector<config_problem>& problems, std::string_view map) {
-  std::set<std::string> now;
-  for (const auto& p : problems) {
-    now.insert(p.entry);
-    auto& last = told[p.entry];
-    if (last == p.message) continue;
-    last = p.message;
-    config.logger.error("Invalid configuration entry", {{"entry", p.entry}, {"error", p.message}});
-    self->send(config.board, error_noted{"config", p.entry});
-  }
-  for (auto it = told.begin(); it != told.end();) {
-    const bool of_map = it->first.rfind(std::string(map) + "/", 0) == 0;
-    if (of_map && !now.count(it->first)) {
-      config.logger.info("Configuration entry is valid again", {{"entry", it->first}});
-      it = told.erase(it);
-    } else {
-      ++it;
-    }
-  }
-}
-
-/// GLOBAL_OPT_TRIGGER, while it is set. One who does not lead leaves it to the leader, and in dry-run nothing is written, this
-/// neither.
-void fleet_state::reset_trigger() {
-  if (!configs->settings().trigger || !config.leading || configs->settings().actuation == actuation_mode::dry_run) return;
-  config.api->merge_patch(kube::resources::configmaps, {config.controller_namespace, std::string(settings_map)},
-                          json::object{{"data", json::object{{"GLOBAL_OPT_TRIGGER", "false"}}}}, "",
-                          [logger = config.logger](const net::result<json::object>& r) {
-                            if (!r) logger.warn("GLOBAL_OPT_TRIGGER could not be reset", {{"error", r.error().message}});
-                          });
-}
-
-void fleet_state::apply(const config_object& config_map) {
-  if (config_map.key.ns != config.controller_namespace) return;
-  const auto& map = config_map.key.name;
-  const bool first = seen_configs.insert(map).second;
-  if (map == settings_map) {
-    const auto before = configs->settings();
-    tell_problems(configs->read_settings(config_map.data), map);
-    auto now = configs->settings();
-    if (now.trigger) {
-      config.logger.info("GLOBAL_OPT_TRIGGER set: optimizing at once");
-      self->send(config.optimizer, run_now{"GLOBAL_OPT_TRIGGER"});
-      reset_trigger();
-    }
-    now.trigger = before.trigger;
-    if (now == before && !first) return;
-    config.logger.info("Settings", {{"interval_ms", now.opt_interval.count()},
-                                    {"rate_window_ms", now.rate_window.count()},
-                                    {"scale_down_stabilization_ms", now.scale_down_stabilization.count()}});
-    self->send(config.optimizer, settings_changed{configs->settings()});
-    self->send(config.metrics, settings_changed{configs->settings()});
-    if (announced) self->send(config.optimizer, run_now{"ConfigMap " + map});
-    push_all_inputs();
-  } else if (map == accelerators_map || map == classes_map) {
-    tell_problems(map == accelerators_map ? configs->read_accelerators(config_map.data) : configs->read_classes(config_map.data),
-                  map);
-    shared = configs->current();
-    told_products.clear();
-    if (shared && map == classes_map)
-      for (const auto& c : shared->classes)
-        for (const auto& t : c.spec.targets)
-          config.logger.info("Found SLO", {{"model", t.model},
-                                           {"class", c.spec.name},
-                                           {"priority", c.spec.priority},
-                                           {"slo-itl", t.slo.itl_ms},
-                                           {"slo-ttft", t.slo.ttft_ms},
-                                           {"slo-ttw", t.slo.wait_p95_ms},
-                                           {"slo-tps", t.slo.tps}});
-    if (shared && announced) push_capacity();
-    push_all_inputs();
-  }
-}
-
-void fleet_state::drop_config(const std::string& map) {
-  if (map != settings_map && map != accelerators_map && map != classes_map) return;
-  seen_configs.erase(map);
-  config.logger.error("ConfigMap is missing; its last valid content stays",
-                      {{"configmap", map}, {"namespace", config.controller_namespace}});
-  self->send(config.board, error_noted{"config", "missing " + map});
-}
 
 void fleet_state::apply(const kube_object& object, state_changes& changes) {
   std::visit(overloaded{[&](const config_object& c) { apply(c); }, [&](const auto& o) { cluster.upsert(o, changes); }}, object);
@@ -252,6 +168,7 @@ void fleet_state::start_scale_watcher(const target_kind& kind, const std::string
   c.version = version;
   c.api = config.api;
   c.fleet = fleet_actor{self};
+  c.board = config.board;
   c.ns = config.watch_namespace;
   c.logger = config.logger;
   auto& entry = kinds[kind];
@@ -292,7 +209,7 @@ void fleet_state::spawn(const variant_key& key) {
   act.board = config.board;
   act.logger = config.logger;
   act.leading = config.leading;
-  member m{self->spawn(analyzer, analyzer_config{key, config.optimizer}), self->spawn(actuator, act)};
+  member m{self->spawn(analyzer, analyzer_config{key, config.optimizer, config.now}), self->spawn(actuator, act)};
   self->monitor(m.analyzer);
   self->monitor(m.actuator);
   members[key] = m;
@@ -451,8 +368,17 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
         self->state.reset_trigger();
         for (const auto& [key, actors] : self->state.members) self->send(actors.actuator, m);
       },
+      [self](const api_result& r) { self->state.trigger_answered(*r.result); },
       [self](const tick& t) {
         auto& state = self->state;
+        if (t.what == reset_trigger_again) {
+          // Unless somebody else has done it, or there is another leader now.
+          auto& trigger = state.trigger;
+          trigger.busy = false;
+          if (!state.configs->settings().trigger && std::exchange(trigger.failing, false))
+            state.config.logger.info("GLOBAL_OPT_TRIGGER is reset");
+          return state.reset_trigger();
+        }
         if (t.what == restart_kinds) {
           const auto all = state.kinds;
           for (const auto& [kind, entry] : all)

@@ -1,5 +1,6 @@
 #pragma once
 // The fleet joins watched objects and keeps one analyzer and one actuator for each VariantAutoscaling.
+#include "actors/backoff.hpp"
 #include "actors/cluster_state.hpp"
 #include "actors/config_maps.hpp"
 #include "actors/log.hpp"
@@ -20,7 +21,12 @@ struct fleet_config {
   bool leading = true;
   std::chrono::milliseconds respawn_min{100};
   std::chrono::milliseconds respawn_max{30000};
+  std::chrono::milliseconds retry_min{500};  ///< of GLOBAL_OPT_TRIGGER's way back to "false"
+  std::chrono::milliseconds retry_max{30000};
 };
+
+/// Other ticks name a variant to start anew.
+enum fleet_tick : int { restart_kinds = -1, reset_trigger_again = -2 };
 
 struct fleet_state {
   static inline const char* name = "fleet";
@@ -58,6 +64,13 @@ struct fleet_state {
   std::set<std::string> told_products;                ///< products that match no configured device, said once
   std::map<std::string, std::string> told;            ///< config entry -> problem, said once
   std::set<std::string> seen_configs;
+  std::set<std::string> missing_configs;
+  struct {
+    bool busy = false;     ///< a call is under way, or waits for its pause
+    bool again = false;    ///< the trigger was seen set meanwhile
+    bool failing = false;  ///< said once
+    backoff pause{"GLOBAL_OPT_TRIGGER"};
+  } trigger;
   bool announced = false;
   int next_tick = 0;
   std::map<int, variant_key> tick_keys;
@@ -80,6 +93,7 @@ struct fleet_state {
   void push_all_inputs();
   void tell_problems(const std::vector<config_problem>& problems, std::string_view map);
   void reset_trigger();
+  void trigger_answered(const net::result<json::object>& r);
   void member_down(const caf::actor_addr& who);
   void check_synced();
 };

@@ -93,6 +93,7 @@ void leader_state::consider(json::object lease) {
   }
   const bool ours = holder == config.identity;
   if (!ours && !holder.empty() && now - observed < config.lease_duration) {
+    whole_again();
     set_leading(false);
     return;
   }
@@ -109,6 +110,11 @@ void leader_state::consider(json::object lease) {
       std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(config.lease_duration).count());
   spec["renewTime"] = stamp;
   write(std::move(lease), call::update);
+}
+
+void leader_state::whole_again() {
+  if (!std::exchange(told_problem, {}).empty())
+    config.logger.info("Leader election: API calls succeed again", {{"lease", config.lease.name}});
 }
 
 void leader_state::answered(const net::result<json::object>& r) {
@@ -145,10 +151,11 @@ void leader_state::answered(const net::result<json::object>& r) {
     if (r.error().retry_after)
       not_before =
           self->clock().now() + (leading ? std::min(*r.error().retry_after, config.renew_deadline / 4) : *r.error().retry_after);
+    if (r.error().status != 409) self->send(config.supervisor, error_noted{"leader", "api"});
     return check_deadline();
   }
   if (kind == call::read) return consider(*r);
-  told_problem.clear();
+  whole_again();
   // The lease counts from before the call: the renewal may have taken effect at any time since.
   renewed = asked;
   // The gate closes by itself, even when nobody gets to run here in time.

@@ -44,6 +44,7 @@ struct leader_state {
   void arm_retry();
   void answered(const net::result<json::object>& r);
   void consider(json::object lease);
+  void whole_again();
   void write(json::object lease, call kind);
   void set_leading(bool now);
   void check_deadline();

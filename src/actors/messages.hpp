@@ -300,10 +300,10 @@ using metrics_watcher_actor = caf::typed_actor<caf::reacts_to<pods_changed>, caf
 using board_actor =
     caf::typed_actor<caf::reacts_to<plan_made>, caf::reacts_to<scaling_done>, caf::reacts_to<error_noted>,
                      caf::reacts_to<variant_gone>, caf::reacts_to<watch_health>, caf::reacts_to<inventory_synced>>;
-using fleet_actor =
-    caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
-                     caf::reacts_to<watch_health>, caf::reacts_to<target_changed>, caf::reacts_to<target_removed>,
-                     caf::reacts_to<target_kind_state>, caf::reacts_to<leadership>, caf::reacts_to<tick>>;
+using fleet_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>,
+                                     caf::reacts_to<object_removed>, caf::reacts_to<watch_health>, caf::reacts_to<target_changed>,
+                                     caf::reacts_to<target_removed>, caf::reacts_to<target_kind_state>,
+                                     caf::reacts_to<leadership>, caf::reacts_to<api_result>, caf::reacts_to<tick>>;
 /// Events of the subscription, decoded off the actor's thread, then forwarded to the fleet.
 using kube_watcher_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>,
                                             caf::reacts_to<object_removed>, caf::reacts_to<watch_health>>;
@@ -311,7 +311,9 @@ using scale_watcher_actor =
     caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<scale_answer>, caf::reacts_to<targets_listed>,
                      caf::reacts_to<target_change>, caf::reacts_to<target_watch_health>, caf::reacts_to<tick>>;
 using leader_actor = caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
-using supervisor_actor = caf::typed_actor<caf::reacts_to<leadership>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
+/// Errors go on to the board, which may be another by then.
+using supervisor_actor =
+    caf::typed_actor<caf::reacts_to<leadership>, caf::reacts_to<error_noted>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
 
 }  // namespace inferno::actors
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <caf/actor_clock.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -75,7 +76,7 @@ void scale_watcher_state::discovered(const net::result<json::object>& answer) {
   if (answer) {
     auto found = find_resource(*answer, config.kind, config.version);
     if (found) {
-      backoff = std::chrono::milliseconds(0);
+      pause.reset();
       watch_problem.clear();
       resource = std::make_shared<const kube::resource>(std::move(*found));
       kube::list_options options;
@@ -91,15 +92,44 @@ void scale_watcher_state::discovered(const net::result<json::object>& answer) {
   }
   watch_problem = std::move(problem);
   tell_state();
-  retry_later();
+  retry_later(answer ? nullptr : &answer.error());
 }
 
 /// Discovery, and what could not be read, are asked for again after a pause that doubles.
-void scale_watcher_state::retry_later() {
-  if (retry_pending) return;
-  retry_pending = true;
-  backoff = std::clamp(backoff * 2, config.retry_min, config.retry_max);
-  self->delayed_send(self, backoff, tick{0});
+void scale_watcher_state::retry_later(const net::error* error) {
+  if (error && error->retry_after) quiet_until = std::max(quiet_until, self->clock().now() + *error->retry_after);
+  if (std::exchange(retry_pending, true)) return;
+  self->delayed_send(self, pause.next(config.retry_min, config.retry_max, error), tick{0});
+}
+
+bool scale_watcher_state::told_to_wait() const { return self->clock().now() < quiet_until; }
+
+void scale_watcher_state::retry() {
+  retry_pending = false;
+  if (told_to_wait()) {
+    retry_pending = true;
+    self->delayed_send(self, quiet_until - self->clock().now(), tick{0});
+    return;
+  }
+  if (!resource) return discover();
+  round = waiting.size();
+  ask_again();
+}
+
+void scale_watcher_state::postpone(const kube::object_key& key) {
+  if (unanswered.insert(key).second) waiting.push_back(key);
+}
+
+/// Goes through those that wait, a few at a time: the next when one is answered.
+void scale_watcher_state::ask_again() {
+  while (round > 0 && retrying.size() < config.retries_at_once) {
+    --round;
+    const auto key = waiting.front();
+    waiting.pop_front();
+    if (!unanswered.erase(key)) continue;
+    retrying.insert(key);
+    ask(key);
+  }
 }
 
 void scale_watcher_state::seen(const kube::object_key& key, const std::string& uid) {
@@ -111,7 +141,10 @@ void scale_watcher_state::seen(const kube::object_key& key, const std::string& u
     fresh.incarnation = ++next_incarnation;
     ++unread;
   }
-  ask(key);
+  if (unanswered.count(key)) return;  // asked for in its turn
+  if (!told_to_wait()) return ask(key);
+  postpone(key);
+  retry_later();
 }
 
 void scale_watcher_state::settle(entry& e) {
@@ -124,8 +157,13 @@ void scale_watcher_state::gone(const kube::object_key& key) {
   if (it == entries.end()) return;
   settle(it->second);
   entries.erase(it);
-  unanswered.erase(key);
+  if (unanswered.erase(key)) {
+    const auto at = std::find(waiting.begin(), waiting.end(), key);
+    if (static_cast<std::size_t>(at - waiting.begin()) < round) --round;
+    waiting.erase(at);
+  }
   self->send(config.fleet, target_removed{{config.kind.kind, key.ns, key.name, config.kind.group}});
+  if (retrying.erase(key)) ask_again();
 }
 
 void scale_watcher_state::ask(const kube::object_key& key) {
@@ -146,36 +184,49 @@ void scale_watcher_state::answered(const scale_answer& a) {
   if (it == entries.end() || it->second.incarnation != a.incarnation) return;
   auto& e = it->second;
   e.asking = false;
-  if (std::exchange(e.again, false)) return ask(a.key);
-  if (*a.result) {
+  const auto* error = *a.result ? nullptr : &a.result->error();
+  const bool absent = error && error->kind == net::error_kind::status && error->status == 404;
+  const bool again = std::exchange(e.again, false);
+  if (again && (!error || absent)) return ask(a.key);
+  const bool retried = retrying.erase(a.key) > 0;
+  if (!error) {
+    // A server that answers has what it needs, whoever else is still to be asked for.
+    if (retried || (unanswered.empty() && retrying.empty())) pause.reset();
     auto decoded = decode_scale(**a.result, config.kind, a.key);
-    unanswered.erase(a.key);
-    if (unanswered.empty()) backoff = std::chrono::milliseconds(0);
     if (decoded) {
-      e.known = true;
       decoded->uid = e.uid;
       decoded->other = std::make_shared<const scaled_kind>(scaled_kind{resource, decoded->other->serving, ""});
-      self->send(config.fleet, target_changed{std::make_shared<const workload_object>(std::move(*decoded))});
+      tell_known(a.key, std::move(*decoded));
     } else {
       e.known = false;
       tell_problem(a.key, decoded.error());
     }
-    settle(e);
-  } else if (const auto& error = a.result->error(); error.kind == net::error_kind::status && error.status == 404) {
-    settle(e);  // on its way out: the watch will say so
-  } else {
+  } else if (!absent) {  // else it is on its way out: the watch will say so
     // What was known of it is the best there is.
     if (!e.known)
       tell_problem(a.key,
-                   fmt::format("scale of {} {}/{} cannot be read: {}", config.kind.kind, a.key.ns, a.key.name, error.message));
-    unanswered.insert(a.key);
-    settle(e);
-    retry_later();
+                   fmt::format("scale of {} {}/{} cannot be read: {}", config.kind.kind, a.key.ns, a.key.name, error->message));
+    self->send(config.board, error_noted{"scale_watcher", "scale"});
+    postpone(a.key);
+    // A server in trouble is left alone; one that will not tell of this object may of others.
+    if (!refused(*error)) round = 0;
+    retry_later(error);
   }
+  settle(e);
+  ask_again();
   tell_state();
 }
 
+void scale_watcher_state::tell_known(const kube::object_key& key, workload_object target) {
+  auto& e = entries.at(key);
+  e.known = true;
+  if (!std::exchange(e.problem, {}).empty())
+    config.logger.info("Target can be followed again", {{"kind", config.kind.kind}, {"name", key.name}, {"namespace", key.ns}});
+  self->send(config.fleet, target_changed{std::make_shared<const workload_object>(std::move(target))});
+}
+
 void scale_watcher_state::tell_problem(const kube::object_key& key, const std::string& problem) {
+  if (std::exchange(entries.at(key).problem, problem) == problem) return;
   config.logger.warn("Target cannot be followed",
                      {{"kind", config.kind.kind}, {"name", key.name}, {"namespace", key.ns}, {"error", problem}});
   workload_object unknown;
@@ -187,15 +238,21 @@ void scale_watcher_state::tell_problem(const kube::object_key& key, const std::s
 void scale_watcher_state::tell_state() {
   std::pair now{(told && told->first) || (listed && unread == 0), watch_problem};
   if (told == now) return;
+  const auto before = told ? told->second : std::string();
   told = std::move(now);
-  if (!told->second.empty())
-    config.logger.warn("Targets of a kind cannot be followed", {{"kind", config.kind.kind}, {"error", told->second}});
+  if (!watch_problem.empty() && watch_problem != before) {
+    config.logger.warn("Targets of a kind cannot be followed", {{"kind", config.kind.kind}, {"error", watch_problem}});
+    self->send(config.board, error_noted{"scale_watcher", config.kind.kind});
+  } else if (watch_problem.empty() && !before.empty()) {
+    config.logger.info("Targets of a kind can be followed again", {{"kind", config.kind.kind}});
+  }
   self->send(config.fleet, target_kind_state{config.kind, told->first, told->second});
 }
 
 scale_watcher_actor::behavior_type scale_watcher(scale_watcher_actor::stateful_pointer<scale_watcher_state> self,
                                                  scale_watcher_config config) {
   self->state.self = self;
+  self->state.pause = backoff(config.kind.group + "/" + config.kind.kind);
   self->state.config = std::move(config);
   self->state.discover();
   return {
@@ -226,13 +283,7 @@ scale_watcher_actor::behavior_type scale_watcher(scale_watcher_actor::stateful_p
         self->state.watch_problem = m.problem;
         self->state.tell_state();
       },
-      [self](const tick&) {
-        auto& s = self->state;
-        s.retry_pending = false;
-        if (!s.resource) return s.discover();
-        const auto again = s.unanswered;
-        for (const auto& key : again) s.ask(key);
-      },
+      [self](const tick&) { self->state.retry(); },
   };
 }
 

@@ -3,6 +3,10 @@
 //
 // One watcher per kind that some VariantAutoscaling names. It asks the API's discovery for the kind's resource, watches that, and
 // reads the scale of what changes; replicas and selector are in the scale, wherever the kind itself keeps them.
+#include <caf/actor_clock.hpp>
+#include <deque>
+
+#include "actors/backoff.hpp"
 #include "actors/log.hpp"
 #include "actors/messages.hpp"
 
@@ -13,10 +17,12 @@ struct scale_watcher_config {
   std::string version;  ///< of the group
   std::shared_ptr<kube_api> api;
   fleet_actor fleet;
+  board_actor board;
   std::string ns;  ///< "" = all namespaces
   log logger;
   std::chrono::milliseconds retry_min{1000};
   std::chrono::milliseconds retry_max{60000};
+  std::size_t retries_at_once = 8;  ///< of those that failed, so many are asked for together
 };
 
 struct scale_watcher_state {
@@ -27,8 +33,9 @@ struct scale_watcher_state {
     std::uint64_t incarnation = 0;
     bool asking = false;
     bool again = false;
-    bool read = false;   ///< asked for once, whatever came of it
-    bool known = false;  ///< the fleet has its scale
+    bool read = false;    ///< asked for once, whatever came of it
+    bool known = false;   ///< the fleet has its scale
+    std::string problem;  ///< last said of it, "" = nothing
   };
   scale_watcher_actor::pointer self = nullptr;
   scale_watcher_config config;
@@ -38,11 +45,15 @@ struct scale_watcher_state {
   std::size_t unread = 0;  ///< entries of the first list whose scale is not known yet
   bool listed = false;
   std::string watch_problem;
-  std::set<kube::object_key> unanswered;             ///< whose scale is to be asked for again
+  std::set<kube::object_key> unanswered;  ///< whose scale is to be asked for again, in the order of `waiting`
+  std::deque<kube::object_key> waiting;
+  std::set<kube::object_key> retrying;               ///< those asked for again, without an answer yet
+  std::size_t round = 0;                             ///< how many of `waiting` are still to be asked after the last pause
   std::optional<std::pair<bool, std::string>> told;  ///< last target_kind_state
   std::uint64_t next_incarnation = 0;
-  std::chrono::milliseconds backoff{0};
+  backoff pause;
   bool retry_pending = false;
+  caf::actor_clock::time_point quiet_until{};  ///< by the server's Retry-After
 
   void discover();
   void discovered(const net::result<json::object>& answer);
@@ -51,8 +62,13 @@ struct scale_watcher_state {
   void ask(const kube::object_key& key);
   void answered(const scale_answer& a);
   void settle(entry& e);
-  void retry_later();
+  void retry_later(const net::error* error = nullptr);
+  void postpone(const kube::object_key& key);
+  void ask_again();
+  void retry();
+  bool told_to_wait() const;
   void tell_problem(const kube::object_key& key, const std::string& problem);
+  void tell_known(const kube::object_key& key, workload_object target);
   void tell_state();
 };
 

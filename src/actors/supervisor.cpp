@@ -153,6 +153,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   if (s.config.election) s.start_leader();
   return {
       [self](const leadership& m) { self->state.set_leading(m.leading); },
+      [self](const error_noted& m) { self->send(self->state.board_handle, m); },
       [self](const tick& t) {
         auto& state = self->state;
         if (t.what == drained) return state.drain();

@@ -96,20 +96,21 @@ kube::cluster_access find_access(const flags& f) {
       };
     return access;
   }
-  auto path = f.kubeconfig.empty() ? environment("KUBECONFIG") : f.kubeconfig;
-  if (path.empty() && !environment("KUBERNETES_SERVICE_HOST").empty()) {
+  auto path = f.kubeconfig;
+  const auto list = path.empty() ? environment("KUBECONFIG") : "";
+  if (path.empty() && list.empty() && !environment("KUBERNETES_SERVICE_HOST").empty()) {
     auto access = kube::in_cluster({{"KUBERNETES_SERVICE_HOST", environment("KUBERNETES_SERVICE_HOST")},
                                     {"KUBERNETES_SERVICE_PORT", environment("KUBERNETES_SERVICE_PORT")}});
     if (!access) refuse(access.error().message);
     return *access;
   }
-  if (path.empty()) {
+  if (path.empty() && list.empty()) {
     const auto home = environment("HOME") + "/.kube/config";
     if (!std::filesystem::exists(home))
       refuse("no cluster: give --kubeconfig or --kube-api-url, set KUBECONFIG, or run in a pod");
     path = home;
   }
-  auto access = kube::load_kubeconfig(path, f.context);
+  auto access = list.empty() ? kube::load_kubeconfig(path, f.context) : kube::merge_kubeconfigs(list, f.context);
   if (!access) refuse(access.error().message);
   access->ns.clear();
   return *access;

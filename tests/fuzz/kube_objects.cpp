@@ -38,7 +38,7 @@ void kube_objects(std::string_view data) {
   if (const auto change = actors::decode_change(object)) {
     (void)actors::drain_change(object, *change);
     (void)actors::finish_change(object);
-    (void)actors::undo_change(object);
+    (void)actors::undo_change(object, {});
   }
 
   state.remove_workload(workload.ref, changes);

@@ -150,6 +150,12 @@ TEST(Controller, WrongFlagsAreRefusedByName) {
   refused({"--kubeconfig", "/nowhere/kubeconfig"}, "/nowhere/kubeconfig");
   refused({"--metrics-source", "guessing"}, "guessing");
   refused({"--no-such-flag"}, "--no-such-flag");
+  // KUBECONFIG is a list of files, the flag is one file.
+  refused({"--kubeconfig", "/nowhere/a:/nowhere/b"}, "kubeconfig /nowhere/a:/nowhere/b: cannot be read");
+  const auto listed = run_program("/usr/bin/env", {"KUBECONFIG=/nowhere/a:/nowhere/b", INFERNO_BIN, "controller"});
+  EXPECT_EQ(listed.exit_code, 2);
+  EXPECT_NE(listed.err.find("kubeconfig /nowhere/a:/nowhere/b: there is nothing in any of these files"), std::string::npos)
+      << listed.err;
 }
 
 }  // namespace

@@ -159,5 +159,7 @@ class reflector {
 /// ISO 8601 of Kubernetes: "2026-01-02T03:04:05Z", and with microseconds for MicroTime.
 std::string format_time(std::chrono::system_clock::time_point t);
 std::string format_micro_time(std::chrono::system_clock::time_point t);
+/// Of format_time() only; nullopt: anything else.
+std::optional<std::chrono::system_clock::time_point> parse_time(const std::string& text);
 
 }  // namespace inferno::net::kube

@@ -13,9 +13,14 @@ struct cluster_access {
 };
 
 /// Reads a kubeconfig (current-context, or `context`): server, certificate-authority[-data], insecure-skip-tls-verify,
-/// tls-server-name, client-certificate[-data], client-key[-data], token, tokenFile. exec and auth-provider are refused by name.
-/// Errors name file and field.
+/// tls-server-name, client-certificate[-data], client-key[-data], token, tokenFile (read again when it changes; it goes before
+/// token). exec and auth-provider are refused by name. Errors name file and field.
 result<cluster_access> load_kubeconfig(const std::string& path, const std::string& context = {});
+
+/// The files of a KUBECONFIG, separated by colons, taken together as kubectl does: of the clusters, users and contexts of one
+/// name the first counts, of current-context too. Paths in a file are relative to that file. Of several files those that are not
+/// there are passed over.
+result<cluster_access> merge_kubeconfigs(const std::string& list, const std::string& context = {});
 
 /// In a pod: KUBERNETES_SERVICE_HOST/PORT from `environment`, token (re-read for each request when the file changes), CA and
 /// namespace under `directory`.

@@ -140,15 +140,17 @@ TEST(AcceleratorChange, FinishedItLeavesNoTrace) {
 }
 
 TEST(AcceleratorChange, UndoneThePodTemplateIsTheOneOfBefore) {
+  const std::chrono::system_clock::time_point failed_at{1700000000s};
   const auto place = mi300x();
   const auto before = full_deployment();
   auto d = merged(before, start_change(before, to_mi300x(place, 9)).value());
-  d = merged(d, undo_change(d));
+  d = merged(d, undo_change(d, failed_at));
   EXPECT_EQ(d.at("spec"), before.at("spec")) << "so its ReplicaSet is the old one, whose pods still run";
   const auto change = decode_change(d);
   ASSERT_TRUE(change);
   EXPECT_EQ(change->phase, accelerator_change::step::failed);
   EXPECT_THAT(change->message, HasSubstr("progressDeadlineSeconds"));
+  EXPECT_EQ(change->failed_at, failed_at);
 }
 
 TEST(AcceleratorChange, ProgressIsReadFromTheStatusOfThisGeneration) {
@@ -203,6 +205,19 @@ struct moving : world {
   void show() {
     api->stored["deployments"] = deployment;
     changed("deployments", deployment);
+  }
+  /// Another leader in this one's place, which knows nothing but what the API tells it.
+  void rebuild_core() {
+    kill(*this, supervisor_of(*this).fleet_handle);
+    advance(2s);
+    replaced("nodes", {node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8), node_json("n2", "amd", "AMD-MI300X-192G", 2)});
+    replaced("configmaps", {settings_json(), config_json(std::string(accelerators_map), placed_accelerators()),
+                            config_json(std::string(classes_map), default_classes())});
+    std::vector<json::object> pods;
+    for (int i = 0; i < 4; ++i) pods.push_back(pod_json("llm", fmt::format("vllme-{}", i), "vllme"));
+    replaced("pods", std::move(pods));
+    replaced("deployments", {deployment});
+    replaced("variantautoscalings", {va_json("llm", "vllme", R"(,"keepAccelerator":false)", "default", "20.58", 2)});
   }
   std::vector<api_call> template_patches() const { return api->calls_to("patch", "deployments"); }
   /// The API server carries the newest patch of the Deployment out.
@@ -305,6 +320,27 @@ TEST(AcceleratorChanges, AStuckOneIsTakenBackAndNotTriedAgainAtOnce) {
   EXPECT_THAT(w.event_reasons(), ElementsAre("AcceleratorChangeStarted", "AcceleratorChangeFailed"));
   w.advance(6min);
   EXPECT_EQ(w.template_patches().size(), 3u) << "tried again";
+}
+
+TEST(AcceleratorChanges, AnotherLeaderDoesNotTryAStuckOneAgainAtOnceEither) {
+  moving w;
+  w.advance(5s);
+  w.carry_out();
+  w.status_is(5, 1, 4);
+  w.stuck();
+  w.carry_out();
+  ASSERT_EQ(w.phase(), "failed");
+  w.status_is(4, 4, 4);
+  w.advance(10min);
+  ASSERT_EQ(w.template_patches().size(), 2u);
+  w.rebuild_core();
+  w.advance(10min);
+  EXPECT_THAT(w.condition_of("OptimizationReady"), HasSubstr("True Optimized: not moved to MI300X for half an hour"));
+  w.rebuild_core();
+  w.advance(9min);
+  EXPECT_EQ(w.template_patches().size(), 2u) << "half an hour since it failed, whoever leads";
+  w.advance(2min);
+  EXPECT_GT(w.template_patches().size(), 2u) << "and not longer";
 }
 
 TEST(AcceleratorChanges, AnotherLeaderGoesOnWithIt) {

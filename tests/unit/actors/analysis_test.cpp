@@ -82,5 +82,52 @@ TEST(Analysis, AnotherProfileMeasuresTheRecentLoadsAnew) {
   EXPECT_NEAR(planned_per_s(a), 6, 1e-9);
 }
 
+/// The quick start's variant, free to move to an accelerator that a move has failed to.
+std::shared_ptr<variant_inputs> failed_change(std::optional<std::chrono::system_clock::time_point> failed_at) {
+  auto inputs = quickstart();
+  auto object = std::make_shared<variant_object>(*inputs->object);
+  object->keep_accelerator = false;
+  object->target = {"Deployment", "n", "v"};
+  object->profiles.push_back({"default", "MI300X", 1, 4, 0, model::linear_profile{7.77, 0.15, 0, 0, false}, {}});
+  inputs->object = std::move(object);
+  auto shared = std::make_shared<catalog>(*inputs->shared);
+  shared->accelerators["MI300X"] = {"MI300X", "AMD-MI300X-192G", 1, {65}};
+  shared->placements["MI300X"];
+  inputs->shared = std::move(shared);
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  auto change = std::make_shared<accelerator_change>();
+  change->from = "A100";
+  change->to = "MI300X";
+  change->replicas = 1;
+  change->phase = accelerator_change::step::failed;
+  change->message = "stuck";
+  change->failed_at = failed_at;
+  target->change = std::move(change);
+  inputs->target = std::move(target);
+  return inputs;
+}
+
+TEST(Analysis, AFailedMovePausesForHalfAnHourSinceItFailedWhoeverSeesIt) {
+  const std::chrono::system_clock::time_point failed_at{1700000000s};
+  // Failed when, first seen so long after it, and how long it is left alone from then on.
+  const std::tuple<std::optional<std::chrono::system_clock::time_point>, std::chrono::minutes, int> cases[] = {
+      {failed_at, 10min, 20}, {failed_at, 29min, 1}, {failed_at, 40min, 0}, {failed_at, -5min, 30}, {std::nullopt, 10min, 30}};
+  for (const auto& [at, seen_after, minutes] : cases) {
+    SCOPED_TRACE(seen_after.count());
+    auto now = failed_at + seen_after;
+    variant_analysis a({"n", "v"}, [&now] { return now; });
+    a.update(failed_change(at));
+    double time_s = 5e6;  // of a machine that is up for two months
+    int left_alone = 0;
+    for (; left_alone < 60; ++left_alone) {
+      a.observe(sample(time_s, 2, 2, 80));
+      if (a.make_curve()->hold_message.find("not moved to MI300X for half an hour: stuck") == std::string::npos) break;
+      time_s += 60;
+      now += 1min;
+    }
+    EXPECT_EQ(left_alone, minutes);
+  }
+}
+
 }  // namespace
 }  // namespace inferno::actors

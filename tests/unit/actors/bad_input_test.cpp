@@ -19,8 +19,8 @@ const std::map<std::string, double> busy{{"good", 44}, {"bad", 44}};
 
 json::object profile_json(const std::string& name, const std::string& accelerators, const std::string& label = "A100") {
   return parse_object(fmt::format(
-      R"({{"metadata":{{"namespace":"llm","name":"{}","uid":"u","generation":1,"labels":{{"inference.optimization/acceleratorName":"{}"}}}},
-      "spec":{{"modelID":"default","sloClassRef":{{"name":"premium-slo","key":"default"}},"modelProfile":{{"accelerators":{}}}}}}})",
+      R"({{"metadata":{{"namespace":"llm","name":"{0}","uid":"va-llm-{0}","generation":1,"labels":{{"inference.optimization/acceleratorName":"{1}"}}}},
+      "spec":{{"modelID":"default","sloClassRef":{{"name":"premium-slo","key":"default"}},"modelProfile":{{"accelerators":{2}}}}}}})",
       name, label, accelerators));
 }
 

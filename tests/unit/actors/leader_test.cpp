@@ -59,7 +59,10 @@ struct change {
 /// Remembers what the leader tells it.
 supervisor_actor::behavior_type listener(supervisor_actor::pointer, std::shared_ptr<std::vector<change>> into,
                                          std::function<double()> now_s) {
-  return {[=](const leadership& m) { into->push_back({now_s(), m.leading}); }, [](const tick&) {}, [](stop_request) {}};
+  return {[=](const leadership& m) {
+            into->push_back({now_s(), m.leading});
+          },
+          [](const error_noted&) {}, [](const tick&) {}, [](stop_request) {}};
 }
 
 class LeaderTest : public ::testing::Test {
@@ -370,6 +373,29 @@ TEST(Election, ShutdownGivesTheLeaseBackAfterTheWritesUnderWay) {
   w.advance(200ms);
   EXPECT_EQ(w.api->stored.at("leases").at("spec").at("holderIdentity").as_string(), "");
   EXPECT_EQ(w.api->calls.back().plural, "leases") << "giving it back is the last thing done";
+}
+
+TEST(LeaderErrors, AreSaidAtTheirBeginningAndTheirEndAndAreCounted) {
+  for (const bool standby : {false, true}) {
+    world w([](supervisor_config& s) {
+      s.election.emplace();
+      s.election->identity = "a";
+    });
+    w.advance(5s);
+    ASSERT_TRUE(w.view->leading());
+    if (standby) {
+      w.api->stored["leases"]["spec"].as_object()["holderIdentity"] = "b";
+      w.advance(5s);
+      ASSERT_FALSE(w.view->leading());
+    }
+    w.api->fail("get", "leases", 503, 3);
+    w.advance(5s);
+    EXPECT_EQ(lines_with(w, "Leader election: API call failed"), 1);
+    EXPECT_EQ(lines_with(w, "Leader election: API calls succeed again"), 0);
+    w.advance(6s);
+    EXPECT_EQ(lines_with(w, "Leader election: API calls succeed again"), 1) << standby;
+    EXPECT_NE(w.view->metrics_text().find(R"(inferno_errors_total{component="leader",reason="api"} 3)"), std::string::npos);
+  }
 }
 
 }  // namespace

@@ -1,6 +1,10 @@
 // Targets of kinds the controller does not know by itself: found by discovery, followed by watch and scale.
+#include "actors/scale_watcher.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "actors/decode.hpp"
 #include "cluster.hpp"
@@ -238,6 +242,132 @@ TEST(ScaleWatcher, AnAutoscalerOfTheTargetIsFoundByItsGroup) {
             "leaderworkerset.x-k8s.io/v1","kind":"LeaderWorkerSet","name":"big"},"maxReplicas":3}})"));
   w.advance(5s);
   EXPECT_THAT(w.condition_of("TargetResolved", "giant"), HasSubstr("False ConflictingAutoscaler"));
+}
+
+/// Times at which scales were asked for since the test last looked.
+struct many_targets : scale_target {
+  explicit many_targets(int number) {
+    install();
+    std::vector<json::object> sets{set_json()};
+    for (int i = 1; i < number; ++i) {
+      sets.push_back(set_json());
+      sets.back()["metadata"].as_object()["name"] = fmt::format("big{}", i);
+      sets.back()["metadata"].as_object()["uid"] = fmt::format("uid{}", i);
+    }
+    replaced("leaderworkersets", sets);
+    advance(1s);
+    list = std::move(sets);
+    asked();
+  }
+  std::vector<double> asked() {
+    std::vector<double> out;
+    const auto all = api->calls_to("get", "leaderworkersets", "scale");
+    for (; seen < all.size(); ++seen) out.push_back(all[seen].at_s);
+    return out;
+  }
+  std::vector<json::object> list;
+  std::size_t seen = 0;
+};
+
+TEST(ScaleWatcher, ThoseThatFailTogetherAreNotAskedForTogether) {
+  many_targets w(100);
+  w.api->fail("get", "leaderworkersets", 503, 100);
+  w.replaced("leaderworkersets", w.list);
+  ASSERT_THAT(w.asked(), SizeIs(100));
+  // The server is still in trouble: a few try, and their failures stop the others.
+  w.api->fail("get", "leaderworkersets", 503, 8);
+  w.advance(1260ms);
+  EXPECT_THAT(w.asked(), SizeIs(8));
+  w.api->hold_answers = true;
+  w.advance(3s);
+  EXPECT_THAT(w.asked(), SizeIs(8)) << "no more before an answer";
+  for (auto n = w.api->held.size(); n > 0; --n) w.release_one();
+  EXPECT_THAT(w.asked(), SizeIs(8)) << "another for each answer";
+  w.api->hold_answers = false;
+  while (!w.api->held.empty()) w.release_one();
+  w.advance(5min);
+  EXPECT_THAT(w.asked(), SizeIs(84)) << "each of them once";
+}
+
+TEST(ScaleWatcher, WaitsAsLongAsTheServerSays) {
+  many_targets w(3);
+  w.api->fail("get", "leaderworkersets", 429, 1, 40s);
+  w.changed("leaderworkersets", set_json());
+  ASSERT_THAT(w.asked(), SizeIs(1));
+  w.advance(20s);
+  w.changed("leaderworkersets", w.list[1]);
+  w.advance(19s);
+  EXPECT_THAT(w.asked(), IsEmpty()) << "for others neither";
+  w.advance(12s);
+  EXPECT_THAT(w.asked(), SizeIs(2));
+}
+
+TEST(ScaleWatcher, PausesGrowAndDifferFromTryToTry) {
+  many_targets w(1);
+  w.api->fail("get", "leaderworkersets", 500, 6);
+  w.changed("leaderworkersets", set_json());
+  w.advance(3min);
+  const auto at = w.asked();
+  ASSERT_THAT(at, SizeIs(7));
+  std::set<double> shares;
+  double pause = 1;
+  for (std::size_t i = 1; i < at.size(); ++i, pause *= 2) {
+    const double share = (at[i] - at[i - 1]) / pause;
+    EXPECT_GE(share, 0.999) << i;
+    EXPECT_LE(share, 1.26) << i;
+    shares.insert(std::round(share * 100));
+  }
+  EXPECT_GT(shares.size(), 2u);
+}
+
+TEST(ScaleWatcher, OneThatIsRefusedDoesNotStandInTheWayOfOthers) {
+  many_targets w(30);
+  w.api->fail("get", "leaderworkersets", 403, 30);
+  w.replaced("leaderworkersets", w.list);
+  ASSERT_THAT(w.asked(), SizeIs(30));
+  w.api->fail("get", "leaderworkersets", 403, 20);
+  w.advance(1260ms);
+  EXPECT_THAT(w.asked(), SizeIs(30)) << "all, however many are refused";
+  w.advance(5s);
+  EXPECT_THAT(w.asked(), SizeIs(20));
+}
+
+TEST(ScaleWatcher, OneThatGoesWhileItIsAskedForDoesNotStopTheOthers) {
+  many_targets w(30);
+  w.api->fail("get", "leaderworkersets", 503, 30);
+  w.replaced("leaderworkersets", w.list);
+  w.asked();
+  w.api->hold_answers = true;
+  w.advance(1260ms);
+  ASSERT_THAT(w.asked(), SizeIs(8));
+  for (const auto& set : std::vector(w.list.begin(), w.list.begin() + 20))
+    w.changed("leaderworkersets", set, kube::watch_type::deleted);
+  w.api->hold_answers = false;
+  while (!w.api->held.empty()) w.release_one();
+  w.advance(5min);
+  const auto& s = state_of<scale_watcher_state>(fleet_of(w).kinds.begin()->second.watcher);
+  EXPECT_THAT(s.entries, SizeIs(10));
+  EXPECT_THAT(s.unanswered, IsEmpty());
+  EXPECT_THAT(s.waiting, IsEmpty());
+  EXPECT_THAT(s.retrying, IsEmpty());
+}
+
+TEST(ScaleWatcher, TroubleIsSaidAtItsBeginningAndItsEndAndIsCounted) {
+  scale_target w;
+  w.api->stored.erase(discovery_path);
+  w.install();
+  w.advance(20s);
+  EXPECT_EQ(lines_with(w, "Targets of a kind cannot be followed"), 1);
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr(R"(component="scale_watcher",reason="LeaderWorkerSet"} 1)"));
+  w.api->stored[discovery_path] = discovery();
+  w.advance(60s);
+  w.api->fail("get", "leaderworkersets", 403, 3);
+  w.replaced("leaderworkersets", {set_json()});
+  EXPECT_EQ(lines_with(w, "Targets of a kind can be followed again"), 1);
+  w.advance(30s);
+  EXPECT_EQ(lines_with(w, "Target cannot be followed"), 1) << "once, not with each try";
+  EXPECT_EQ(lines_with(w, "Target can be followed again"), 1);
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr(R"(component="scale_watcher",reason="scale"} 3)"));
 }
 
 TEST(ScaleDecoding, SelectorsAreEqualities) {

@@ -75,8 +75,9 @@ class fake_api final : public kube_api {
     return out;
   }
   /// The next matching calls fail with this status.
-  void fail(const std::string& verb, const std::string& plural, int status, int times = 1) {
-    for (int i = 0; i < times; ++i) failures.push_back({verb, plural, status});
+  void fail(const std::string& verb, const std::string& plural, int status, int times = 1,
+            std::optional<std::chrono::milliseconds> retry_after = {}) {
+    for (int i = 0; i < times; ++i) failures.push_back({verb, plural, status, retry_after});
   }
 
   /// What the API server has of the targets that tests tell of, by "plural namespace/name".
@@ -123,6 +124,7 @@ class fake_api final : public kube_api {
   struct failure {
     std::string verb, plural;
     int status;
+    std::optional<std::chrono::milliseconds> retry_after;
   };
   void answer(api_call call, object_done done) {
     call.at_s = now_s();
@@ -151,9 +153,11 @@ class fake_api final : public kube_api {
       return net::fail(net::error_kind::cancelled, "not the leader any more");
     for (auto it = failures.begin(); it != failures.end(); ++it)
       if (it->verb == call.verb && it->plural == call.plural) {
-        const int status = it->status;
+        const auto f = *it;
         failures.erase(it);
-        return net::fail(net::error_kind::status, fmt::format("injected failure {}", status), status);
+        auto error = net::fail(net::error_kind::status, fmt::format("injected failure {}", f.status), f.status);
+        error.value().retry_after = f.retry_after;
+        return error;
       }
     if (call.verb == "get") {
       const auto it = stored.find(call.subresource.empty() ? call.plural : call.plural + "/" + call.subresource);

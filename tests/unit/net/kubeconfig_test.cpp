@@ -116,9 +116,70 @@ TEST_F(kubeconfig_test, reads_a_token_file_again_when_it_changes) {
   EXPECT_EQ(loaded->conn.bearer_token(), "third");
 }
 
-TEST_F(kubeconfig_test, a_token_goes_before_its_file) {
-  put("token", "from file");
-  EXPECT_EQ(load(config(server, "token: inline, tokenFile: token")).value().conn.bearer_token(), "inline");
+TEST_F(kubeconfig_test, a_token_file_goes_before_the_token) {
+  const auto loaded = load(config(server, "token: inline, tokenFile: token"));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->conn.bearer_token(), "inline") << "there is no file yet";
+  put("token", "first\n");
+  EXPECT_EQ(loaded->conn.bearer_token(), "first");
+  swap("token", "second\n");
+  EXPECT_EQ(loaded->conn.bearer_token(), "second");
+}
+
+TEST_F(kubeconfig_test, of_several_files_the_first_that_has_a_name_counts) {
+  fs::create_directory(folder / "team");
+  put("ca.crt", "CA HERE");
+  put("team/ca.crt", "CA OF TEAM");
+  put("team/token", "token of team");
+  put("empty", "");
+  put("mine",
+      "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
+      "clusters: [{name: k, cluster: {" +
+          server + ", certificate-authority: ca.crt}}]\nusers: [{name: other, user: {token: wrong}}]\n");
+  put("team/config",
+      "current-context: t\n"
+      "contexts: [{name: c, context: {cluster: t, user: other}}, {name: t, context: {cluster: t, user: u, namespace: n}}]\n"
+      "clusters: [{name: k, cluster: {server: \"https://wrong\", tls-server-name: wrong}}, "
+      "{name: t, cluster: {server: \"https://team\", certificate-authority: ca.crt}}]\n"
+      "users: [{name: u, user: {tokenFile: token}}, {name: other, user: {}}]\n");
+  put("last", "current-context: absent\n");
+  const auto list = path("absent") + ":" + path("empty") + ":" + path("mine") + "::" + path("team/config") + ":" + path("last");
+  const auto current = merge_kubeconfigs(list);
+  ASSERT_TRUE(current) << current.error().message;
+  EXPECT_EQ(current->conn.url, "https://team") << "the first current-context there is";
+  EXPECT_EQ(current->ns, "n");
+  EXPECT_EQ(current->conn.tls.ca_pem, "CA OF TEAM") << "relative to its own file";
+  EXPECT_EQ(current->conn.bearer_token(), "token of team");
+  const auto mixed = merge_kubeconfigs(list, "c");
+  ASSERT_TRUE(mixed) << mixed.error().message;
+  EXPECT_EQ(mixed->conn.url, "https://1.2.3.4:6443");
+  EXPECT_EQ(mixed->conn.tls.ca_pem, "CA HERE");
+  EXPECT_EQ(mixed->conn.tls.server_name, "") << "nothing of a later entry of the same name";
+  EXPECT_EQ(mixed->conn.bearer_token(), "token of team") << "context and user are of two files";
+}
+
+TEST_F(kubeconfig_test, of_several_files_an_error_names_the_one_it_is_in) {
+  const auto message = [&](const std::string& list) {
+    const auto access = merge_kubeconfigs(list);
+    return access ? std::string("no problem") : access.error().message;
+  };
+  const auto one = path("one"), two = path("two");
+  EXPECT_EQ(message(one), "kubeconfig " + one + ": cannot be read") << "the only one must be there";
+  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + one + ":" + two + ": there is nothing in any of these files");
+  EXPECT_EQ(message(":"), "kubeconfig \":\": names no file");
+  put("one", "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n");
+  EXPECT_EQ(message(two + ":" + one), "kubeconfig " + one + ": clusters has no entry \"k\"");
+  put("two", config("certificate-authority: ca.crt", ""));
+  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": clusters \"k\" has no server");
+  put("two", config(server + ", certificate-authority: absent.crt", ""));
+  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": certificate-authority: absent.crt cannot be read");
+  put("two", config(server, "exec: {command: aws}"));
+  EXPECT_EQ(message(one + ":" + two).substr(0, ("kubeconfig " + two).size()), "kubeconfig " + two);
+  put("two", "just text");
+  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": is not a YAML mapping");
+  fs::remove(folder / "two");
+  fs::create_directory(folder / "two");
+  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": cannot be read") << "it is there";
 }
 
 TEST_F(kubeconfig_test, a_context_needs_no_user) {

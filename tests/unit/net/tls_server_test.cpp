@@ -136,6 +136,35 @@ TEST(server_context_test, with_a_ca_asks_for_a_certificate_signed_by_it) {
   EXPECT_EQ(shake_hands(**careless, **make_client_context(identity(expired, own.cert_pem))).server, "certificate verify failed");
 }
 
+TEST(client_context_test, refuses_a_server_that_has_nothing_newer_than_tls_1_1) {
+  const auto own = make_certificate();
+  const auto with = [&](int version) {
+    // All of OpenSSL's defaults, and what a system's configuration adds, that would refuse it too are off: our own word is left.
+    const auto everything = [](test::ssl::context& context) {
+      ::SSL_CTX_set_min_proto_version(context.native_handle(), 0);
+      ::SSL_CTX_set_max_proto_version(context.native_handle(), 0);
+      ::SSL_CTX_set_security_level(context.native_handle(), 0);
+      ::SSL_CTX_set_cipher_list(context.native_handle(), "ALL:@SECLEVEL=0");
+    };
+    const auto client = make_client_context(identity(own, own.cert_pem));
+    everything(**client);
+    test::ssl::context server(test::ssl::context::tls_server);
+    server.use_certificate_chain(boost::asio::buffer(own.cert_pem));
+    server.use_private_key(boost::asio::buffer(own.key_pem), test::ssl::context::pem);
+    everything(server);
+    ::SSL_CTX_set_max_proto_version(server.native_handle(), version);
+    return shake_hands(server, **client);
+  };
+  const auto newer = with(TLS1_2_VERSION);
+  EXPECT_EQ(newer.client + newer.server, "");
+  EXPECT_EQ(newer.protocol, "TLSv1.2");
+  for (const int old : {TLS1_VERSION, TLS1_1_VERSION}) {
+    const auto outcome = with(old);
+    EXPECT_EQ(outcome.server, "unsupported protocol") << "not among those the client offers";
+    EXPECT_EQ(outcome.client, "tlsv1 alert protocol version");
+  }
+}
+
 TEST(server_context_test, lets_a_known_client_come_back_with_its_session) {
   const auto own = make_certificate(), known = make_certificate({"client"});
   const auto server = make_server_context(identity(own, known.cert_pem));
