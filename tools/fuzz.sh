@@ -6,10 +6,10 @@ cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
 bin=build/fuzz/tests/fuzz
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(watch_decoder exposition kube_objects config_maps system_json kubeconfig http_routes)
+[ ${#targets[@]} -gt 0 ] || targets=(watch_decoder exposition kube_objects config_maps system_json kubeconfig http_routes prometheus_answer)
 export ASAN_OPTIONS=detect_container_overflow=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 failed=0
-printf '%-16s %12s %10s %8s\n' target executions coverage result
+printf '%-18s %12s %10s %8s\n' target executions coverage result
 for t in "${targets[@]}"; do
   found=build/fuzz/corpus/$t
   mkdir -p "$found"
@@ -19,7 +19,7 @@ for t in "${targets[@]}"; do
     -artifact_prefix="$found/broken-" "$found" "tests/fuzz/corpus/$t" > "$log" 2>&1 || { result=BROKEN; failed=1; }
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d' ' -f2)
-  printf '%-16s %12s %10s %8s\n' "$t" "${executions:-?}" "${coverage:-?}" "$result"
+  printf '%-18s %12s %10s %8s\n' "$t" "${executions:-?}" "${coverage:-?}" "$result"
   [ $result = ok ] || { grep -E 'broken:|ERROR|SUMMARY|runtime error|Test unit written' "$log" | head -n 5; }
 done
 exit $failed

@@ -37,10 +37,7 @@ std::shared_ptr<metrics_source> make_source(const controller_config& config, asi
   http.accept_gzip = true;
   if (config.source == metrics_source_kind::scrape)
     return std::make_shared<scrape_source>(std::make_shared<net::http_client>(executor, http));
-  return std::make_shared<prometheus_source>(
-      executor, http, config.defaults.prometheus, config.defaults.rate_window, [logger = config.logger](std::string_view what) {
-        logger.warn("Prometheus' certificates cannot be used; the last ones stay", {{"error", what}});
-      });
+  return std::make_shared<prometheus_source>(executor, http, config.defaults.prometheus, config.defaults.rate_window);
 }
 
 }  // namespace

@@ -262,6 +262,7 @@ struct tick {
 
 struct collected {
   std::shared_ptr<const collected_metrics> metrics;
+  std::uint64_t round = 0;
 };
 struct api_result {
   int step = 0;

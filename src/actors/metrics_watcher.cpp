@@ -1,5 +1,7 @@
 #include "actors/metrics_watcher.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <caf/actor_clock.hpp>
 #include <caf/send.hpp>
@@ -70,9 +72,7 @@ void metrics_watcher_state::remove(const variant_key& key) {
 }
 
 void metrics_watcher_state::ask() {
-  const double now = now_s();
-  const bool late = in_flight && now - asked_at_s > std::chrono::duration<double>(config.patience).count();
-  if (in_flight && !late) return;
+  if (in_flight) return give_up();
   if (!targets) {
     auto all = std::make_shared<std::vector<scrape_target>>();
     for (const auto& [key, w] : variants) all->insert(all->end(), w.pods.begin(), w.pods.end());
@@ -80,10 +80,27 @@ void metrics_watcher_state::ask() {
   }
   if (variants.empty()) return;
   in_flight = true;
-  asked_at_s = now;
-  config.source->collect(targets, now, [handle = metrics_watcher_actor{self}](std::shared_ptr<const collected_metrics> m) {
-    caf::anon_send(handle, collected{std::move(m)});
-  });
+  asked_at_s = now_s();
+  ++round;
+  config.source->collect(targets, asked_at_s, allowed(),
+                         [handle = metrics_watcher_actor{self}, id = round](std::shared_ptr<const collected_metrics> m) {
+                           caf::anon_send(handle, collected{std::move(m), id});
+                         });
+}
+
+/// The source ends its rounds itself; what it says then comes first.
+void metrics_watcher_state::give_up() {
+  if (given_up || now_s() - asked_at_s < std::chrono::duration<double>(allowed() + config.interval).count()) return;
+  given_up = true;
+  collected_metrics none;
+  none.problem = fmt::format("too slow: no answer within {:.3g} s", std::chrono::duration<double>(allowed()).count());
+  note(none);
+  fail(none.problem);
+}
+
+void metrics_watcher_state::fail(const std::string& problem) {
+  for (const auto& [key, w] : variants)
+    if (!w.pods.empty()) self->send(w.analyzer, metrics_lost{"MetricsSourceFailed", problem});
 }
 
 /// What waits for a model is divided among those of its variants that have no pods: together they are to carry it, each once.
@@ -102,48 +119,71 @@ void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues
   if (!waiting.empty())
     for (const auto& [key, w] : variants)
       if (w.pods.empty()) ++without_pods[{key.ns, w.model}];
-  const double now = now_s();
   for (auto& [key, w] : variants) {
     double size = waiting.empty() ? 0 : size_of(key, w);
     if (size <= 0 && !w.queued) continue;
     w.queued = size > 0;
     if (w.pods.empty()) size /= without_pods[{key.ns, w.model}];
-    self->send(w.analyzer, requests_waiting{size, now});
+    self->send(w.analyzer, requests_waiting{size, asked_at_s});
   }
 }
 
-void metrics_watcher_state::arrived(const collected_metrics& metrics) {
-  in_flight = false;
+void metrics_watcher_state::note(const collected_metrics& metrics) {
+  const auto source = std::string(config.source->name());
   if (metrics.problem != source_problem) {
     if (metrics.problem.empty()) {
-      config.logger.info("Metrics source answers again", {{"source", config.source->name()}});
+      config.logger.info("Metrics source answers again", {{"source", source}});
     } else {
-      config.logger.warn("Metrics source fails", {{"source", config.source->name()}, {"error", metrics.problem}});
-      self->send(config.board, error_noted{"metrics", std::string(config.source->name())});
+      config.logger.warn("Metrics source fails", {{"source", source}, {"error", metrics.problem}});
+      self->send(config.board, error_noted{"metrics", source});
     }
     source_problem = metrics.problem;
   }
-  if (!metrics.problem.empty()) {
-    for (const auto& [key, w] : variants)
-      if (!w.pods.empty()) self->send(w.analyzer, metrics_lost{"MetricsSourceFailed", metrics.problem});
-    return;
+  if (metrics.warning != source_warning && metrics.problem.empty()) {
+    if (metrics.warning.empty()) {
+      config.logger.info("Metrics source has valid settings again", {{"source", source}});
+    } else {
+      config.logger.warn("Metrics source has invalid settings; the last valid ones stay",
+                         {{"source", source}, {"error", metrics.warning}});
+      self->send(config.board, error_noted{"metrics", source + " settings"});
+    }
+    source_warning = metrics.warning;
   }
+}
+
+void metrics_watcher_state::arrived(const collected& answer) {
+  if (!in_flight || answer.round != round) return;
+  in_flight = false;
+  if (std::exchange(given_up, false)) return;
+  const auto& metrics = *answer.metrics;
+  note(metrics);
+  if (!metrics.problem.empty()) return fail(metrics.problem);
   tell_queues(metrics.queues);
+  tell_samples(metrics);
+}
+
+void metrics_watcher_state::tell_samples(const collected_metrics& metrics) {
   std::map<variant_key, std::vector<const pod_sample*>> by_variant;
   for (const auto& p : metrics.pods) {
     const auto it = variant_of.find(p.pod);
     if (it != variant_of.end()) by_variant[it->second].push_back(&p);
   }
-  const double now = now_s();
-  for (const auto& [key, w] : variants) {
+  for (auto& [key, w] : variants) {
     if (w.pods.empty()) continue;
     const auto it = by_variant.find(key);
     static const std::vector<const pod_sample*> none;
-    auto sample = add_up(it == by_variant.end() ? none : it->second, static_cast<int>(w.pods.size()), now);
+    const auto& samples = it == by_variant.end() ? none : it->second;
+    // The time they are about, not that of the answer: what comes late is old.
+    double time_s = 0;
+    for (const auto* s : samples)
+      if (s->problem.empty()) time_s = std::max(time_s, s->load.time_s);
+    auto sample = add_up(samples, static_cast<int>(w.pods.size()), std::max(w.told_s, time_s));
     if (sample.pods_reporting == 0) {
       const auto why = sample.problem.empty() ? std::string("no sample of any of the variant's pods") : sample.problem;
-      self->send(w.analyzer, metrics_lost{"MetricsMissing", why});
+      const bool pending = !samples.empty() && std::all_of(samples.begin(), samples.end(), [](auto* s) { return s->pending; });
+      self->send(w.analyzer, metrics_lost{pending ? "MetricsPending" : "MetricsMissing", why});
     } else {
+      w.told_s = sample.time_s;
       self->send(w.analyzer, load_arrived{std::move(sample)});
     }
   }
@@ -158,7 +198,7 @@ metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stat
       [self](const pods_changed& m) { self->state.set_pods(m); },
       [self](const variant_gone& m) { self->state.remove(m.key); },
       [self](const settings_changed& m) { self->state.config.source->configure(m.settings); },
-      [self](const collected& m) { self->state.arrived(*m.metrics); },
+      [self](const collected& m) { self->state.arrived(m); },
       [self](const tick& t) {
         if (t.what == 0) self->delayed_send(self, self->state.config.interval, tick{0});
         self->state.asked_early = false;

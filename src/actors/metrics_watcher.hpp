@@ -1,6 +1,7 @@
 #pragma once
 // One watcher per metrics source: asks for all pods at once, each interval, and tells every analyzer what its own pods said.
-#include <unordered_map>
+#include <algorithm>
+#include <chrono>
 
 #include "actors/log.hpp"
 #include "actors/messages.hpp"
@@ -12,8 +13,8 @@ struct metrics_watcher_config {
   board_actor board;
   log logger;
   std::chrono::milliseconds interval{2000};
-  /// An answer this late is given up; the next one is asked for.
-  std::chrono::milliseconds patience{15000};
+  /// What a round may take, or three intervals if that is more.
+  std::chrono::milliseconds least_allowed{10000};
 };
 
 struct metrics_watcher_state {
@@ -23,6 +24,7 @@ struct metrics_watcher_state {
     std::string model;
     std::vector<scrape_target> pods;
     bool queued = false;  ///< the analyzer knows of requests that wait at the gateway
+    double told_s = 0;    ///< time of the last sample; times do not decrease
   };
 
   metrics_watcher_actor::pointer self = nullptr;
@@ -30,16 +32,24 @@ struct metrics_watcher_state {
   std::map<variant_key, watched> variants;
   std::map<kube::object_key, variant_key> variant_of;
   std::shared_ptr<const std::vector<scrape_target>> targets;  ///< rebuilt when pods changed
-  bool in_flight = false;
+  bool in_flight = false;  ///< never two rounds at once: a source that is too slow is not helped by more questions
+  bool given_up = false;   ///< the round in flight: its answer will be dropped
   bool asked_early = false;
+  std::uint64_t round = 0;
   double asked_at_s = 0;
   std::string source_problem;  ///< said once at its beginning and end
+  std::string source_warning;  ///< likewise
 
   double now_s() const;
+  std::chrono::milliseconds allowed() const { return std::max(config.least_allowed, 3 * config.interval); }
   void set_pods(const pods_changed& m);
   void remove(const variant_key& key);
   void ask();
-  void arrived(const collected_metrics& metrics);
+  void give_up();
+  void fail(const std::string& problem);
+  void note(const collected_metrics& metrics);
+  void arrived(const collected& answer);
+  void tell_samples(const collected_metrics& metrics);
   void tell_queues(const std::vector<gateway_queue>& queues);
 };
 

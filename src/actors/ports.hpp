@@ -57,8 +57,9 @@ struct scrape_target {
 /// Over which time a pod's figures were gathered, and what they are.
 struct pod_sample {
   kube::object_key pod;
-  load_sample load;     ///< pods and pods_reporting unused
-  std::string problem;  ///< not empty: the sample is unusable
+  load_sample load;      ///< pods and pods_reporting unused
+  std::string problem;   ///< not empty: the sample is unusable
+  bool pending = false;  ///< the problem is only that too little is known yet
 };
 /// Requests that wait at the inference gateway, where no server could take them yet.
 struct gateway_queue {
@@ -69,7 +70,8 @@ struct gateway_queue {
 struct collected_metrics {
   std::vector<pod_sample> pods;
   std::vector<gateway_queue> queues;
-  std::string problem;  ///< the source as a whole failed
+  std::string problem;    ///< the source as a whole failed
+  std::string warning{};  ///< it works, but not as it is told to
 };
 
 /// Prometheus, or the pods themselves.
@@ -78,8 +80,9 @@ class metrics_source {
   virtual ~metrics_source() = default;
   virtual std::string_view name() const = 0;
   /// Asks for all targets at once; there may be none, and pods not among the targets may be in the answer. `now_s` is the steady
-  /// clock's time.
-  virtual void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
+  /// clock's time, which the samples refer to. `done` is called once, whatever happens, and not much later than `allowed`: what
+  /// has not been answered by then has failed.
+  virtual void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s, std::chrono::milliseconds allowed,
                        std::function<void(std::shared_ptr<const collected_metrics>)> done) = 0;
   /// PROMETHEUS_BASE_URL or the rate window changed. A source that has no use for them ignores the call.
   virtual void configure(const runtime_settings& settings) = 0;

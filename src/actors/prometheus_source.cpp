@@ -2,213 +2,143 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
-#include <cmath>
+
+#include "actors/prometheus_join.hpp"
 
 namespace inferno::actors {
 
 namespace asio = boost::asio;
+using done_function = std::function<void(std::shared_ptr<const collected_metrics>)>;
 
 namespace {
 
-enum column : std::size_t {
-  success,
-  arrivals,
-  prompt_sum,
-  prompt_count,
-  generation_sum,
-  generation_count,
-  itl_sum,
-  itl_count,
-  newer_itl_sum,
-  newer_itl_count,
-  ttft_sum,
-  ttft_count,
-  wait_sum,
-  wait_count,
-  in_system_growth,
-  running,
-  waiting,
-  columns
+/// Queries of a round under way at a time: Prometheus takes 20 from everybody together unless told otherwise.
+constexpr std::size_t parallel_queries = 8;
+
+/// One collection: workers take queries until none is left or one has failed; the last one reports.
+struct query_round {
+  query_round(net::metrics::prometheus_client c, const std::vector<scrape_target>& t, double now_s, std::chrono::milliseconds w)
+      : client(std::move(c)), join(t, now_s, std::chrono::duration<double>(w).count()), queries(prometheus_queries(w)) {
+    queries.push_back(gateway_queue_query());
+  }
+  net::metrics::prometheus_client client;
+  prometheus_join join;
+  std::vector<std::string> queries;  ///< the gateway's is the last
+  std::size_t next = 0;
+  std::size_t working = 0;
+  std::chrono::milliseconds allowed{};
+  std::chrono::steady_clock::time_point until;
+  std::shared_ptr<collected_metrics> out = std::make_shared<collected_metrics>();
+  std::function<void()> finish;
+
+  void fail(std::string why) {
+    if (out->problem.empty()) out->problem = std::move(why);
+  }
+
+  /// nullopt: the round has failed.
+  static asio::awaitable<std::optional<std::vector<net::metrics::vector_sample>>> ask(std::shared_ptr<query_round> self,
+                                                                                      std::string query) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(self->until - std::chrono::steady_clock::now());
+    net::result<std::vector<net::metrics::vector_sample>> answer;
+    if (left.count() > 0) answer = co_await self->client.query(std::move(query), left);
+    // A request that is given up at the end of the round ends within its last millisecond.
+    const bool late = std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= self->until;
+    if (late) {
+      self->fail(fmt::format("Prometheus is too slow: the queries of a round took longer than {:.3g} s",
+                             std::chrono::duration<double>(self->allowed).count()));
+    } else if (!answer) {
+      self->fail(answer.error().message);
+    }
+    if (!self->out->problem.empty()) co_return std::nullopt;
+    co_return std::move(*answer);
+  }
+
+  static asio::awaitable<void> worker(std::shared_ptr<query_round> self) {
+    while (self->out->problem.empty() && self->next < self->queries.size()) {
+      const auto i = self->next++;
+      const auto answer = co_await ask(self, self->queries[i]);
+      if (!answer) break;
+      if (i + 1 < self->queries.size()) {
+        self->join.add(i, *answer);
+      } else {
+        self->out->queues = prometheus_join::queues(*answer);
+      }
+    }
+  }
+
+  /// A worker has ended; what it threw, if it did, ends the round and nothing else.
+  void ended(const std::exception_ptr& thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const std::exception& e) {
+      fail(e.what());
+    }
+    if (--working == 0) finish();
+  }
+
+  static asio::awaitable<void> begin(std::shared_ptr<query_round> self) {
+    const auto scraped = co_await ask(self, prometheus_scraped_query());
+    if (!scraped) co_return;
+    self->join.add_scraped(*scraped);
+    const auto executor = co_await asio::this_coro::executor;
+    for (std::size_t i = 0; i < parallel_queries; ++i) {
+      ++self->working;
+      asio::co_spawn(executor, worker(self), [self](const std::exception_ptr& e) { self->ended(e); });
+    }
+  }
 };
 
-constexpr std::array<std::string_view, in_system_growth> counters{"vllm:request_success_total",
-                                                                  "vllm:request_arrival_total",
-                                                                  "vllm:request_prompt_tokens_sum",
-                                                                  "vllm:request_prompt_tokens_count",
-                                                                  "vllm:request_generation_tokens_sum",
-                                                                  "vllm:request_generation_tokens_count",
-                                                                  "vllm:time_per_output_token_seconds_sum",
-                                                                  "vllm:time_per_output_token_seconds_count",
-                                                                  "vllm:inter_token_latency_seconds_sum",
-                                                                  "vllm:inter_token_latency_seconds_count",
-                                                                  "vllm:time_to_first_token_seconds_sum",
-                                                                  "vllm:time_to_first_token_seconds_count",
-                                                                  "vllm:request_queue_time_seconds_sum",
-                                                                  "vllm:request_queue_time_seconds_count"};
-
 }  // namespace
-
-std::vector<std::string> prometheus_queries(std::chrono::milliseconds window) {
-  const auto w = fmt::format("{}ms", window.count());
-  constexpr std::string_view by = "sum by (namespace, pod, instance, model_name)";
-  std::vector<std::string> out;
-  for (const auto name : counters) out.push_back(fmt::format("{} (rate({}[{}]))", by, name, w));
-  out.push_back(fmt::format("{0} (delta(vllm:num_requests_running[{1}])) + {0} (delta(vllm:num_requests_waiting[{1}]))", by, w));
-  // Gauges of a pod that is no longer scraped must not look alive for Prometheus' whole look-back.
-  out.push_back(fmt::format("{} (last_over_time(vllm:num_requests_running[{}]))", by, w));
-  out.push_back(fmt::format("{} (last_over_time(vllm:num_requests_waiting[{}]))", by, w));
-  return out;
-}
-
-std::string gateway_queue_query() {
-  return "sum by (namespace, model_name, target_model_name) (inference_extension_flow_control_queue_size)";
-}
-
-/// The model that the servers know a request by is the target model; without a rewrite it is left empty.
-std::vector<gateway_queue> prometheus_join::queues(const std::vector<net::metrics::vector_sample>& values) {
-  std::vector<gateway_queue> out;
-  for (const auto& v : values) {
-    const auto target = v.label("target_model_name");
-    const auto model = target.empty() ? v.label("model_name") : target;
-    if (!model.empty() && std::isfinite(v.value)) out.push_back({std::string(v.label("namespace")), std::string(model), v.value});
-  }
-  return out;
-}
-
-prometheus_join::prometheus_join(const std::vector<scrape_target>& targets, double now_s, double window_s)
-    : now_s_(now_s), window_s_(window_s) {
-  for (const auto& t : targets) {
-    by_instance_[fmt::format("{}:{}", t.ip, t.port)] = t.pod;
-    model_of_[t.pod] = t.model;
-  }
-}
-
-void prometheus_join::add(std::size_t field, const std::vector<net::metrics::vector_sample>& values) {
-  for (const auto& v : values) {
-    kube::object_key pod{std::string(v.label("namespace")), std::string(v.label("pod"))};
-    auto known = model_of_.find(pod);
-    if (known == model_of_.end()) {
-      const auto it = by_instance_.find(std::string(v.label("instance")));
-      if (it == by_instance_.end()) continue;
-      pod = it->second;
-      known = model_of_.find(pod);
-    }
-    const auto model = v.label("model_name");
-    if (!model.empty() && model != known->second) continue;
-    auto& r = rows_[pod];
-    if (r.values.empty()) {
-      r.values.assign(columns, 0.0);
-      r.present.assign(columns, false);
-    }
-    r.values[field] += v.value;
-    r.present[field] = true;
-  }
-}
-
-std::vector<pod_sample> prometheus_join::samples() const {
-  std::vector<pod_sample> out;
-  for (const auto& [pod, r] : rows_) {
-    pod_sample s;
-    s.pod = pod;
-    const auto bad = std::find_if(r.values.begin(), r.values.end(), [](double v) { return !std::isfinite(v); });
-    if (bad != r.values.end()) {
-      const auto field = static_cast<std::size_t>(bad - r.values.begin());
-      s.problem =
-          fmt::format("{} is {}", field < counters.size() ? counters[field] : std::string_view("vllm:num_requests"), *bad);
-    } else if (!r.present[running] && !r.present[success]) {
-      s.problem = "no recent sample";
-    }
-    auto& l = s.load;
-    l.time_s = now_s_;
-    l.running = r.values[running];
-    l.waiting = r.values[waiting];
-    // Two scrapes in the window make a rate; before that there is a baseline only.
-    if (s.problem.empty() && (r.present[success] || r.present[arrivals])) {
-      const double w = window_s_;
-      l.span_s = w;
-      l.completions = r.values[success] * w;
-      l.arrivals = r.present[arrivals] ? r.values[arrivals] * w : std::max(0.0, l.completions + r.values[in_system_growth]);
-      if (r.values[prompt_count] > 0) l.in_tokens = r.values[prompt_sum] / r.values[prompt_count] * l.completions;
-      if (r.values[generation_count] > 0) l.out_tokens = r.values[generation_sum] / r.values[generation_count] * l.completions;
-      const bool older = r.values[itl_count] > 0;
-      l.itl_sum_s = r.values[older ? itl_sum : newer_itl_sum] * w;
-      l.itl_count = r.values[older ? itl_count : newer_itl_count] * w;
-      l.ttft_sum_s = r.values[ttft_sum] * w;
-      l.ttft_count = r.values[ttft_count] * w;
-      l.wait_sum_s = r.values[wait_sum] * w;
-      l.wait_count = r.values[wait_count] * w;
-    }
-    out.push_back(std::move(s));
-  }
-  return out;
-}
 
 struct prometheus_source::impl {
   asio::any_io_executor executor;
   net::metrics::prometheus_connection connection;
   net::metrics::prometheus_access access;
   std::chrono::milliseconds window;
+  scrape_history history;
 
-  using done_function = std::function<void(std::shared_ptr<const collected_metrics>)>;
-
-  static asio::awaitable<void> run(std::shared_ptr<impl> self, std::shared_ptr<const std::vector<scrape_target>> targets,
-                                   double now_s, done_function done) {
-    auto out = std::make_shared<collected_metrics>();
-    if (self->access.url.empty()) {
-      out->problem = "PROMETHEUS_BASE_URL is not set";
-      done(out);
-      co_return;
-    }
-    auto made = self->connection.client(self->access);
-    if (!made) {
-      out->problem = made.error().message;
-      done(out);
-      co_return;
-    }
-    auto client = std::move(*made);
-    prometheus_join join(*targets, now_s, std::chrono::duration<double>(self->window).count());
-    const auto queries = prometheus_queries(self->window);
-    for (std::size_t i = 0; i < queries.size(); ++i) {
-      const auto answer = co_await client.query(queries[i]);
-      if (!answer) {
-        out->problem = answer.error().message;
-        break;
-      }
-      join.add(i, *answer);
-    }
-    if (out->problem.empty()) {
-      const auto waiting = co_await client.query(gateway_queue_query());
-      if (waiting) {
-        out->queues = prometheus_join::queues(*waiting);
-      } else {
-        out->problem = waiting.error().message;
-      }
-    }
-    if (out->problem.empty()) out->pods = join.samples();
-    done(out);
+  static void run(const std::shared_ptr<impl>& self, std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
+                  std::chrono::milliseconds allowed, done_function done) {
+    const auto refuse = [&done](std::string why) {
+      auto out = std::make_shared<collected_metrics>();
+      out->problem = std::move(why);
+      done(std::move(out));
+    };
+    if (self->access.url.empty()) return refuse("PROMETHEUS_BASE_URL is not set");
+    auto client = self->connection.client(self->access);
+    if (!client) return refuse(client.error().message);
+    const auto window_s = std::chrono::duration<double>(self->window).count();
+    auto round = std::make_shared<query_round>(std::move(*client), *targets, now_s, self->window);
+    round->allowed = allowed;
+    round->until = std::chrono::steady_clock::now() + allowed;
+    round->out->warning = self->connection.problem();
+    round->working = 1;
+    round->finish = [self, r = round.get(), targets = std::move(targets), window_s, done = std::move(done)] {
+      if (r->out->problem.empty()) r->out->pods = self->history.judge(*targets, r->join.readings(), window_s);
+      done(std::move(r->out));
+    };
+    asio::co_spawn(self->executor, query_round::begin(round), [round](const std::exception_ptr& e) { round->ended(e); });
   }
 };
 
 prometheus_source::prometheus_source(asio::any_io_executor executor, net::http_client_config http,
-                                     net::metrics::prometheus_access access, std::chrono::milliseconds window,
-                                     std::function<void(std::string_view)> on_problem)
-    : impl_(std::make_shared<impl>(impl{executor, {executor, std::move(http)}, std::move(access), window})) {
-  impl_->connection.on_problem = std::move(on_problem);
-}
+                                     net::metrics::prometheus_access access, std::chrono::milliseconds window)
+    : impl_(std::make_shared<impl>(impl{executor, {executor, std::move(http)}, std::move(access), window, {}})) {}
 prometheus_source::~prometheus_source() = default;
 
 void prometheus_source::collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
-                                std::function<void(std::shared_ptr<const collected_metrics>)> done) {
-  asio::co_spawn(impl_->executor, impl::run(impl_, std::move(targets), now_s, std::move(done)), asio::detached);
+                                std::chrono::milliseconds allowed, done_function done) {
+  asio::post(impl_->executor, [self = impl_, targets = std::move(targets), now_s, allowed, done = std::move(done)]() mutable {
+    impl::run(self, std::move(targets), now_s, allowed, std::move(done));
+  });
 }
 
 void prometheus_source::configure(const runtime_settings& settings) {
   asio::post(impl_->executor, [self = impl_, access = settings.prometheus, window = settings.rate_window] {
+    if (self->access.url != access.url || self->window != window) self->history.clear();
     self->access = access;
     self->window = window;
   });

@@ -18,6 +18,8 @@ struct scrape_round {
   std::shared_ptr<const std::vector<scrape_target>> targets;
   double now_s = 0;
   std::chrono::steady_clock::time_point began;
+  std::chrono::milliseconds allowed{};
+  std::size_t first = 0;  ///< another in each round, so that it is not always the same pods that come too late
   std::size_t next = 0;
   std::size_t working = 0;
   std::shared_ptr<collected_metrics> out = std::make_shared<collected_metrics>();
@@ -31,7 +33,8 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
   std::shared_ptr<net::http_client> http;
   std::size_t parallel;
   std::chrono::milliseconds timeout;
-  std::map<kube::object_key, pod_counters> last;  ///< only touched on the executor
+  std::map<kube::object_key, pod_counters> last;  ///< only touched on the executor, like all here
+  std::size_t next_first = 0;
 
   static std::string url_of(const scrape_target& t) {
     return t.ip.find(':') == std::string::npos ? fmt::format("http://{}:{}/metrics", t.ip, t.port)
@@ -69,10 +72,20 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
 
   static asio::awaitable<void> worker(std::shared_ptr<impl> self, std::shared_ptr<scrape_round> round) {
     while (round->next < round->targets->size()) {
-      const auto& target = (*round->targets)[round->next++];
+      const auto& target = (*round->targets)[(round->first + round->next++) % round->targets->size()];
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(round->began + round->allowed - std::chrono::steady_clock::now());
+      if (left.count() <= 0) {
+        pod_sample s;
+        s.pod = target.pod;
+        s.problem = fmt::format("not asked: the others took {:.3g} s", std::chrono::duration<double>(round->allowed).count());
+        round->out->pods.push_back(std::move(s));
+        continue;
+      }
+      self->next_first = round->first + round->next;
       net::http_request request;
       request.url = url_of(target);
-      request.timeout = self->timeout;
+      request.timeout = std::min(self->timeout, left);
       const auto response = co_await self->http->request(std::move(request));
       // the moment of the answer, on the caller's clock
       const double time_s = round->now_s + std::chrono::duration<double>(std::chrono::steady_clock::now() - round->began).count();
@@ -98,6 +111,7 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
       round->working = 1;
       return finish(*round);
     }
+    round->first = next_first % round->targets->size();
     const auto workers = round->working;
     for (std::size_t i = 0; i < workers; ++i) asio::co_spawn(http->executor(), worker(shared_from_this(), round), asio::detached);
   }
@@ -108,10 +122,12 @@ scrape_source::scrape_source(std::shared_ptr<net::http_client> http, std::size_t
 scrape_source::~scrape_source() = default;
 
 void scrape_source::collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
+                            std::chrono::milliseconds allowed,
                             std::function<void(std::shared_ptr<const collected_metrics>)> done) {
   auto round = std::make_shared<scrape_round>();
   round->targets = std::move(targets);
   round->now_s = now_s;
+  round->allowed = allowed;
   round->began = std::chrono::steady_clock::now();
   round->done = std::move(done);
   asio::post(impl_->http->executor(), [self = impl_, round] { self->start(round); });

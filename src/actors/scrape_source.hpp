@@ -15,7 +15,7 @@ class scrape_source final : public metrics_source {
                 std::chrono::milliseconds timeout = std::chrono::seconds(5));
   ~scrape_source() override;
   std::string_view name() const override { return "scrape"; }
-  void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
+  void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s, std::chrono::milliseconds allowed,
                std::function<void(std::shared_ptr<const collected_metrics>)> done) override;
   void configure(const runtime_settings&) override {}
 

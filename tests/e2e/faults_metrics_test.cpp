@@ -14,7 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-enum class lie { none, late, partial, empty, nan, error, garbage, huge };
+enum class lie { none, late, slow, partial, empty, nan, error, garbage, huge };
 
 /// A Prometheus that passes the real one's answers on, or not quite.
 class lying_prometheus {
@@ -59,8 +59,8 @@ class lying_prometheus {
     int status = 200;
     std::string body, type = "application/json";
     std::vector<net::http_header> none;
-    if (what == lie::late) {
-      asio::steady_timer pause(co_await asio::this_coro::executor, std::chrono::seconds(60));
+    if (what == lie::late || what == lie::slow) {
+      asio::steady_timer pause(co_await asio::this_coro::executor, std::chrono::seconds(what == lie::late ? 60 : 25));
       co_await pause.async_wait(asio::use_awaitable);
     }
     if (what == lie::error) {
@@ -81,7 +81,9 @@ class lying_prometheus {
       const auto got = co_await s->client->request(std::move(request));
       status = got ? got->status : 502;
       body = got ? got->body : "";
-      if (got && what != lie::none) {
+      // Servers may say NaN; when they were scraped is Prometheus' own knowledge.
+      const bool times = what == lie::nan && x.body().find("timestamp%28") != std::string::npos;
+      if (got && what != lie::none && what != lie::slow && !times) {
         auto parsed = json::parse(body);
         distort(parsed, what);
         body = json::serialize(parsed);
@@ -158,6 +160,11 @@ TEST(Faults, PrometheusIsSlow) {
   lied_to s;
   ASSERT_TRUE(s.settled) << s.condition("OptimizationReady") << s.log();
   s.stands(lie::late, "False MetricsSourceFailed", "");
+  // Each answer comes before a client's patience with a request is over, all of them together never.
+  const auto failed = s.count_logged("Metrics source fails"), back = s.count_logged("Metrics source answers again");
+  s.stands(lie::slow, "False MetricsSourceFailed", "Prometheus is too slow: the queries of a round took longer than 10 s");
+  EXPECT_EQ(s.count_logged("Metrics source fails"), failed + 1) << s.log();
+  EXPECT_EQ(s.count_logged("Metrics source answers again"), back + 1) << s.log();
 }
 
 TEST(Faults, CrashLoopingPods) {

@@ -110,7 +110,8 @@ stage::stage() {
   kubelets = std::make_unique<testbed::node_emulator>(*where, config);
   metrics = std::make_unique<prometheus>(
       where->io().executor(), servers, folder,
-      fmt::format("- job_name: gateway\n  static_configs: [{{targets: [\"{}\"]}}]\n", waiting.address()));
+      prometheus_options{.more =
+                             fmt::format("- job_name: gateway\n  static_configs: [{{targets: [\"{}\"]}}]\n", waiting.address())});
   cluster.apply(testbed::embedded::crd);
   fmt::print("Kubernetes {}\n", cluster.version());
 }
@@ -225,13 +226,13 @@ void scene::variant(const variant_options& o, const std::string& in) { cluster.a
 child& scene::start_controller(std::vector<std::string> more, const std::string& api_url) {
   const auto config = folder.file(fmt::format("kubeconfig{}", controllers.size()));
   std::ofstream(config) << cluster.kubeconfig(token_file, api_url);
-  std::vector<std::string> args{"controller",    "--kubeconfig",
-                                config,          "--namespace",
-                                system_ns,       "--log-level",
-                                "debug",         "--metrics-bind-address",
-                                "127.0.0.1:0",   "--health-probe-bind-address",
-                                "127.0.0.1:0",   "--prometheus-url",
-                                all.metrics->url};
+  std::vector<std::string> args{"controller",  "--kubeconfig",
+                                config,        "--namespace",
+                                system_ns,     "--log-level",
+                                "debug",       "--metrics-bind-address",
+                                "127.0.0.1:0", "--health-probe-bind-address",
+                                "127.0.0.1:0"};
+  if (!std::getenv("PROMETHEUS_BASE_URL")) args.insert(args.end(), {"--prometheus-url", all.metrics->url});
   if (std::find(more.begin(), more.end(), "--metrics-secure=true") == more.end()) args.push_back("--metrics-secure=false");
   if (std::find(more.begin(), more.end(), "--scrape-interval") == more.end())
     args.insert(args.end(), {"--scrape-interval", "1s"});

@@ -21,6 +21,7 @@ void config_maps(std::string_view data);
 void system_json(std::string_view data);
 void kubeconfig(std::string_view data);
 void http_routes(std::string_view data);
+void prometheus_answer(std::string_view data);
 
 inline void require(bool holds, const char* promise) {
   if (holds) return;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 
 #include "net/http/url.hpp"
@@ -22,7 +23,9 @@ bool read_point(const json::value& v, vector_sample& out) {
   return true;
 }
 
-result<std::vector<vector_sample>> decode(const http_response& response, const std::string& who) {
+}  // namespace
+
+result<std::vector<vector_sample>> decode_answer(const http_response& response, const std::string& who) {
   const auto bad = [&](const std::string& why) { return fail(error_kind::decode, who + ": " + why); };
   boost::system::error_code ec;
   const auto v = json::parse(response.body, ec);
@@ -63,8 +66,6 @@ result<std::vector<vector_sample>> decode(const http_response& response, const s
   return out;
 }
 
-}  // namespace
-
 std::string_view vector_sample::label(std::string_view name) const {
   for (const auto& [n, v] : labels)
     if (n == name) return v;
@@ -77,13 +78,16 @@ prometheus_client::prometheus_client(std::shared_ptr<http_client> http, std::str
   while (!base_url_.empty() && base_url_.back() == '/') base_url_.pop_back();
 }
 
-asio::awaitable<result<std::vector<vector_sample>>> prometheus_client::query(std::string promql) {
+asio::awaitable<result<std::vector<vector_sample>>> prometheus_client::query(std::string promql,
+                                                                             std::optional<std::chrono::milliseconds> timeout) {
   http_request req;
   req.method = "POST";
   req.url = base_url_ + "/api/v1/query";
   req.repeatable = true;
   req.content_type = "application/x-www-form-urlencoded";
   req.body = "query=" + percent_encoded(promql);
+  req.timeout = timeout;
+  if (timeout) req.body += fmt::format("&timeout={}ms", std::max<std::chrono::milliseconds::rep>(1, timeout->count()));
   if (bearer_token_) {
     const auto token = bearer_token_();
     if (!token.empty()) req.headers.push_back({"Authorization", "Bearer " + token});
@@ -91,7 +95,7 @@ asio::awaitable<result<std::vector<vector_sample>>> prometheus_client::query(std
   const auto response = co_await http_->request(std::move(req));
   if (!response) co_return tl::unexpected<error>(response.error());
   const auto to = parse_url(base_url_);
-  co_return decode(*response, fmt::format("Prometheus at {}", to ? to->where.name() : base_url_));
+  co_return decode_answer(*response, fmt::format("Prometheus at {}", to ? to->where.name() : base_url_));
 }
 
 }  // namespace inferno::net::metrics

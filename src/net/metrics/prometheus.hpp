@@ -1,6 +1,8 @@
 #pragma once
 // Prometheus HTTP API: instant queries.
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,12 +18,17 @@ struct vector_sample {
   std::string_view label(std::string_view name) const;
 };
 
+/// The answer to an instant query. `who`: whom messages are to name.
+result<std::vector<vector_sample>> decode_answer(const http_response& response, const std::string& who);
+
 /// `base_url` as in PROMETHEUS_BASE_URL. Bearer token as in kube::connection.
 class prometheus_client {
  public:
   prometheus_client(std::shared_ptr<http_client> http, std::string base_url, std::function<std::string()> bearer_token = {});
   /// An instant vector (a scalar becomes one sample without labels). Prometheus' own errors carry its errorType and message.
-  asio::awaitable<result<std::vector<vector_sample>>> query(std::string promql);
+  /// `timeout`: of the whole exchange, and told to Prometheus, so that it does not go on for nobody; absent = the HTTP client's.
+  asio::awaitable<result<std::vector<vector_sample>>> query(std::string promql,
+                                                            std::optional<std::chrono::milliseconds> timeout = {});
 
  private:
   std::shared_ptr<http_client> http_;

@@ -36,9 +36,11 @@ result<prometheus_client> prometheus_connection::client(const prometheus_access&
       problem_.clear();
     } else {
       if (!http_) return tl::unexpected(options.error());
-      if (std::exchange(problem_, options.error().message) != problem_ && on_problem) on_problem(problem_);
+      problem_ = options.error().message;
     }
   }
+  if (!access.token_path.empty() && token_().empty())
+    return fail(error_kind::tls, "bearer token " + access.token_path + ": cannot be read or is empty");
   return prometheus_client(http_, access.url, token_);
 }
 

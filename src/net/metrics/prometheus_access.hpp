@@ -29,11 +29,11 @@ class prometheus_connection {
  public:
   /// `base`: all settings of the client but TLS.
   prometheus_connection(asio::any_io_executor executor, http_client_config base);
-  /// Files that were good once and cannot be used now: what there is stays, and `on_problem` hears of it once. Error kind `tls`:
-  /// field and path, as long as there was never a usable set.
+  /// Files that were good once and cannot be used now: what there is stays, and problem() says why. Error kind `tls`: field and
+  /// path, as long as there was never a usable set; likewise of a token file.
   result<prometheus_client> client(const prometheus_access& access);
-  /// Told what is wrong with changed files.
-  std::function<void(std::string_view)> on_problem;
+  /// What is wrong with changed certificate files, "" = nothing.
+  const std::string& problem() const { return problem_; }
 
  private:
   using stamps = std::vector<std::optional<file_stamp>>;

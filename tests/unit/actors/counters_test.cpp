@@ -1,17 +1,14 @@
-// From vLLM's metrics, read from a pod or through Prometheus, to what happened between two readings.
+// From vLLM's metrics, read from a pod, to what happened between two readings.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "actors/metrics_watcher.hpp"
 #include "actors/pod_counters.hpp"
-#include "actors/prometheus_source.hpp"
 
 namespace inferno::actors::testing {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 tl::expected<pod_counters, std::string> read(const std::string& text, std::string_view model = "", double at_s = 0) {
   return read_counters(net::metrics::parse_exposition(text), model, at_s);
@@ -196,76 +193,6 @@ TEST(AddUp, AnUnusableSampleIsNamedAndLeftOut) {
   EXPECT_DOUBLE_EQ(sum.arrivals, 4);
   EXPECT_EQ(sum.pods_reporting, 1);
   EXPECT_EQ(sum.problem, "b: connection refused");
-}
-
-// ---- the same through Prometheus
-// ------------------------------------------------------------------------------------------------
-
-std::size_t query_of(std::string_view metric) {
-  const auto queries = prometheus_queries(std::chrono::seconds(60));
-  for (std::size_t i = 0; i < queries.size(); ++i)
-    if (queries[i].find(metric) != std::string::npos && queries[i].find("delta") == std::string::npos) return i;
-  ADD_FAILURE() << "no query for " << metric;
-  return 0;
-}
-
-net::metrics::vector_sample value(const std::string& pod, double v, const std::string& model = "m",
-                                  const std::string& instance = "") {
-  net::metrics::vector_sample s;
-  if (!pod.empty()) s.labels = {{"namespace", "llm"}, {"pod", pod}};
-  s.labels.emplace_back("instance", instance);
-  s.labels.emplace_back("model_name", model);
-  s.value = v;
-  return s;
-}
-
-const std::vector<scrape_target> two_pods{{{"llm", "a"}, "m", "10.0.0.1", 8000}, {{"llm", "b"}, "m", "10.0.0.2", 8000}};
-
-TEST(PrometheusJoin, MakesOneSampleAPodFromRates) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add(query_of("vllm:request_success_total"),
-           {value("a", 0.5), value("b", 1), value("stranger", 9), value("a", 7, "other")});
-  join.add(query_of("vllm:request_generation_tokens_sum"), {value("a", 100)});
-  join.add(query_of("vllm:request_generation_tokens_count"), {value("a", 0.5)});
-  join.add(query_of("vllm:num_requests_running"), {value("a", 3), value("b", 0)});
-  const auto samples = join.samples();
-  ASSERT_THAT(samples, SizeIs(2));
-  EXPECT_EQ(samples[0].problem, "");
-  EXPECT_DOUBLE_EQ(samples[0].load.span_s, 60);
-  EXPECT_DOUBLE_EQ(samples[0].load.completions, 30);
-  EXPECT_DOUBLE_EQ(samples[0].load.out_tokens, 30 * 200);
-  EXPECT_DOUBLE_EQ(samples[0].load.running, 3);
-  EXPECT_DOUBLE_EQ(samples[1].load.completions, 60);
-}
-
-TEST(PrometheusJoin, KnowsPodsByInstanceWhereNoLabelsAreSet) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add(query_of("vllm:request_success_total"), {value("", 0.5, "m", "10.0.0.2:8000"), value("", 3, "m", "10.0.0.9:8000")});
-  const auto samples = join.samples();
-  ASSERT_THAT(samples, SizeIs(1));
-  EXPECT_EQ(samples[0].pod.name, "b");
-}
-
-TEST(PrometheusJoin, NanAndInfinityAreNamed) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add(query_of("vllm:request_success_total"), {value("a", std::numeric_limits<double>::quiet_NaN()), value("b", 1)});
-  join.add(query_of("vllm:num_requests_running"), {value("b", std::numeric_limits<double>::infinity())});
-  const auto samples = join.samples();
-  ASSERT_THAT(samples, SizeIs(2));
-  EXPECT_EQ(samples[0].problem, "vllm:request_success_total is nan");
-  EXPECT_THAT(samples[1].problem, HasSubstr("vllm:num_requests is inf"));
-}
-
-TEST(PrometheusJoin, EmptyVectorsMakeNoSamples) {
-  prometheus_join join(two_pods, 100, 60);
-  for (std::size_t i = 0; i < prometheus_queries(std::chrono::seconds(60)).size(); ++i) join.add(i, {});
-  EXPECT_THAT(join.samples(), IsEmpty());
-}
-
-TEST(PrometheusQueries, AreFewAndSpanTheWindow) {
-  const auto queries = prometheus_queries(std::chrono::milliseconds(45000));
-  EXPECT_LE(queries.size(), 20u);
-  for (const auto& q : queries) EXPECT_THAT(q, HasSubstr("[45000ms]"));
 }
 
 }  // namespace

@@ -208,11 +208,13 @@ class fake_api final : public kube_api {
 class fake_source final : public metrics_source {
  public:
   std::string_view name() const override { return "fake"; }
-  void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
+  void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s, std::chrono::milliseconds,
                std::function<void(std::shared_ptr<const collected_metrics>)> done) override {
     ++rounds;
     last_targets = *targets;
-    if (respond) done(respond(*targets, now_s));
+    if (!respond) return done(std::make_shared<collected_metrics>());
+    if (!hold_answers) return done(respond(*targets, now_s));
+    held.push_back([done = std::move(done), answer = respond(*targets, now_s)] { done(answer); });
   }
   void configure(const runtime_settings& s) override { settings = s; }
 
@@ -220,6 +222,8 @@ class fake_source final : public metrics_source {
   std::vector<scrape_target> last_targets;
   runtime_settings settings;
   int rounds = 0;
+  bool hold_answers = false;  ///< keeps them in `held`, made when they were asked for
+  std::deque<std::function<void()>> held;
 };
 
 inline json::object parse_object(std::string_view text) { return json::parse(text).as_object(); }

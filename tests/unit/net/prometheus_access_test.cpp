@@ -36,7 +36,6 @@ class prometheus_access_test : public ::testing::Test {
     access.tls.ca_path = folder.file("ca");
     access.tls.cert_path = folder.file("cert");
     access.tls.key_path = folder.file("key");
-    connection.on_problem = [this](std::string_view what) { problems.emplace_back(what); };
   }
   ~prometheus_access_test() override {
     server->stop();
@@ -58,7 +57,7 @@ class prometheus_access_test : public ::testing::Test {
   std::unique_ptr<http_server> server;
   prometheus_access access;
   prometheus_connection connection{context.get_executor(), http_client_config{}};
-  std::vector<std::string> tokens, problems;
+  std::vector<std::string> tokens;
 };
 
 TEST_F(prometheus_access_test, shows_its_certificate_and_verifies_the_servers) {
@@ -97,14 +96,23 @@ TEST_F(prometheus_access_test, files_that_change_are_read_again_and_bad_ones_cha
   EXPECT_EQ(query(), "");
   write("cert", "nonsense");
   EXPECT_EQ(query(), "");
-  EXPECT_EQ(query(), "");
-  ASSERT_EQ(problems.size(), 1u) << "said once";
-  EXPECT_NE(problems[0].find(folder.file("cert")), std::string::npos) << problems[0];
+  EXPECT_NE(connection.problem().find(folder.file("cert")), std::string::npos) << connection.problem();
   mine = test::make_certificate();
   write("cert", mine.cert_pem);
   write("key", mine.key_pem);
   server->drop_connections();
   EXPECT_EQ(query(), "");
+  EXPECT_EQ(connection.problem(), "");
+}
+
+TEST_F(prometheus_access_test, names_a_token_file_without_a_token) {
+  access.token_path = folder.file("token");
+  EXPECT_NE(query().find("bearer token " + folder.file("token")), std::string::npos) << query();
+  write("token", "\n");
+  EXPECT_NE(query().find("bearer token " + folder.file("token")), std::string::npos) << query();
+  write("token", "the-token\n");
+  EXPECT_EQ(query(), "");
+  EXPECT_EQ(tokens, (std::vector<std::string>{"Bearer the-token"})) << "and nothing is asked without it";
 }
 
 TEST_F(prometheus_access_test, names_the_file_that_never_was_good) {

@@ -67,7 +67,7 @@ TEST_F(prometheus_test, asks_by_post_with_the_query_escaped_and_the_newest_token
   token = "two";
   ASSERT_TRUE(test::run(context, prometheus.query("up")));
   token = "";
-  ASSERT_TRUE(test::run(context, prometheus.query("up")));
+  ASSERT_TRUE(test::run(context, prometheus.query("up", 2500ms)));
   ASSERT_EQ(seen.size(), 3u);
   EXPECT_EQ(seen[0].substr(0, seen[0].find('\r')), "POST /prometheus/api/v1/query HTTP/1.1");
   EXPECT_NE(seen[0].find("\r\nContent-Type: application/x-www-form-urlencoded\r\n"), std::string::npos);
@@ -76,6 +76,8 @@ TEST_F(prometheus_test, asks_by_post_with_the_query_escaped_and_the_newest_token
   EXPECT_NE(seen[0].find("\r\nAuthorization: Bearer one\r\n"), std::string::npos);
   EXPECT_NE(seen[1].find("\r\nAuthorization: Bearer two\r\n"), std::string::npos);
   EXPECT_EQ(seen[2].find("Authorization"), std::string::npos);
+  EXPECT_EQ(seen[1].substr(seen[1].find("\r\n\r\n") + 4), "query=up");
+  EXPECT_EQ(seen[2].substr(seen[2].find("\r\n\r\n") + 4), "query=up&timeout=2500ms");
 }
 
 TEST_F(prometheus_test, reads_an_instant_vector) {
