@@ -166,11 +166,11 @@ std::map<kube::object_key, pod_reading> prometheus_join::readings() const {
       const auto* best = &jobs.begin()->second;
       for (const auto& [job, r] : jobs) {
         if (r.better_than(*best)) best = &r;
+        if (!r.values.empty()) reading.scrapes += r.values[scrapes];
         // Whoever scrapes it, it is not silent.
         if (!(r.scraped_s > sum.scraped_s)) continue;
         sum.scraped_s = r.scraped_s;
         reading.age_s = r.age_s;
-        reading.scrapes = r.values.empty() ? 0 : r.values[scrapes];
       }
       for (std::size_t i = 0; i < best->values.size(); ++i) {
         sum.values[i] += best->values[i];

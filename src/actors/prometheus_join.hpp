@@ -20,7 +20,7 @@ struct pod_reading {
   pod_sample sample;                ///< its time is that of the last scrape
   std::optional<double> scraped_s;  ///< the last scrape, on Prometheus' clock; nullopt: its series have ended
   double age_s = 0;                 ///< since then
-  double scrapes = 0;               ///< in the window
+  double scrapes = 0;               ///< in the window, by all jobs: while it fills, each scrape makes them more
   double total = 0, in_window = 0;  ///< requests done since the server started, and in the window
 };
 

@@ -78,7 +78,9 @@ TEST(PrometheusJoin, JobsTellTheSameAndInstancesAddUp) {
       {value("a", 990, "m", "1:80", "service"), value("a", 995, "m", "1:80", "pods"), value("a", 980, "m", "1:81", "pods")});
   join.add(rate_of("vllm:request_success_total"),
            {value("a", 0.4, "m", "1:80", "service"), value("a", 0.5, "m", "1:80", "pods"), value("a", 1, "m", "1:81", "pods")});
+  join.add(query_of("count_over_time"), {value("a", 3, "m", "1:80", "service"), value("a", 4, "m", "1:80", "pods")});
   const auto a = join.readings().at({"llm", "a"});
+  EXPECT_DOUBLE_EQ(a.scrapes, 7) << "a scrape by whichever job makes the window fuller";
   EXPECT_DOUBLE_EQ(a.sample.load.completions, 60 * (0.5 + 1)) << "of each server what was scraped last";
   EXPECT_DOUBLE_EQ(a.scraped_s.value(), 995);
 }

@@ -13,6 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
+namespace asio = boost::asio;
 
 TEST(ScrapeSource, ARoundEndsInTimeAndTheNextBeginsWithOthers) {
   asio::io_context context;
