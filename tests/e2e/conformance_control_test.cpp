@@ -68,6 +68,7 @@ spec:
 
 TEST(Conformance, Failover) {
   scene s;
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   s.deployment();
   s.variant();
   const auto own = s.cluster.server_certificate();
@@ -128,7 +129,7 @@ TEST(Conformance, Failover) {
   const auto history = replicas_since(s, since, 1);
   const auto top = std::max_element(history.begin(), history.end());
   EXPECT_TRUE(std::is_sorted(history.begin(), top) && std::is_sorted(top, history.end(), std::greater<>()))
-      << ::testing::PrintToString(history);
+      << ::testing::PrintToString(history) << s.log(2);
   EXPECT_EQ(holder(), "third");
 }
 

@@ -140,6 +140,7 @@ TEST(Faults, TheNetworkIsSlow) {
 
 TEST(Faults, ALeaderBehindAStalledNetworkDoesNotWrite) {
   scene s;
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   const auto own = s.cluster.server_certificate();
   tcp_proxy line(s.cluster.url(), own.cert, own.key);
   s.deployment();

@@ -61,8 +61,9 @@ TEST(Faults, AnExpiredToken) {
   ASSERT_TRUE(s.settles(2)) << s.condition("OptimizationReady") << s.log();
   fmt::print("new token to new replica ready: {:.1f} s\n", seconds_since(renewed));
   // Half a minute between two tries.
-  EXPECT_TRUE(eventually(60s, [&] { return s.replicas("idle") == 1; })) << s.condition("OptimizationReady", "idle") << s.log();
-  EXPECT_TRUE(eventually(60s, [&] { return s.is("TargetResolved", "False TargetNotFound", "lonely"); })) << s.log();
+  EXPECT_TRUE(
+      eventually(60s, [&] { return s.replicas("idle") == 1 && s.is("TargetResolved", "False TargetNotFound", "lonely"); }))
+      << s.condition("OptimizationReady", "idle") << s.condition("TargetResolved", "lonely") << s.log();
   fmt::print("new token to the idle ones served: {:.1f} s\n", seconds_since(renewed));
   ASSERT_TRUE(s.cycles_pass()) << s.log();
   EXPECT_EQ(s.generation(), 2) << s.log();

@@ -20,6 +20,7 @@ std::vector<std::string> pods_on(const scene& s, const std::string& node) {
 
 TEST(Faults, ANodeIsDrained) {
   scene s({{"nvidia", "NVIDIA-A100-PCIE-80GB", 2, 2}});
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   s.deployment();
   s.variant({.extra_spec = "  maxReplicas: 4\n"});
   // A replica carries 165 requests a minute.

@@ -67,6 +67,7 @@ void keda_is_installed(const scene& s) {
 
 TEST(Actuation, DirectModeLeavesAloneWhatAnAutoscalerScales) {
   scene s;
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   keda_is_installed(s);
   s.deployment();
   autoscaler(s, "vllme-hpa", 4);
@@ -99,6 +100,7 @@ TEST(Actuation, DirectModeLeavesAloneWhatAnAutoscalerScales) {
 
 TEST(Actuation, DryRunTouchesNothingAndTakesNothing) {
   scene s;  // four A100
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   s.deployment();
   s.variant({.extra_spec = "  actuationMode: dry-run\n"});
   s.deployment({.name = "cheap", .model = "llama0-7b"});
@@ -116,7 +118,7 @@ TEST(Actuation, DryRunTouchesNothingAndTakesNothing) {
 
   // A less important one really needs them.
   const auto cheap_load = s.load(700, "cheap", {}, "llama0-7b", scene::evenly);
-  EXPECT_TRUE(s.settles(3, "cheap")) << s.condition("OptimizationReady", "cheap") << s.log();
+  ASSERT_TRUE(s.settles(3, "cheap")) << s.condition("OptimizationReady", "cheap") << s.log();
   EXPECT_TRUE(would(1)) << "what it would get beside the others\n" << s.log();
   ASSERT_TRUE(s.cycles_pass()) << s.log();
   EXPECT_EQ(s.replicas("cheap"), 3) << s.log();
@@ -129,6 +131,7 @@ TEST(Actuation, DryRunTouchesNothingAndTakesNothing) {
 
 TEST(Actuation, AnAutoscalersMaximumWithholdsNoCards) {
   scene s;  // four A100
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   keda_is_installed(s);
   s.deployment();
   autoscaler(s, "vllme-hpa", 1);
@@ -145,7 +148,7 @@ TEST(Actuation, AnAutoscalersMaximumWithholdsNoCards) {
     const auto said = fmt::format("True AutoscalerLimits: {} allows at most 1 replicas, 3 are wanted", whom);
     EXPECT_TRUE(eventually(20s, [&] { return s.condition("TargetResolved") == said; }))
         << s.condition("TargetResolved") << s.log();
-    EXPECT_TRUE(s.settles(3, "cheap")) << whom << s.condition("OptimizationReady", "cheap") << s.log();
+    ASSERT_TRUE(s.settles(3, "cheap")) << whom << s.condition("OptimizationReady", "cheap") << s.log();
     EXPECT_EQ(s.metric("inferno_desired_replicas"), 3.0);
     ASSERT_TRUE(s.cycles_pass()) << s.log();
     EXPECT_EQ(s.replicas("cheap"), 3) << whom << s.log();
@@ -160,6 +163,7 @@ TEST(Actuation, AnAutoscalersMaximumWithholdsNoCards) {
     EXPECT_TRUE(s.settles(3)) << s.condition("OptimizationReady") << s.log();
   };
   limited_by("HorizontalPodAutoscaler vllme-hpa");
+  if (HasFatalFailure()) return;
   autoscaler(s, "vllme-hpa", 4);
   proceeds();
 
@@ -167,6 +171,7 @@ TEST(Actuation, AnAutoscalersMaximumWithholdsNoCards) {
   s.remove("HorizontalPodAutoscaler", "vllme-hpa");
   s.patch("Deployment", "vllme", {{"spec", {{"replicas", 1}}}});
   limited_by("ScaledObject vllme");
+  if (HasFatalFailure()) return;
   scaled_object(s, 3);
   proceeds();
   for (const auto& a : requests_of(s, the_controller))

@@ -77,6 +77,7 @@ subjects: [{{kind: ServiceAccount, name: {2}, namespace: {3}}}]
 
 TEST(Scope, InstancesSideBySide) {
   scene s({{"nvidia", "NVIDIA-A100-PCIE-80GB", 1, 12}});
+  s.configure("inferno-autoscaler-variantautoscaling-config", {{"GLOBAL_OPT_INTERVAL", "2s"}});
   const std::string label = "inference.optimization/controller-instance";
   const std::string two = "  minReplicas: 2\n";
   for (const auto* name : {"plain", "azure", "green", "excluded"}) s.deployment({.name = name});

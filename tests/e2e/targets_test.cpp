@@ -55,8 +55,8 @@ TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
   s.cluster.apply(movable_deployment(s, 3));
   ASSERT_TRUE(eventually(30s, [&] { return s.ready() == 3; }));
   std::set<std::string> old_pods;
-  for (const auto& p : s.cluster.get(api_path("v1", "Pod", s.ns, "")).at("items").as_array())
-    old_pods.insert(text_at(p.as_object(), {"metadata", "name"}));
+  const auto pods = s.cluster.get(api_path("v1", "Pod", s.ns, ""));
+  for (const auto& p : pods.at("items").as_array()) old_pods.insert(text_at(p.as_object(), {"metadata", "name"}));
   ASSERT_EQ(old_pods.size(), 3u);
   const auto since = version_now(s, "Pod");
   s.variant({.extra_spec = "  keepAccelerator: false\n  minReplicas: 1\n"});
@@ -84,9 +84,9 @@ TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
 
   // At every moment up to the end of the last old pod: all of the old ones, or as many of the new ones as were decided on.
   const auto pods_left = [&] {
-    const auto pods = s.cluster.get(api_path("v1", "Pod", s.ns, ""));
+    const auto left = s.cluster.get(api_path("v1", "Pod", s.ns, ""));
     long n = 0;
-    for (const auto& p : pods.at("items").as_array())
+    for (const auto& p : left.at("items").as_array())
       n += static_cast<long>(old_pods.count(text_at(p.as_object(), {"metadata", "name"})));
     return n;
   };

@@ -33,6 +33,7 @@ struct link {
   explicit link(tcp::socket c, const asio::any_io_executor& ex) : client(std::move(c)), server(ex) {}
   tcp::socket client, server;
   std::optional<ssl::stream<tcp::socket&>> client_tls{}, server_tls{};
+  asio::steady_timer answered{server.get_executor()};  ///< cancelled by each part of an answer
   void reset() {
     boost::system::error_code ignored;
     for (auto* s : {&client, &server}) {
@@ -129,6 +130,7 @@ struct tcp_proxy::impl : std::enable_shared_from_this<impl> {
   template <class Stream>
   static asio::awaitable<void> pump(std::shared_ptr<impl> self, std::shared_ptr<link> l, Stream& from, Stream& to, bool request) {
     std::array<char, 16384> buffer{};
+    bool held = false;
     for (;;) {
       const bool slow = self->behaviour == network::slow;
       const auto [ec, n] = co_await from.async_read_some(asio::buffer(buffer.data(), slow ? 512 : buffer.size()), nothrow);
@@ -138,7 +140,9 @@ struct tcp_proxy::impl : std::enable_shared_from_this<impl> {
         l->reset();
         break;
       }
-      if (scale_patch && self->stalls(request, scale_patch)) ++self->scale_patches;
+      if (!request) l->answered.cancel();
+      held = scale_patch && self->stalls(request, scale_patch);
+      if (held) ++self->scale_patches;
       while (self->stalls(request, scale_patch)) co_await self->changed.async_wait(nothrow);
       if (ec) break;
       std::size_t part = n;
@@ -146,6 +150,11 @@ struct tcp_proxy::impl : std::enable_shared_from_this<impl> {
       if (cut) part = n / 2;
       const auto [failed, written] = co_await asio::async_write(to, asio::buffer(buffer.data(), part), nothrow);
       if (failed || cut) break;
+      if (held) {
+        // Who has given up is not known to the server before it has answered.
+        l->answered.expires_after(std::chrono::seconds(10));
+        co_await l->answered.async_wait(nothrow);
+      }
       if (slow) {
         asio::steady_timer pause(self->io.context(), std::chrono::milliseconds(20));
         co_await pause.async_wait(nothrow);
