@@ -117,7 +117,7 @@ TEST(Actuation, DryRunTouchesNothingAndTakesNothing) {
   EXPECT_EQ(told().at("desiredReplicas"), 3);
 
   // A less important one really needs them.
-  const auto cheap_load = s.load(700, "cheap", {}, "llama0-7b", scene::evenly);
+  const auto cheap_load = s.load(560, "cheap", {}, "llama0-7b", scene::evenly);
   ASSERT_TRUE(s.settles(3, "cheap")) << s.condition("OptimizationReady", "cheap") << s.log();
   EXPECT_TRUE(would(1)) << "what it would get beside the others\n" << s.log();
   ASSERT_TRUE(s.cycles_pass()) << s.log();
@@ -142,7 +142,7 @@ TEST(Actuation, AnAutoscalersMaximumWithholdsNoCards) {
   ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
   ASSERT_TRUE(s.settles(1, "cheap")) << s.condition("OptimizationReady", "cheap") << s.log();
   const auto load = s.load(420, "vllme", {}, "default", scene::evenly);
-  const auto cheap_load = s.load(700, "cheap", {}, "llama0-7b", scene::evenly);
+  const auto cheap_load = s.load(560, "cheap", {}, "llama0-7b", scene::evenly);
   // Three are wanted of the important one, one may come; the other three are for those who can have them.
   const auto limited_by = [&](const std::string& whom) {
     const auto said = fmt::format("True AutoscalerLimits: {} allows at most 1 replicas, 3 are wanted", whom);

@@ -116,8 +116,11 @@ TEST(Scope, InstancesSideBySide) {
       if (a.resource == "leases" && a.verb == "update") names.insert(a.name);
     return names;
   };
-  EXPECT_THAT(leases_of(the_controller), ElementsAre("inferno-autoscaler-leader"));
-  EXPECT_THAT(leases_of("blue"), ElementsAre("inferno-autoscaler-leader-blue"));
+  const std::set<std::string> usual{"inferno-autoscaler-leader"}, own{"inferno-autoscaler-leader-blue"};
+  const auto renewed = [&] { return !leases_of(the_controller).empty() && !leases_of("blue").empty(); };
+  ASSERT_TRUE(eventually(10s, renewed));
+  EXPECT_EQ(leases_of(the_controller), usual);
+  EXPECT_EQ(leases_of("blue"), own);
   const auto holder = [&](const std::string& lease) {
     return text_at(s.get("Lease", lease, s.system_ns), {"spec", "holderIdentity"});
   };
