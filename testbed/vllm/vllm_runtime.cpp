@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <functional>
 
 namespace inferno::testbed {
@@ -28,6 +33,26 @@ void vllm_runtime::stop(const std::string& ns, const std::string& name) {
   if (it == running_.end()) return;
   ending = std::move(it->second);
   running_.erase(it);
+  if (grace_.count() == 0) return;
+  const auto* which = ending.get();
+  {
+    const std::lock_guard also(ending_->mutex);
+    ending_->list.push_back(std::move(ending));
+  }
+  asio::co_spawn(host_->io().executor(), end_later(ending_, which, grace_), asio::detached);
+}
+
+/// The list owns the server, so that it does not outlive the runtime.
+asio::awaitable<void> vllm_runtime::end_later(std::weak_ptr<ending_servers> of, const emulated_vllm* which,
+                                              std::chrono::milliseconds grace) {
+  asio::steady_timer over(co_await asio::this_coro::executor, grace);
+  co_await over.async_wait(asio::use_awaitable);
+  const auto there = of.lock();
+  if (!there) co_return;
+  std::list<std::unique_ptr<emulated_vllm>> ended;
+  const std::lock_guard lock(there->mutex);
+  const auto at = std::find_if(there->list.begin(), there->list.end(), [&](const auto& s) { return s.get() == which; });
+  if (at != there->list.end()) ended.splice(ended.begin(), there->list, at);
 }
 
 std::vector<vllm_runtime::running_server> vllm_runtime::servers() const {

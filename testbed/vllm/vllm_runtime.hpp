@@ -1,5 +1,6 @@
 #pragma once
 // Runs pods as emulated vLLM servers of this process.
+#include <list>
 #include <mutex>
 #include <vector>
 
@@ -10,7 +11,9 @@ namespace inferno::testbed {
 
 class vllm_runtime final : public pod_runtime {
  public:
-  explicit vllm_runtime(std::shared_ptr<host> where) : host_(std::move(where)) {}
+  /// A server that is stopped gets no new requests any more, and goes on with those it has for `grace`.
+  explicit vllm_runtime(std::shared_ptr<host> where, std::chrono::milliseconds grace = std::chrono::milliseconds(0))
+      : host_(std::move(where)), grace_(grace) {}
   void start(pod_spec spec, std::function<void(bool ok, std::string error)> done) override;
   void stop(const std::string& ns, const std::string& name) override;
   struct running_server {
@@ -24,9 +27,17 @@ class vllm_runtime final : public pod_runtime {
   std::vector<std::string> urls() const;
 
  private:
+  struct ending_servers {
+    std::mutex mutex;
+    std::list<std::unique_ptr<emulated_vllm>> list;
+  };
+  static asio::awaitable<void> end_later(std::weak_ptr<ending_servers> of, const emulated_vllm* which,
+                                         std::chrono::milliseconds grace);
   std::shared_ptr<host> host_;
+  std::chrono::milliseconds grace_;
   mutable std::mutex mutex_;
   std::map<std::pair<std::string, std::string>, std::unique_ptr<emulated_vllm>> running_;
+  std::shared_ptr<ending_servers> ending_ = std::make_shared<ending_servers>();
 };
 
 }  // namespace inferno::testbed

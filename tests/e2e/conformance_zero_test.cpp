@@ -43,6 +43,12 @@ TEST(Conformance, Zero) {
   EXPECT_EQ(s.replicas("vllme-a"), 1) << s.log();
   EXPECT_EQ(s.replicas("vllme-m"), 0) << "one of the pool is enough\n" << s.log();
   EXPECT_TRUE(s.is("OptimizationReady", "True Optimized", "vllme-a")) << s.condition("OptimizationReady", "vllme-a");
+
+  // More comes to it than it carries (165 requests a minute). The one at zero gets no request, and is what takes them cheapest.
+  const auto rising = steady::now();
+  const auto more = s.load(340, "vllme-a", {}, "default", scene::evenly);
+  ASSERT_TRUE(eventually(30s, [&] { return s.ready("vllme-m") == 1; })) << s.condition("OptimizationReady", "vllme-m") << s.log();
+  fmt::print("requests elsewhere in the pool to a ready replica: {:.1f} s\n", seconds_since(rising));
 }
 
 }  // namespace

@@ -194,27 +194,5 @@ TEST(Faults, CrashLoopingPods) {
   EXPECT_TRUE(s.settles(2, "vllme", 60s)) << s.condition("OptimizationReady") << s.log();
 }
 
-TEST(Faults, ANodeIsDrained) {
-  scene s({{"nvidia", "NVIDIA-A100-PCIE-80GB", 2, 2}});
-  s.deployment();
-  s.variant({.extra_spec = "  minReplicas: 4\n"});
-  s.start_scraping_controller();
-  ASSERT_TRUE(s.settles(4)) << s.condition("OptimizationReady") << s.log();
-  // kubectl drain: cordoned, and its pods evicted.
-  s.patch("Node", s.node(1), {{"spec", {{"unschedulable", true}}}});
-  const auto evict = [&] {
-    const auto pods = s.cluster.get(api_path("v1", "Pod", s.ns, ""));
-    for (const auto& p : pods.at("items").as_array())
-      if (testbed::text_at(p.as_object(), {"spec", "nodeName"}) == s.node(1))
-        s.remove("Pod", testbed::text_at(p.as_object(), {"metadata", "name"}));
-  };
-  evict();
-  ASSERT_TRUE(eventually(20s, [&] { return s.is("OptimizationReady", "False CapacityLimited"); }))
-      << s.condition("OptimizationReady") << s.log();
-  EXPECT_THAT(s.condition("OptimizationReady"), HasSubstr("wanted 4 x A100"));
-  s.patch("Node", s.node(1), {{"spec", {{"unschedulable", nullptr}}}});
-  EXPECT_TRUE(s.settles(4)) << s.condition("OptimizationReady") << s.log();
-}
-
 }  // namespace
 }  // namespace inferno::test

@@ -47,6 +47,8 @@ class real_cluster {
   std::string kubeconfig(const std::string& token_file = {}, const std::string& server = {}) const;
   /// A client certificate of the cluster's CA; subject as in "/CN=me/O=group".
   key_pair client_certificate(const std::string& name, const std::string& subject) const;
+  /// The API server's own, for somebody who stands in its place.
+  key_pair server_certificate() const { return {folder_.file("server.crt"), folder_.file("server.key")}; }
 
   // The API, blocking, as the administrator.
   api_answer call(const std::string& method, const std::string& path, const json::value& body = nullptr,
@@ -57,6 +59,9 @@ class real_cluster {
   void remove(const std::string& path, const std::string& propagation = "Background") const;
   /// A token of the service account, valid for `seconds`.
   std::string token(const std::string& ns, const std::string& account, int seconds = 3600) const;
+  /// The same, signed here as the server signs them, so that its end can be as near as a test likes: the server accepts it for
+  /// `valid`, and then, as soon as it looks again (10 s), not any more.
+  std::string short_token(const std::string& ns, const std::string& account, std::chrono::seconds valid) const;
 
   void start_api_server();
   void kill_api_server();  ///< SIGKILL, and reaped

@@ -107,6 +107,8 @@ stage::stage() {
   config.api = cluster.admin();
   config.runtime = servers;
   config.start_delay = 300ms;
+  // Other processes have theirs: pods get addresses of this one only.
+  config.second_octet = 10 + static_cast<int>(::getpid() % 200);
   kubelets = std::make_unique<testbed::node_emulator>(*where, config);
   metrics = std::make_unique<prometheus>(
       where->io().executor(), servers, folder,

@@ -2,7 +2,10 @@
 // accelerator.
 #include <gmock/gmock.h>
 
-#include "tests/e2e/scene.hpp"
+#include <map>
+#include <set>
+
+#include "tests/e2e/evidence.hpp"
 #include "tests/e2e/workloads.hpp"
 
 namespace inferno::test {
@@ -17,28 +20,56 @@ bool on_mi300x(const scene& s) {
   return text_at(d, {"spec", "template", "spec", "nodeSelector", "amd.com/gpu.product"}) == "AMD-MI300X-192G";
 }
 
+/// Ready pods by the accelerator of their node selector.
+struct serving {
+  long a100 = 0, mi300x = 0;
+};
+
+/// What served at each moment since then, as the states of the pods tell it; at first these A100s did.
+std::vector<serving> serving_since(const scene& s, const std::string& version, const std::set<std::string>& at_first) {
+  std::map<std::string, bool> ready;  // by name; true: on an MI300X
+  for (const auto& name : at_first) ready[name] = false;
+  std::vector<serving> out;
+  for (const auto& pod : states_since(s, "Pod", version)) {
+    const auto name = text_at(pod, {"metadata", "name"});
+    bool serves = false;
+    if (const auto* conditions = testbed::find(pod, {"status", "conditions"}); conditions && conditions->is_array())
+      for (const auto& c : conditions->get_array())
+        if (c.at("type") == "Ready") serves = c.at("status") == "True";
+    if (pod.contains("deleted") || testbed::find(pod, {"metadata", "deletionTimestamp"})) serves = false;
+    if (serves) {
+      ready[name] = !text_at(pod, {"spec", "nodeSelector", "amd.com/gpu.product"}).empty();
+    } else {
+      ready.erase(name);
+    }
+    serving now;
+    for (const auto& [of, amd] : ready) ++(amd ? now.mi300x : now.a100);
+    out.push_back(now);
+  }
+  return out;
+}
+
 TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
   scene s({{"nvidia", "NVIDIA-A100-PCIE-80GB", 1, 4}, {"amd", "AMD-MI300X-192G", 1, 2}});
   allow_moves(s);
   s.cluster.apply(movable_deployment(s, 3));
   ASSERT_TRUE(eventually(30s, [&] { return s.ready() == 3; }));
+  std::set<std::string> old_pods;
+  const auto pods = s.cluster.get(api_path("v1", "Pod", s.ns, ""));
+  for (const auto& p : pods.at("items").as_array()) old_pods.insert(text_at(p.as_object(), {"metadata", "name"}));
+  ASSERT_EQ(old_pods.size(), 3u);
+  const auto since = version_now(s, "Pod");
   s.variant({.extra_spec = "  keepAccelerator: false\n  minReplicas: 1\n"});
   const auto load = s.load(360, "vllme", {}, "default", scene::evenly);
   s.start_scraping_controller();
 
-  // Ready servers, as seen while it goes on: the three old ones until the new one is ready.
-  long least = 99;
   ASSERT_TRUE(eventually(60s,
                          [&] {
                            const auto d = s.get("Deployment", "vllme");
-                           const auto ready = integer_at(d, {"status", "readyReplicas"}, 0);
-                           const bool before = integer_at(d, {"spec", "replicas"}, 0) == 3;
-                           if (before) least = std::min(least, ready);
-                           return on_mi300x(s) && !before &&
+                           return on_mi300x(s) && integer_at(d, {"spec", "replicas"}, 0) != 3 &&
                                   s.va().at("metadata").at("labels").at("inference.optimization/acceleratorName") == "MI300X";
                          }))
       << s.condition("OptimizationReady") << s.log();
-  EXPECT_GE(least, 3) << "a replica went before another was there";
   ASSERT_TRUE(eventually(40s, [&] { return s.is("OptimizationReady", "True Optimized") && s.ready() == s.replicas(); }))
       << s.condition("OptimizationReady") << s.log();
   const auto d = s.get("Deployment", "vllme");
@@ -50,6 +81,28 @@ TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
   const auto events = s.cluster.get(fmt::format("/api/v1/namespaces/{}/events", s.ns));
   EXPECT_THAT(json::serialize(events), HasSubstr("AcceleratorChangeStarted"));
   EXPECT_THAT(json::serialize(events), HasSubstr("\"AcceleratorChanged\""));
+
+  // At every moment up to the end of the last old pod: all of the old ones, or as many of the new ones as were decided on.
+  const auto pods_left = [&] {
+    const auto left = s.cluster.get(api_path("v1", "Pod", s.ns, ""));
+    long n = 0;
+    for (const auto& p : left.at("items").as_array())
+      n += static_cast<long>(old_pods.count(text_at(p.as_object(), {"metadata", "name"})));
+    return n;
+  };
+  ASSERT_TRUE(eventually(20s, [&] { return pods_left() == 0; })) << pods_left();
+  const auto decided = s.replicas();
+  const auto moments = serving_since(s, since, old_pods);
+  long gone = 0;
+  for (const auto& m : moments) {
+    EXPECT_TRUE(m.a100 == 3 || m.mi300x >= decided) << m.a100 << " old and " << m.mi300x << " new ones serve, of " << decided;
+    if (m.a100 == 0) ++gone;
+  }
+  EXPECT_GT(gone, 0) << "the drain has been seen";
+  load->stop();
+  EXPECT_TRUE(eventually(20s, [&] { return load->statistics().outstanding() == 0; }));
+  EXPECT_GT(load->statistics().ok, 20);
+  EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error;
 }
 
 TEST(Targets, AMoveThatGetsStuckIsTakenBack) {
