@@ -54,6 +54,7 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
     uncount_kind(*slot);
     if (before != target) {
       variants_of_[before].erase(v.key);
+      touch_target(before, true, true, changes);
       changes.pods.insert(v.key);
       changes.capacity = true;
     }
@@ -65,7 +66,8 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
     changes.pods.insert(v.key);
     changes.capacity = changes.capacity || targets_.count(target) != 0;
   }
-  variants_of_[target].insert(v.key);
+  // Others that name it may have to leave it to this one.
+  if (variants_of_[target].insert(v.key).second) touch_target(target, true, true, changes);
   count_kind(v);
   slot = std::make_shared<const variant_object>(v);
 }
@@ -76,6 +78,7 @@ void cluster_state::remove_variant(const variant_key& key, state_changes& change
   const auto of = variants_of_.find(it->second->target);
   if (of != variants_of_.end()) {
     of->second.erase(key);
+    touch_target(it->second->target, true, true, changes);
     if (of->second.empty()) variants_of_.erase(of);
   }
   uncount_kind(*it->second);
@@ -183,19 +186,19 @@ void cluster_state::upsert(const pod_object& p, state_changes& changes) {
     const bool same = slot->ready == p.ready && slot->ip == p.ip && slot->port == p.port && slot->labels == p.labels &&
                       slot->node == p.node && slot->gpus == p.gpus && slot->terminal == p.terminal;
     if (same) return;
-    if (foreign(p.key) && slot->gpus > 0) changes.capacity = true;
+    if (counts_cards(*slot)) changes.capacity = true;
     detach(*slot, changes);
   }
   slot = std::make_shared<const pod_object>(p);
   pods_by_label_ns_[p.key.ns].insert(p.key);
   attach(p, changes);
-  if (p.gpus > 0 && !p.node.empty() && foreign(p.key)) changes.capacity = true;
+  if (counts_cards(p)) changes.capacity = true;
 }
 
 void cluster_state::remove_pod(const variant_key& key, state_changes& changes) {
   const auto it = pods_.find(key);
   if (it == pods_.end()) return;
-  if (it->second->gpus > 0 && !it->second->node.empty() && foreign(key)) changes.capacity = true;
+  if (counts_cards(*it->second)) changes.capacity = true;
   detach(*it->second, changes);
   pods_by_label_ns_[key.ns].erase(key);
   pods_.erase(it);
@@ -203,7 +206,7 @@ void cluster_state::remove_pod(const variant_key& key, state_changes& changes) {
 
 void cluster_state::upsert(const node_object& n, state_changes& changes) {
   auto& slot = nodes_[n.name];
-  const bool same = !slot.name.empty() && slot.gpus.size() == n.gpus.size() &&
+  const bool same = !slot.name.empty() && slot.cordoned == n.cordoned && slot.gpus.size() == n.gpus.size() &&
                     std::equal(slot.gpus.begin(), slot.gpus.end(), n.gpus.begin(), [](const auto& a, const auto& b) {
                       return a.product == b.product && a.count == b.count && a.memory_mib == b.memory_mib;
                     });
@@ -246,19 +249,30 @@ bool cluster_state::foreign(const variant_key& pod) const {
   return of == variants_of_.end() || of->second.empty();
 }
 
+/// Whether the capacity depends on the pod: one of nobody's holds cards, one of ours keeps those of a cordoned node.
+bool cluster_state::counts_cards(const pod_object& p) const {
+  if (p.gpus == 0 || p.node.empty()) return false;
+  const auto node = nodes_.find(p.node);
+  return foreign(p.key) || (node != nodes_.end() && node->second.cordoned);
+}
+
+/// What variants may have: the cards of the nodes, of a cordoned one those that their pods still hold, less those of foreign
+/// pods.
 capacity_view cluster_state::capacity() const {
   capacity_view out;
   for (const auto& [name, node] : nodes_)
     for (const auto& g : node.gpus) {
-      out.by_device[g.product] += g.count;
+      out.by_device[g.product] += node.cordoned ? 0 : g.count;
       out.known = true;
     }
   for (const auto& [key, pod] : pods_) {
-    if (pod->gpus == 0 || pod->terminal || pod->node.empty() || !foreign(key)) continue;
+    if (pod->terminal || !counts_cards(*pod)) continue;
     const auto node = nodes_.find(pod->node);
     if (node == nodes_.end() || node->second.gpus.empty()) continue;
+    const bool cordoned = node->second.cordoned;
+    if (cordoned && foreign(key)) continue;
     auto& left = out.by_device[node->second.gpus.front().product];
-    left = std::max(0, left - pod->gpus);
+    left = std::max(0, left + (cordoned ? pod->gpus : -pod->gpus));
   }
   return out;
 }
@@ -278,9 +292,20 @@ std::shared_ptr<const variant_object> cluster_state::variant(const variant_key& 
   return it == variants_.end() ? nullptr : it->second;
 }
 
+std::optional<variant_key> cluster_state::target_taken_by(const variant_key& key) const {
+  const auto v = variant(key);
+  if (!v) return std::nullopt;
+  const auto rivals = variants_of_.find(v->target);
+  if (rivals == variants_of_.end() || rivals->second.size() < 2) return std::nullopt;
+  const auto first = *std::min_element(rivals->second.begin(), rivals->second.end(), [this](const auto& a, const auto& b) {
+    return std::tie(variants_.at(a)->created, a) < std::tie(variants_.at(b)->created, b);
+  });
+  return first == key ? std::nullopt : std::optional(first);
+}
+
 std::shared_ptr<const workload_object> cluster_state::target_of(const variant_key& key) const {
   const auto v = variant(key);
-  if (!v) return nullptr;
+  if (!v || target_taken_by(key)) return nullptr;
   const auto it = targets_.find(v->target);
   return it == targets_.end() ? nullptr : it->second.object;
 }
@@ -295,7 +320,7 @@ std::shared_ptr<const autoscaler_object> cluster_state::autoscaler_of(const vari
 std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) const {
   std::vector<scrape_target> out;
   const auto v = variant(key);
-  if (!v) return out;
+  if (!v || target_taken_by(key)) return out;
   const auto it = targets_.find(v->target);
   if (it == targets_.end()) return out;
   for (const auto& pod : it->second.pods) {

@@ -44,7 +44,10 @@ class cluster_state {
   std::vector<variant_key> autoscaler_keys() const;
 
   std::shared_ptr<const variant_object> variant(const variant_key& key) const;
+  /// nullptr when it is not there, or another variant's.
   std::shared_ptr<const workload_object> target_of(const variant_key& key) const;
+  /// The variant that has this one's target, when several name it: the oldest of them.
+  std::optional<variant_key> target_taken_by(const variant_key& key) const;
   /// The first by name that scales the variant's target; nullptr = none.
   std::shared_ptr<const autoscaler_object> autoscaler_of(const variant_key& key) const;
   std::vector<scrape_target> ready_pods(const variant_key& key) const;
@@ -66,6 +69,7 @@ class cluster_state {
   void unindex_target(const workload_object& d);
   void touch_target(const target_ref& target, bool inputs, bool pods, state_changes& changes) const;
   bool foreign(const variant_key& pod) const;
+  bool counts_cards(const pod_object& p) const;
   void count_kind(const variant_object& v);
   void uncount_kind(const variant_object& v);
 

@@ -237,6 +237,7 @@ variant_object decode_variant(const json::object& object) {
   out.key = key_of(object);
   out.uid = text_at(object, {"metadata", "uid"});
   out.generation = integer_at(object, {"metadata", "generation"}, 0);
+  out.created = text_at(object, {"metadata", "creationTimestamp"});
   out.accelerator_label = text_at(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
   out.pool = text_at(object, {"metadata", "annotations", "inference.optimization/pool"});
   out.excluded = text_at(object, {"metadata", "annotations", "inference.optimization/exclude"}) == "true";
@@ -366,8 +367,8 @@ pod_object decode_pod(const json::object& object) {
 node_object decode_node(const json::object& object) {
   node_object out;
   out.name = text_at(object, {"metadata", "name"});
-  if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool() && cordoned->get_bool())
-    return out;
+  if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool())
+    out.cordoned = cordoned->get_bool();
   for (const std::string vendor : vendors) {
     const auto product = text_at(object, {"metadata", "labels", vendor + "/gpu.product"});
     const auto* cards = find(object, {"status", "allocatable", vendor + "/gpu"});

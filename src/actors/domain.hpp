@@ -45,6 +45,7 @@ struct variant_object {
   variant_key key;
   std::string uid;
   long generation = 0;
+  std::string created;  ///< as Kubernetes writes it: it sorts by time
   std::string model_id;
   std::string class_name;         ///< sloClassRef.name
   std::string class_key;          ///< sloClassRef.key
@@ -123,6 +124,7 @@ struct gpu_inventory {
 };
 struct node_object {
   std::string name;
+  bool cordoned = false;  ///< takes no more pods
   std::vector<gpu_inventory> gpus;
 };
 

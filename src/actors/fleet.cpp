@@ -239,6 +239,9 @@ void fleet_state::push_inputs(const variant_key& key) {
   auto inputs = std::make_shared<variant_inputs>();
   inputs->object = object;
   inputs->target = cluster.target_of(key);
+  if (const auto other = cluster.target_taken_by(key))
+    inputs->target_problem = fmt::format("{} {} is that of VariantAutoscaling {} already: a target has one",
+                                         inputs->object->target.kind, inputs->object->target.name, other->name);
   if (const auto target = inputs->target; target && target->other && !target->other->problem.empty()) {
     inputs->target_problem = target->other->problem;
     inputs->target = nullptr;

@@ -49,7 +49,7 @@ double metrics_watcher_state::now_s() const {
 
 void metrics_watcher_state::set_pods(const pods_changed& m) {
   auto& w = variants[m.key];
-  for (const auto& p : w.pods) variant_of.erase(p.pod);
+  forget_pods(m.key, w.pods);
   w.analyzer = m.analyzer;
   w.model = m.model;
   w.pods = m.pods;
@@ -63,10 +63,16 @@ void metrics_watcher_state::set_pods(const pods_changed& m) {
   }
 }
 
+/// A pod that went over to another variant stays that one's.
+void metrics_watcher_state::forget_pods(const variant_key& key, const std::vector<scrape_target>& pods) {
+  for (const auto& p : pods)
+    if (const auto it = variant_of.find(p.pod); it != variant_of.end() && it->second == key) variant_of.erase(it);
+}
+
 void metrics_watcher_state::remove(const variant_key& key) {
   const auto it = variants.find(key);
   if (it == variants.end()) return;
-  for (const auto& p : it->second.pods) variant_of.erase(p.pod);
+  forget_pods(key, it->second.pods);
   variants.erase(it);
   targets = nullptr;
 }

@@ -44,6 +44,7 @@ struct metrics_watcher_state {
   std::chrono::milliseconds allowed() const { return std::max(config.least_allowed, 3 * config.interval); }
   void set_pods(const pods_changed& m);
   void remove(const variant_key& key);
+  void forget_pods(const variant_key& key, const std::vector<scrape_target>& pods);
   void ask();
   void give_up();
   void fail(const std::string& problem);

@@ -206,14 +206,28 @@ TEST(Capacity, PodsChangeSidesWithTheirVariant) {
   EXPECT_EQ(c.left(), 2);
 }
 
-TEST(Capacity, ACordonedNodeTakesItsCardsAway) {
+TEST(Capacity, ACordonedNodeKeepsTheCardsOfItsPodsOnly) {
   cluster c;
   c.node("n1", 4);
+  c.node("n2", 2);
+  c.pod("chat-0", "chat", true, "n1", 1);
+  c.deployment("chat");
+  c.variant("chat");
+  c.pod("training", "training", true, "n1", 1);
+  EXPECT_EQ(c.left(), 5);
   auto o = node_json("n1", "nvidia", a100, 4);
   o["spec"] = json::object{{"unschedulable", true}};
   c.put(decode_node(o));
   EXPECT_TRUE(c.last.capacity);
-  EXPECT_FALSE(c.state.capacity().known);
+  EXPECT_EQ(c.left(), 3) << "the two of n2, and the one that serves on n1 until it is evicted";
+  state_changes changes;
+  c.state.remove_pod({"llm", "chat-0"}, changes);
+  EXPECT_TRUE(changes.capacity);
+  EXPECT_EQ(c.left(), 2);
+  o["spec"] = json::object{};
+  c.put(decode_node(o));
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 5);
 }
 
 // ---- with the rest of the controller

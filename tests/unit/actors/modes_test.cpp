@@ -176,6 +176,26 @@ TEST(Modes, DirectRefusesATargetThatAnAutoscalerScales) {
   EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("True TargetFound"));
 }
 
+TEST(Modes, ATargetHasOneVariant) {
+  world w;
+  auto old = va_json("llm", "second", R"(,"scaleTargetRef":{"kind":"Deployment","name":"first"})"),
+       young = va_json("llm", "first");
+  old["metadata"].as_object()["creationTimestamp"] = "2026-01-01T00:00:00Z";
+  young["metadata"].as_object()["creationTimestamp"] = "2026-01-02T00:00:00Z";
+  populate(w, {"first"}, {old, young});
+  load_each(w, {{"first", 44}});
+  w.advance(70s);
+  EXPECT_THAT(w.scale_patches("first"), ElementsAre(2)) << "once, by the one that had it first";
+  EXPECT_THAT(w.condition_of("OptimizationReady", "second"), HasSubstr("True Optimized"));
+  EXPECT_THAT(w.condition_of("TargetResolved", "first"),
+              HasSubstr("False TargetNotFound: Deployment first is that of VariantAutoscaling second already"));
+  // Renamed: the new one takes over, pods and all.
+  w.changed("variantautoscalings", old, kube::watch_type::deleted);
+  w.advance(70s);
+  EXPECT_THAT(w.condition_of("TargetResolved", "first"), HasSubstr("True TargetFound"));
+  EXPECT_THAT(w.condition_of("MetricsAvailable", "first"), HasSubstr("True MetricsFound"));
+}
+
 TEST(Modes, StatefulSetsAreScaledLikeDeployments) {
   world w;
   w.load(44);

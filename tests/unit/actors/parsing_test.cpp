@@ -208,10 +208,11 @@ TEST(DecodeNode, ReadsEachVendorsCards) {
   EXPECT_EQ(n.gpus[0].memory_mib, 81920);
 }
 
-TEST(DecodeNode, ACordonedNodeHasNoCards) {
+TEST(DecodeNode, ACordonedNodeIsMarked) {
   auto o = node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8);
+  EXPECT_FALSE(decode_node(o).cordoned);
   o["spec"] = json::object{{"unschedulable", true}};
-  EXPECT_THAT(decode_node(o).gpus, IsEmpty());
+  EXPECT_TRUE(decode_node(o).cordoned);
 }
 
 // ---- ConfigMaps
