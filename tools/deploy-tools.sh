@@ -42,7 +42,7 @@ crd github.com/kedacore/keda/v2@v2.21.0 h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5
 # Those that llm-d's gateway and endpoint picker work with.
 mkdir -p "$out/llm-d"
 for kind in gatewayclasses gateways httproutes; do
-  crd sigs.k8s.io/gateway-api@v1.5.1 h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po/4M1nRzdd0= "config/crd/standard/gateway.networking.k8s.io_$kind.yaml" llm-d
+  crd sigs.k8s.io/gateway-api@v1.5.1 h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po4/6M1nRzdd0= "config/crd/standard/gateway.networking.k8s.io_$kind.yaml" llm-d
 done
 for kind in k8s.io_inferencepools x-k8s.io_inferenceobjectives x-k8s.io_inferencemodelrewrites; do
   crd sigs.k8s.io/gateway-api-inference-extension@v1.5.0 h1:w9Awt60cmI1vM7Y6N81h8wDCBP0WkmxpdI7GKY0v070= "config/crd/bases/inference.networking.$kind.yaml" llm-d
