@@ -9,6 +9,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/backoff.hpp"
 #include "net/kube/json_path.hpp"
 
 namespace inferno::actors {
@@ -100,9 +101,7 @@ void actuator_state::proceed() {
 
 /// The same, or what is newest then, after a while.
 void actuator_state::retry_after(std::chrono::milliseconds pause) {
-  // A quarter more at most, another part of it for each variant and try: a server that comes back is not run over by all at once.
-  const auto share = std::hash<std::string>{}(fmt::format("{}/{} {}", config.key.ns, config.key.name, epoch)) % 256;
-  self->delayed_send(self, pause + pause * static_cast<int>(share) / 1024, tick{tick_of(epoch)});
+  self->delayed_send(self, jittered(pause, fmt::format("{}/{} {}", config.key.ns, config.key.name, epoch)), tick{tick_of(epoch)});
 }
 
 bool actuator_state::issue() {
@@ -138,7 +137,12 @@ void actuator_state::tell_event(std::string reason, std::string message) {
 bool actuator_state::start_look() {
   as_read.reset();
   const auto& d = *current;
-  const bool there = d.desired.num_replicas == d.curve->current.num_replicas;
+  const int now = d.curve->current.num_replicas;
+  const bool there = d.desired.num_replicas == now;
+  // The watch has shown what came of the last patch, or something else.
+  if (asked.from != now) asked = {};
+  if (unanswered.to == now) scaled(unanswered.from, unanswered.to);
+  if (unanswered.from != now) unanswered = {};
   if (d.hold || !d.curve->actuate) {
     applied = !d.hold && there;
     return false;
@@ -154,9 +158,9 @@ bool actuator_state::start_look() {
     return false;
   }
   if (there) return false;
-  const bool pending = asked.from == d.curve->current.num_replicas && asked.to == d.desired.num_replicas;
-  if (pending && self->clock().now() - asked.at < config.echo_patience) return false;
-  config.api->get(resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name}, "scale", completion());
+  if (asked.to == d.desired.num_replicas && self->clock().now() - asked.at < config.echo_patience) return false;
+  config.api->get(resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name}, "scale", kube_api::turn::first,
+                  completion());
   return true;
 }
 
@@ -164,10 +168,9 @@ void actuator_state::looked(const json::object& scale) {
   const auto& d = *current;
   const auto replicas = static_cast<int>(kube::integer_at(scale, {"spec", "replicas"}, 0));
   if (replicas == d.desired.num_replicas) {
-    // It is there: by our own hand, when the answer was lost.
     applied = true;
     asked = {d.curve->current.num_replicas, d.desired.num_replicas, self->clock().now()};
-    if (unanswered == d.desired.num_replicas) scaled(d.curve->current.num_replicas);
+    if (unanswered.to == replicas) scaled(unanswered.from, unanswered.to);
   } else if (replicas == d.curve->current.num_replicas) {
     as_read = std::make_shared<const json::object>(scale);
   } else {
@@ -179,7 +182,7 @@ void actuator_state::looked(const json::object& scale) {
                                                               {"decided_at", d.curve->current.num_replicas},
                                                               {"found", replicas}});
   }
-  unanswered = -1;
+  unanswered = {};
 }
 
 bool actuator_state::start_scale() {
@@ -195,21 +198,18 @@ bool actuator_state::start_scale() {
   return true;
 }
 
-/// A scale patch took effect.
-void actuator_state::scaled(int from) {
+/// A scale patch of ours took effect.
+void actuator_state::scaled(int from, int to) {
   const auto& d = *current;
-  applied = true;
   success_time = kube::format_time(config.now());
-  asked = {from, d.desired.num_replicas, self->clock().now()};
-  tell_event(d.desired.num_replicas > from ? "ScaledUp" : "ScaledDown",
-             fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
-                         d.curve->target_key.name, from, d.desired.num_replicas, d.curve->current.load.arrival_rate.per_min(),
-                         d.desired.accelerator));
-  config.logger.info("Patched " + d.curve->target_key.kind, {{"name", d.curve->target_key.name},
-                                                             {"namespace", d.curve->target_key.ns},
-                                                             {"from", from},
-                                                             {"num-replicas", d.desired.num_replicas}});
-  self->send(config.board, scaling_done{config.key, from, d.desired.num_replicas, d.reason});
+  tell_event(
+      to > from ? "ScaledUp" : "ScaledDown",
+      fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
+                  d.curve->target_key.name, from, to, d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator));
+  config.logger.info(
+      "Patched " + d.curve->target_key.kind,
+      {{"name", d.curve->target_key.name}, {"namespace", d.curve->target_key.ns}, {"from", from}, {"num-replicas", to}});
+  self->send(config.board, scaling_done{config.key, from, to, d.reason});
 }
 
 bool actuator_state::start_event() {
@@ -310,7 +310,9 @@ void actuator_state::finished(const net::result<json::object>& result) {
   if (step == actuation_step::look) looked(*result);
   if (step == actuation_step::scale) {
     as_read.reset();
-    scaled(scaled_from);
+    applied = true;
+    asked = {scaled_from, d.desired.num_replicas, self->clock().now()};
+    scaled(scaled_from, d.desired.num_replicas);
   }
   if (step == actuation_step::read) as_read = std::make_shared<const json::object>(*result);
   if (step == actuation_step::change) {
@@ -323,8 +325,8 @@ void actuator_state::finished(const net::result<json::object>& result) {
   if (step == actuation_step::status)
     config.logger.debug("Updated status",
                         {{"variant", config.key.name}, {"namespace", config.key.ns}, {"desired", d.desired.num_replicas}});
-  // A newer decision makes the rest of this one moot, except the event of a scaling that happened.
-  if (next && step != actuation_step::scale && step != actuation_step::change) return take_next();
+  // A newer decision makes the rest of this one moot, except the event of something that happened.
+  if (next && !done && step != actuation_step::change) return take_next();
   step = static_cast<actuation_step>(static_cast<int>(step) + 1);
   proceed();
 }
@@ -342,15 +344,21 @@ void actuator_state::failed(const net::error& error) {
   if (step < actuation_step::event) {
     applied = false;
     apply_problem = error.message;
+    // Whether a patch without an answer took effect, the next look tells, or the watch.
+    const bool lost = error.kind != net::error_kind::status && error.kind != net::error_kind::cancelled;
+    if (step == actuation_step::scale && lost) unanswered = {scaled_from, current->desired.num_replicas};
     scaled_from = -1;
     done.reset();
   }
   // The Deployment was written meanwhile: what is to be done is asked of the new one.
   if (step == actuation_step::change && error.status == 409) step = actuation_step::read;
-  if (step == actuation_step::scale) {
-    // Whether a patch without an answer took effect, the next look tells.
-    if (error.kind != net::error_kind::status) unanswered = current->desired.num_replicas;
-    if (!final_error(error)) step = actuation_step::look;
+  if (step == actuation_step::scale && !final_error(error)) {
+    step = actuation_step::look;
+    // Pods come and go while a target is scaled: the first time it is looked at again at once.
+    if (error.status == 409 && backoff.count() == 0) {
+      backoff = config.retry_min;
+      return proceed();
+    }
   }
   // Events are told once or not at all; what is refused for good, or gone, is not asked for again by this decision.
   if (step == actuation_step::event || final_error(error)) {
@@ -390,6 +398,8 @@ actuator_actor::behavior_type actuator(actuator_actor::stateful_pointer<actuator
         if (!m.leading && !s.in_flight) s.current = s.next = nullptr;
         // What another leader wrote meanwhile is not known here.
         if (m.leading) s.status_written.reset();
+        s.asked = {};
+        s.unanswered = {};
       },
       [self](stop_request) {
         self->state.stopping = true;

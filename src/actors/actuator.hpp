@@ -35,8 +35,9 @@ struct actuator_state {
   std::chrono::milliseconds backoff{0};
   bool applied = true;        ///< the last scale patch went through, or none was needed
   std::string apply_problem;  ///< why not
-  /// The last scale patch that went through. Until the watch shows its effect the same patch is not sent again.
-  struct {
+  /// What the target was last seen or made to have, by us or by others, while the watch still shows `from`: the same is not asked
+  /// for again until it has had time to show it.
+  struct asked_for {
     int from = -1;
     int to = -1;
     caf::actor_clock::time_point at{};
@@ -49,9 +50,12 @@ struct actuator_state {
   struct done_event {
     std::string reason, message;
   };
-  int unanswered = -1;               ///< replicas of a scale patch whose answer was lost, -1 = none
+  /// A scale patch whose answer was lost.
+  struct lost_answer {
+    int from = -1, to = -1;
+  } unanswered;
   std::unique_ptr<done_event> done;  ///< what this decision did, for people
-  bool refused = false;              ///< a call of the decision at hand was, for now it seems for good
+  bool refused = false;              ///< the decision at hand cannot be carried out now, and nobody may tell when it can
   /// Hash of the last status without its times: equal ones are not written again. (The text itself is a kilobyte a variant.)
   std::optional<std::size_t> status_written;
   struct condition_age {
@@ -73,7 +77,7 @@ struct actuator_state {
   bool start_look();
   void looked(const json::object& scale);
   bool start_scale();
-  void scaled(int from);
+  void scaled(int from, int to);
   void retry_after(std::chrono::milliseconds pause);
   bool start_event();
   bool start_owner();

@@ -32,7 +32,7 @@ bool actuator_state::start_read() {
   as_read.reset();
   if (next_move(*current, current->curve->change) == change_move::none) return false;
   const auto& target = current->curve->target_key;
-  config.api->get(kube::resources::deployments, {target.ns, target.name}, "", completion());
+  config.api->get(kube::resources::deployments, {target.ns, target.name}, "", kube_api::turn::last, completion());
   return true;
 }
 

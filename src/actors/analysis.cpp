@@ -113,6 +113,10 @@ bool variant_analysis::set_metrics(condition next) {
 }
 
 bool variant_analysis::observe(const load_sample& s) {
+  // After a silence the past is not known any more either.
+  const bool was_silent = lost_at_ && std::chrono::duration<double>(now_() - *lost_at_).count() > stabilization_s();
+  lost_at_.reset();
+  if (!first_sample_s_ || was_silent) first_sample_s_ = s.time_s;
   last_sample_s_ = s.time_s;
   estimator_.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count,
                   s.ttft_sum_s, s.ttft_count, s.wait_sum_s, s.wait_count});
@@ -131,22 +135,20 @@ bool variant_analysis::observe(const load_sample& s) {
   // What silent pods do is not known: they may be busy.
   const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
-  if (!first_sample_s_) first_sample_s_ = s.time_s;
   if (std::exchange(idle_, may_be_zero()) != idle_) changed = standing_moved_ = true;
   if (std::exchange(knew_little_, knows_little()) != knew_little_) {
     changed = standing_moved_ = true;
     // A move that had to wait does not wait for the next cycle too.
     inputs_changed_ = inputs_changed_ || (inputs_ && inputs_->object && !inputs_->object->keep_accelerator);
   }
-  if (change_paused_until_ && now_() >= *change_paused_until_) {
+  if (change_paused_until_ && !change_is_paused()) {
     change_paused_until_.reset();
     changed = standing_moved_ = true;
   }
   if (!estimate) return changed;
   estimate_ = estimate;
-  const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
   const planned_load now{estimate->arrival_rate, estimate->shape};
-  const auto& recent = recent_.push(s.time_s, replicas_needed(now), now, hold_s);
+  const auto& recent = recent_.push(s.time_s, replicas_needed(now), now, stabilization_s());
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
   if (complete || recent.rate > demand_.rate) demand_ = recent;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
@@ -159,8 +161,7 @@ bool variant_analysis::waiting(double size, double time_s) {
   // Pods that come up for them are not sent away before they have had the time to take them.
   if (size > 0 && inputs_ && (nothing_runs() || !metrics_.status)) {
     const auto load = waiting_load();
-    recent_.push(time_s, replicas_needed(load), load,
-                 std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count());
+    recent_.push(time_s, replicas_needed(load), load, stabilization_s());
   }
   if (!nothing_runs()) return false;
   if (size <= 0) waiting_since_s_.reset();
@@ -186,10 +187,15 @@ bool variant_analysis::may_be_zero() const {
   return last_sample_s_ - *active_s_ >= std::chrono::duration<double>(inputs_->settings.zero_retention).count();
 }
 
+double variant_analysis::stabilization_s() const {
+  return inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
+}
+
 /// Not yet a stabilization time of samples: what is there may have been needed a moment ago, before a restart for example.
 bool variant_analysis::knows_little() const {
-  const double hold_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
-  return !first_sample_s_ || last_sample_s_ - *first_sample_s_ < hold_s;
+  // Where nothing runs nothing is learnt.
+  if (nothing_runs()) return false;
+  return !first_sample_s_ || last_sample_s_ - *first_sample_s_ < stabilization_s();
 }
 
 bool variant_analysis::demand_moved(double share) const {
@@ -199,6 +205,7 @@ bool variant_analysis::demand_moved(double share) const {
 }
 
 bool variant_analysis::lost(std::string reason, std::string problem) {
+  if (!lost_at_) lost_at_ = now_();
   return set_metrics({"MetricsAvailable", false, std::move(reason), std::move(problem)});
 }
 
@@ -261,7 +268,7 @@ std::string variant_analysis::obstacle_to(const std::string& accelerator, const 
     return fmt::format("not moved to {}: only Deployments are, this is a {}", accelerator, object.target.kind);
   if (!inputs_->shared->placements.count(accelerator))
     return fmt::format("not moved to {}: accelerator-unit-costs has no nodeSelector for it", accelerator);
-  if (change_paused_until_ && curve.change && curve.change->to == accelerator)
+  if (change_is_paused() && curve.change && curve.change->to == accelerator)
     return fmt::format("not moved to {} for half an hour: {}", accelerator, curve.change->message);
   return {};
 }
@@ -285,6 +292,13 @@ void variant_analysis::hold_for_change(capacity_curve& curve) const {
   curve.change_needs = std::make_shared<const std::pair<std::string, int>>(std::move(needs));
   hold(curve, "AcceleratorChanging",
        fmt::format("moving from {} to {} x {}: {} of them ready", change.from, change.replicas, change.to, change.ready));
+}
+
+/// A pause that is longer than any was noted by a clock that has been set back since.
+bool variant_analysis::change_is_paused() const {
+  if (!change_paused_until_) return false;
+  const auto left = *change_paused_until_ - now_();
+  return left > left.zero() && left <= change_patience;
 }
 
 /// A failed change is remembered for a while since it failed, by its own record: who leads now may not have been there.
@@ -344,16 +358,23 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
   auto set = model::make_candidates(view);
   if (set.candidates.empty()) {
     auto why = set.reason();
-    if (object.keep_accelerator)
+    if (object.keep_accelerator) {
+      // Elsewhere nothing runs that would have to stay for a while.
+      auto fresh = server;
+      fresh.min_replicas = curve.min_replicas;
+      view.server = &fresh;
       if (const auto other = model::cheapest_elsewhere(view))
         why += fmt::format("; the cheapest that could: {} x {} at {:.6g} cents/h", other->num_replicas, other->accelerator,
                            other->cost.cents);
+    }
     return hold(curve, "Infeasible", why);
   }
   auto basis = std::make_shared<curve_basis>(curve_basis{server, inputs_->shared, inputs_->object, view});
   // What its autoscaler does not let come, others of its pool are to carry.
-  if (const int most = curve.ceiling(); most > 0)
+  if (const int most = curve.ceiling(); most > 0) {
     basis->server.max_replicas = server.max_replicas > 0 ? std::min(server.max_replicas, most) : most;
+    basis->server.min_replicas = std::min(server.min_replicas, basis->server.max_replicas);
+  }
   basis->view.server = &basis->server;
   curve.basis = std::move(basis);
   if (inputs_->settings.pools && object.pool != "off")

@@ -37,6 +37,8 @@ class variant_analysis {
   model::server_spec make_server() const;
   bool may_be_zero() const;
   bool knows_little() const;
+  double stabilization_s() const;
+  bool change_is_paused() const;
   bool nothing_runs() const { return inputs_ && inputs_->target && inputs_->target->replicas == 0; }
   std::shared_ptr<const capacity_curve> woken(const capacity_curve& base, const model::service_class& cls,
                                               std::shared_ptr<const capacity_curve> asleep);
@@ -66,9 +68,10 @@ class variant_analysis {
   double published_at_s_ = 0;
   bool published_with_metrics_ = false;
   double last_sample_s_ = 0;
-  std::optional<double> first_sample_s_;
-  bool knew_little_ = true;  ///< knows_little() when it was last asked
-  double waiting_ = 0;       ///< requests at the gateway
+  std::optional<double> first_sample_s_;                          ///< of those without a long silence in between
+  std::optional<std::chrono::system_clock::time_point> lost_at_;  ///< since when there are none
+  bool knew_little_ = true;                                       ///< knows_little() when it was last asked
+  double waiting_ = 0;                                            ///< requests at the gateway
   bool insists_ = false;
   bool idle_ = false;                      ///< may_be_zero() when it was last asked
   std::optional<double> waiting_since_s_;  ///< with nothing running

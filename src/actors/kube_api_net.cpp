@@ -39,8 +39,8 @@ void run(asio::any_io_executor executor, std::shared_ptr<std::atomic<int>> in_fl
 }
 
 asio::awaitable<object_result> get_call(std::shared_ptr<kube::client> client, kube::resource res, kube::object_key key,
-                                        std::string subresource) {
-  co_return co_await client->get(res, std::move(key), std::move(subresource));
+                                        std::string subresource, bool urgent) {
+  co_return co_await client->get(res, std::move(key), std::move(subresource), urgent);
 }
 asio::awaitable<object_result> get_path_call(std::shared_ptr<kube::client> client, std::string path) {
   co_return co_await client->get_path(std::move(path));
@@ -76,8 +76,9 @@ std::unique_ptr<kube_api::subscription> kube_api_net::watch(const kube::resource
       std::make_unique<kube::reflector>(client_, res, std::move(options), std::move(sink), config));
 }
 
-void kube_api_net::get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) {
-  run(client_->executor(), nullptr, get_call(client_, res, std::move(key), std::move(subresource)), std::move(done));
+void kube_api_net::get(const kube::resource& res, kube::object_key key, std::string subresource, turn when, object_done done) {
+  run(client_->executor(), nullptr, get_call(client_, res, std::move(key), std::move(subresource), when == turn::first),
+      std::move(done));
 }
 
 void kube_api_net::get_path(std::string path, object_done done) {

@@ -12,7 +12,7 @@ class kube_api_net final : public kube_api {
   /// Becomes the guard of the client's writes.
   explicit kube_api_net(std::shared_ptr<kube::client> client);
   std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options, kube::reflector_sink sink) override;
-  void get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) override;
+  void get(const kube::resource& res, kube::object_key key, std::string subresource, turn when, object_done done) override;
   void get_path(std::string path, object_done done) override;
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override;
   void replace(const kube::resource& res, kube::object_key key, json::object object, object_done done) override;

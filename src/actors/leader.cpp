@@ -7,11 +7,12 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/backoff.hpp"
+
 namespace inferno::actors {
 namespace {
 
 enum : int { retry_tick = 0, give_up = 1, deadline_tick = 2 };
-constexpr double retry_jitter = 0.2;  ///< so much longer at most: candidates do not ask in step
 
 std::string text(const json::object& o, std::string_view field) {
   const auto* v = o.if_contains(field);
@@ -58,10 +59,8 @@ void leader_state::check_deadline() {
 void leader_state::arm_retry() {
   // A holder keeps its rhythm: the time it has is short enough.
   if (leading) return self->delayed_send(self, config.retry_period, tick{retry_tick});
-  const auto share = static_cast<double>(std::hash<std::string>{}(fmt::format("{} {}", config.identity, epoch)) % 1024) / 1024;
-  self->delayed_send(self,
-                     std::chrono::duration_cast<std::chrono::milliseconds>(config.retry_period * (1 + retry_jitter * share)),
-                     tick{retry_tick});
+  // Candidates do not ask in step.
+  self->delayed_send(self, jittered(config.retry_period, fmt::format("{} {}", config.identity, epoch)), tick{retry_tick});
 }
 
 void leader_state::attempt() {
@@ -71,7 +70,7 @@ void leader_state::attempt() {
     pending = call::none;
   }
   if (self->clock().now() < not_before) return;
-  config.api->get(kube::resources::leases, config.lease, "", completion(call::read));
+  config.api->get(kube::resources::leases, config.lease, "", kube_api::turn::last, completion(call::read));
 }
 
 void leader_state::write(json::object lease, call kind) {
@@ -147,10 +146,11 @@ void leader_state::answered(const net::result<json::object>& r) {
       told_problem = r.error().message;
       config.logger.warn("Leader election: API call failed", {{"lease", config.lease.name}, {"error", told_problem}});
     }
-    // A holder asks again before its deadline all the same: a lease lost to patience helps nobody.
+    // A holder asks again before its deadline all the same, a candidate while a lease may run out: one that is lost to patience
+    // helps nobody.
     if (r.error().retry_after)
       not_before =
-          self->clock().now() + (leading ? std::min(*r.error().retry_after, config.renew_deadline / 4) : *r.error().retry_after);
+          self->clock().now() + std::min(*r.error().retry_after, leading ? config.renew_deadline / 4 : config.lease_duration);
     if (r.error().status != 409) self->send(config.supervisor, error_noted{"leader", "api"});
     return check_deadline();
   }
@@ -167,7 +167,7 @@ void leader_state::answered(const net::result<json::object>& r) {
 
 void leader_state::release() {
   config.api->get(
-      kube::resources::leases, config.lease, "",
+      kube::resources::leases, config.lease, "", kube_api::turn::last,
       [handle = leader_actor{self}, api = config.api, lease = config.lease, identity = config.identity,
        at = ++epoch](net::result<json::object> r) {
         const auto finish = [handle, at](net::result<json::object> done) {

@@ -281,7 +281,9 @@ model::solver_result planner::solve() {
   auto result = model::solve(input_);
   if (!advises) return result;
   advice_.optimizer = input_.optimizer;
+  // A device may be new since: of a variant that has no cards.
   advice_.capacity = room;
+  advice_.capacity.resize(input_.capacity.size());
   for (std::size_t t = 0; t < result.used.size(); ++t)
     advice_.capacity[t].count = std::max(0, advice_.capacity[t].count - result.used[t]);
   const auto advice = model::solve(advice_);

@@ -27,7 +27,9 @@ class kube_api {
   };
   virtual std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options,
                                               kube::reflector_sink sink) = 0;
-  virtual void get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) = 0;
+  /// Where calls have to wait for the rate limit: after those that wait already, or before them.
+  enum class turn { last, first };
+  virtual void get(const kube::resource& res, kube::object_key key, std::string subresource, turn when, object_done done) = 0;
   /// GET of a path of the API's discovery, "/apis/apps/v1".
   virtual void get_path(std::string path, object_done done) = 0;
   virtual void create(const kube::resource& res, std::string ns, json::object object, object_done done) = 0;

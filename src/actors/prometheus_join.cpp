@@ -221,13 +221,14 @@ pod_sample prometheus_join::sample_of(const kube::object_key& pod, const row& r)
 }
 
 double scrape_history::heard::limit_s(double window_s) const {
-  return std::max(least_silence_s, interval_s > 0 ? std::min(silent_intervals * interval_s, window_s) : window_s / 2);
+  return std::max(least_silence_s, interval_s > 0 ? std::min(silent_intervals * interval_s, window_s) : window_s);
 }
 
 /// A scrape that was not seen before.
 void scrape_history::heard::scraped(const pod_reading& r, double window_s) {
   const double gap = *r.scraped_s - scraped_s;
-  if (scraped_s <= 0 || silent || gap > limit_s(window_s)) {
+  // Between looks that are far apart there may have been scrapes all the time.
+  if (scraped_s <= 0 || silent || (gap > limit_s(window_s) && r.scrapes < scrapes)) {
     since_s = *r.scraped_s;
     filling = true;
   } else if (r.scrapes <= scrapes || *r.scraped_s - since_s >= full_share * window_s) {

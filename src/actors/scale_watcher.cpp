@@ -174,9 +174,10 @@ void scale_watcher_state::ask(const kube::object_key& key) {
   }
   e.asking = true;
   auto handle = scale_watcher_actor{self};
-  config.api->get(*resource, key, "scale", [handle, key, incarnation = e.incarnation](net::result<json::object> r) {
-    caf::anon_send(handle, scale_answer{key, incarnation, std::make_shared<const net::result<json::object>>(std::move(r))});
-  });
+  config.api->get(
+      *resource, key, "scale", kube_api::turn::last, [handle, key, incarnation = e.incarnation](net::result<json::object> r) {
+        caf::anon_send(handle, scale_answer{key, incarnation, std::make_shared<const net::result<json::object>>(std::move(r))});
+      });
 }
 
 void scale_watcher_state::answered(const scale_answer& a) {

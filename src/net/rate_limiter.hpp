@@ -13,8 +13,8 @@ namespace inferno::net {
 
 namespace asio = boost::asio;
 
-/// A token bucket: `burst` may pass at once, `qps` in a second over time. In the order of asking, the urgent before the others. Use from the executor,
-/// whose context must outlive it once anybody has waited.
+/// A token bucket: `burst` may pass at once, `qps` in a second over time. In the order of asking, the urgent before the others.
+/// Use from the executor, whose context must outlive it once anybody has waited.
 class rate_limiter {
  public:
   using clock = std::chrono::steady_clock;

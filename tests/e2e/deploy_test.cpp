@@ -215,7 +215,8 @@ TEST(Deploy, TheQuickStartsScriptsBringAFleetThatIsOptimized) {
   for (int i = 0; i < 4; ++i)
     cluster.apply(
         fmt::format("apiVersion: v1\nkind: Node\nmetadata: {{name: kind-{0}}}\nstatus: {{capacity: {{cpu: \"8\", memory: 32Gi, "
-                    "pods: \"110\"}}, allocatable: {{cpu: \"8\", memory: 32Gi, pods: \"110\"}}}}\n",
+                    "pods: \"110\"}}, allocatable: {{cpu: \"8\", memory: 32Gi, pods: \"110\"}}, "
+                    "conditions: [{{type: Ready, status: \"True\"}}]}}\n",
                     i));
   const auto labelled = script(all, "nodes.sh", {"-t", "mix", "-n", "3", "-g", "4"});
   ASSERT_EQ(labelled.exit_code, 0) << labelled.err;

@@ -251,6 +251,8 @@ asio::awaitable<result<opened>> http_client::impl::open(const http_request& req,
     }
     const bool stale =
         out.conn->reused && kind_of(ec) == error_kind::closed && may_repeat(req) && !(out.parser && out.parser->got_some());
+    // A path that died without a word took the other kept connections with it.
+    if (out.conn->reused && kind_of(ec) == error_kind::timeout) idle.drop(to.where);
     out.conn->close();
     if (!stale || again) co_return tl::unexpected<error>(explain(ec, nullptr, name_of(req, to), doing, body_limit));
   }

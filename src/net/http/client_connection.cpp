@@ -205,6 +205,13 @@ void connection_pool::sweep(steady::time_point now) {
   }
 }
 
+void connection_pool::drop(const origin& where) {
+  const auto it = idle_.find(where);
+  if (it == idle_.end()) return;
+  for (auto& c : it->second) c->close();
+  idle_.erase(it);
+}
+
 void connection_pool::clear() {
   for (auto& [where, list] : idle_)
     for (auto& c : list) c->close();

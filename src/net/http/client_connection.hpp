@@ -60,6 +60,8 @@ class connection_pool {
 
   client_connection_ptr take(const origin& where);  ///< nullptr: none is usable
   void give_back(const origin& where, client_connection_ptr connection);
+  /// Closes all that lead there: one of them turned out to lead nowhere.
+  void drop(const origin& where);
   void clear();
 
  private:

@@ -183,9 +183,9 @@ asio::awaitable<result<list_page>> client::list(const resource& res, list_option
   co_return page;
 }
 
-asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource) {
+asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource, bool urgent) {
   call c{"GET", res, object_path(res, key, subresource), fmt::format("get {} {}/{}", res.plural, key.ns, key.name)};
-  c.urgent = subresource == "scale";
+  c.urgent = urgent;
   co_return co_await exchange(state_, std::move(c));
 }
 

@@ -60,8 +60,8 @@ struct connection {
   /// Called for every request, so a rotated token is used at once; "" or empty function = no Authorization header.
   std::function<std::string()> bearer_token{};
   tls_options tls{};
-  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up; the
-  /// scale subresource goes before the rest.
+  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up; patches
+  /// of the scale subresource go before the rest.
   double qps = 0;
   int burst = 0;
   /// Of the whole exchange, for what is not a GET; absent = the HTTP client's. A leader's writes are to be over before its lease
@@ -85,7 +85,9 @@ class client {
   client(std::shared_ptr<http_client> http, connection conn);
 
   asio::awaitable<result<list_page>> list(const resource& res, list_options options, std::string continue_token = {});
-  asio::awaitable<result<json::object>> get(const resource& res, object_key key, std::string subresource = {});
+  /// `urgent`: before other calls that wait for the rate limit.
+  asio::awaitable<result<json::object>> get(const resource& res, object_key key, std::string subresource = {},
+                                            bool urgent = false);
   asio::awaitable<result<json::object>> create(const resource& res, std::string ns, json::object object);
   /// Whole object, with its resourceVersion for optimistic locking: 409 when it is no longer the newest.
   asio::awaitable<result<json::object>> replace(const resource& res, object_key key, json::object object,

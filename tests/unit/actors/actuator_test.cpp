@@ -100,27 +100,27 @@ TEST_F(ActuatorTest, PatchesTheScaleThenTellsThenWritesTheStatus) {
 }
 
 TEST_F(ActuatorTest, ConflictIsTriedAgain) {
-  w.api->fail("patch", "deployments", 409);
+  w.api->fail("patch", "deployments", 409, 2);
   decide(1, 2);
-  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2)) << "at once, the first time";
   EXPECT_THAT(w.api->calls_to("create", "events"), IsEmpty()) << "nothing was scaled yet";
   EXPECT_THAT(w.api->calls_to("patch", "variantautoscalings", "status"), IsEmpty());
-  w.advance(1s);
-  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2));
+  w.advance(2s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2, 2));
   EXPECT_THAT(w.api->calls_to("create", "events"), SizeIs(1));
   EXPECT_TRUE(w.status("chat").at("actuation").at("applied").as_bool());
 }
 
 TEST_F(ActuatorTest, AfterAConflictTheNewestStateIsWritten) {
-  w.api->fail("patch", "deployments", 409);
+  w.api->fail("patch", "deployments", 409, 2);
   decide(1, 2);
   // Somebody scaled the Deployment to 4 meanwhile: the watch showed it, and the decision for it is 5.
   decide(4, 5);
-  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
-  w.advance(1s);
-  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 5));
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2));
+  w.advance(2s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2, 5));
   w.advance(60s);
-  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 5)) << "the decision that met the conflict is not repeated";
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2, 5)) << "the decision that met the conflict is not repeated";
 }
 
 TEST_F(ActuatorTest, ServerErrorsAreRetriedWithGrowingPauses) {
@@ -219,6 +219,35 @@ TEST_F(ActuatorTest, APatchThatComesLateTakesNoEffect) {
   ASSERT_THAT(w.scale_patches(), ElementsAre(2));
   EXPECT_FALSE(w.api->calls_to("patch", "deployments", "scale")[0].succeeded);
   EXPECT_EQ(w.api->scales.at("deployments llm/chat-deployment").replicas, 5);
+}
+
+TEST_F(ActuatorTest, APatchWhoseAnswerWasLostIsToldWhenTheWatchShowsIt) {
+  bool lose = true;
+  w.api->judge = [&](const api_call& c) {
+    return std::pair(
+        c.subresource == "scale" && std::exchange(lose, false) ? fake_api::fate::answer_lost : fake_api::fate::carried_out, 0);
+  };
+  decide(1, 2);
+  decide(make(2, 2));  // before the next look
+  w.advance(60s);
+  EXPECT_THAT(w.scale_patches(), SizeIs(1));
+  const auto events = w.api->calls_to("create", "events");
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_THAT(std::string(events[0].body.at("message").as_string()), HasSubstr("from 1 to 2 replicas"));
+  // What somebody else does later is not ours.
+  decide(2, 3);
+  is(4);
+  decide(make(4, 4));
+  w.advance(60s);
+  EXPECT_THAT(w.api->calls_to("create", "events"), SizeIs(2));
+}
+
+TEST_F(ActuatorTest, WhatSomebodyPutsBackIsPatchedAgainOnceTheWatchHasShownOurs) {
+  decide(1, 2);
+  decide(2, 2);
+  w.advance(1s);
+  decide(1, 2);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 2));
 }
 
 TEST_F(ActuatorTest, APatchWhoseAnswerWasLostIsNotSentAgain) {
@@ -398,6 +427,33 @@ TEST(Actuation, ScaleDownWaitsForTheStabilizationThatIsSet) {
   w.advance(40s);
   ASSERT_THAT(w.scale_patches(), ElementsAre(1));
   EXPECT_GE(w.api->calls_to("patch", "deployments", "scale")[0].at_s - off_at, 120);
+}
+
+TEST(Actuation, AfterASilenceNothingIsScaledDownAtOnce) {
+  world w;
+  populate(w, {"chat"}, {va_json("llm", "chat")}, 2);
+  load_each(w, {{"chat", 44}});
+  w.advance(130s);
+  w.source->respond = [](const auto&, double) {
+    auto out = std::make_shared<collected_metrics>();
+    out->problem = "gone";
+    return out;
+  };
+  w.advance(10min);
+  const double back_at = w.now_s();
+  load_each(w, {{"chat", 3}});
+  w.advance(150s);
+  ASSERT_THAT(w.scale_patches(), ElementsAre(1));
+  EXPECT_GE(w.api->calls_to("patch", "deployments", "scale")[0].at_s - back_at, 60) << "a stabilization time";
+}
+
+TEST(Actuation, ARestartScalesNothingDownAtOnce) {
+  world w;
+  populate(w, {"chat"}, {va_json("llm", "chat")}, 2);
+  load_each(w, {{"chat", 3}});
+  w.advance(150s);
+  ASSERT_THAT(w.scale_patches(), ElementsAre(1));
+  EXPECT_GE(w.api->calls_to("patch", "deployments", "scale")[0].at_s, 60) << "what ran may have been needed a moment before";
 }
 
 TEST(Actuation, ADipShorterThanTheStabilizationScalesNothing) {

@@ -22,8 +22,8 @@ class own_line final : public kube_api {
   std::unique_ptr<subscription> watch(const kube::resource&, kube::list_options, kube::reflector_sink) override {
     return nullptr;
   }
-  void get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) override {
-    if (passes(done)) to_->get(res, std::move(key), std::move(subresource), std::move(done));
+  void get(const kube::resource& res, kube::object_key key, std::string subresource, turn when, object_done done) override {
+    if (passes(done)) to_->get(res, std::move(key), std::move(subresource), when, std::move(done));
   }
   void get_path(std::string, object_done) override {}
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override {

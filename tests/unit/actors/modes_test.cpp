@@ -116,6 +116,15 @@ TEST(Modes, ADryRunTakesNoCardsFromThoseThatAct) {
   }
 }
 
+TEST(Modes, ADryRunAtZeroWithoutAnyNodeIsPlannedToo) {
+  world w;
+  populate(w, {"first"}, {va_json("llm", "first", R"(,"actuationMode":"dry-run","minReplicas":0)")}, 0);
+  w.replaced("nodes", {});
+  w.advance(70s);
+  const auto shown = parse_object(*variant_text(w.view->plan().get(), {"llm", "first"}, text_format::json));
+  EXPECT_EQ(shown.at("desiredReplicas"), 0);
+}
+
 TEST(Modes, ADryRunIsNotCountedOnByItsPool) {
   world w;
   auto dry = va_json("llm", "first", R"(,"actuationMode":"dry-run")"), live = va_json("llm", "second");

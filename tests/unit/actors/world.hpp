@@ -47,7 +47,7 @@ class fake_api final : public kube_api {
     sinks[res.plural] = std::move(sink);
     return std::make_unique<running_watch>(this, res.plural);
   }
-  void get(const kube::resource& res, kube::object_key key, std::string subresource, object_done done) override {
+  void get(const kube::resource& res, kube::object_key key, std::string subresource, turn, object_done done) override {
     answer({"get", res.plural, std::move(subresource), key, {}}, std::move(done));
   }
   void get_path(std::string path, object_done done) override { answer({"get", std::move(path), "", {}, {}}, std::move(done)); }

@@ -87,7 +87,7 @@ TEST_F(WriteGate, NothingIsWrittenWhenItIsClosed) {
   ++asked_;
   EXPECT_EQ(outcomes(), strings({"", closed, closed}));
   // Reading goes on, and so do leases, which decide about it.
-  api->get(kube::resources::deployments, {"llm", "c"}, "", done());
+  api->get(kube::resources::deployments, {"llm", "c"}, "", kube_api::turn::last, done());
   api->replace(kube::resources::leases, {"sys", "lease"}, {}, done());
   asked_ += 2;
   EXPECT_EQ(outcomes(), strings({"", closed, closed, "", ""}));
