@@ -49,20 +49,27 @@ TEST(Faults, ApiServerKilledDuringAWatch) {
 }
 
 TEST(Faults, ApiServerKilledDuringAPatch) {
-  behind_proxy s;
-  ASSERT_TRUE(s.settled) << s.condition("OptimizationReady") << s.log();
+  scene s;
+  const auto own = s.cluster.server_certificate();
+  tcp_proxy line(s.cluster.url(), own.cert, own.key);
+  s.deployment();
+  s.variant();
+  s.start_scraping_controller({}, line.url());
+  ASSERT_TRUE(s.settles(1)) << s.condition("OptimizationReady") << s.log();
   // The patch arrives, its answer does not.
-  s.line.set(network::answers_stalled);
-  const auto load = s.rise();
+  line.set(network::scale_answers_stalled);
+  const auto load = s.load(240, "vllme", {}, "default", scene::evenly);
   ASSERT_TRUE(eventually(20s, [&] { return s.replicas() == 2; })) << s.log();
   EXPECT_THAT(s.log(), Not(HasSubstr("Patched Deployment"))) << "nobody has told it yet";
   s.cluster.kill_api_server();
-  s.line.set(network::pass);
+  line.set(network::pass);
   s.cluster.start_api_server();
   ASSERT_TRUE(s.settles(2)) << s.condition("OptimizationReady") << s.log();
   ASSERT_TRUE(s.cycles_pass()) << s.log();
   EXPECT_EQ(s.generation(), 2) << "applied once\n" << s.log();
-  EXPECT_TRUE(s.lives()) << s.log();
+  EXPECT_EQ(line.scale_patches(), 1) << "and asked for once";
+  EXPECT_EQ(s.scalings().size(), 1u) << "that it was done is told all the same\n" << s.log();
+  EXPECT_FALSE(s.controllers[0]->wait(0ms)) << s.log();
 }
 
 TEST(Faults, ApiServerKilledBeforeAPatchArrives) {

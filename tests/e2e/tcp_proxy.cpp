@@ -34,6 +34,7 @@ struct link {
   tcp::socket client, server;
   std::optional<ssl::stream<tcp::socket&>> client_tls{}, server_tls{};
   asio::steady_timer answered{server.get_executor()};  ///< cancelled by each part of an answer
+  bool muted = false;                                  ///< a scale patch went through whose answer is to stall
   void reset() {
     boost::system::error_code ignored;
     for (auto* s : {&client, &server}) {
@@ -122,8 +123,8 @@ struct tcp_proxy::impl : std::enable_shared_from_this<impl> {
     --self->open;
   }
 
-  bool stalls(bool request, bool scale_patch) const {
-    return behaviour == network::stalled || (behaviour == network::answers_stalled && !request) ||
+  bool stalls(bool request, bool scale_patch, bool muted) const {
+    return behaviour == network::stalled || (behaviour == network::scale_answers_stalled && muted && !request) ||
            (behaviour == network::scale_patches_stalled && scale_patch);
   }
 
@@ -141,9 +142,13 @@ struct tcp_proxy::impl : std::enable_shared_from_this<impl> {
         break;
       }
       if (!request) l->answered.cancel();
-      held = scale_patch && self->stalls(request, scale_patch);
+      if (scale_patch && self->behaviour == network::scale_answers_stalled) {
+        ++self->scale_patches;
+        l->muted = true;
+      }
+      held = scale_patch && self->stalls(request, scale_patch, l->muted);
       if (held) ++self->scale_patches;
-      while (self->stalls(request, scale_patch)) co_await self->changed.async_wait(nothrow);
+      while (self->stalls(request, scale_patch, l->muted)) co_await self->changed.async_wait(nothrow);
       if (ec) break;
       std::size_t part = n;
       const bool cut = self->behaviour == network::truncates && !request && n > 300;

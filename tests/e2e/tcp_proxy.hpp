@@ -8,13 +8,13 @@ namespace inferno::test {
 enum class network {
   pass,
   stalled,          ///< nothing comes through, either way; nothing is closed
-  answers_stalled,  ///< requests arrive, answers do not
   resets,           ///< every connection is reset, new ones too
   truncates,        ///< every answer ends in its middle
   slow,             ///< some KiB a second
   // Of a proxy that speaks TLS itself:
   scale_patches_stalled,  ///< those that come are held, all else passes
-  scale_patches_reset     ///< their connections are, all else passes
+  scale_patches_reset,    ///< their connections are, all else passes
+  scale_answers_stalled   ///< the patches arrive, nothing comes back on their connections
 };
 
 /// Forwards to 127.0.0.1:port from a port of its own, in a thread of its own. What stalled goes on when it passes again, also
@@ -32,7 +32,7 @@ class tcp_proxy {
   std::string url() const;
   /// Connections there are.
   int connections() const;
-  /// Patches of a scale that were held or reset.
+  /// Patches of a scale that were held or reset, or whose answers were held.
   int scale_patches() const;
 
  private:
