@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 JOBS ?= $(shell nproc)
+# Suites of end-to-end tests at once, each with servers of its own: they wait more than they compute.
+E2E_JOBS ?= 2
 BUILD := build/release
 
 PREFIX ?= /usr/local
@@ -48,7 +50,7 @@ test-e2e: build rootfs ## the controller against real servers: etcd, kube-apiser
 	  current=$$(tools/kubernetes-servers.sh current) && oldest=$$(tools/kubernetes-servers.sh oldest) && servers="current=$$current;oldest=$$oldest"; \
 	fi && \
 	cmake --preset release -DINFERNO_E2E_SERVERS="$$servers" -DINFERNO_DEPLOY_TOOLS="$$more" > /dev/null
-	@ctest --test-dir $(BUILD) -L e2e --output-on-failure
+	@ctest --test-dir $(BUILD) -L e2e --output-on-failure -j $(E2E_JOBS)
 
 fuzz: ## every parser against libFuzzer's ideas, FUZZ_SECONDS (60) each, under ASan and UBSan
 	@tools/install-deps.sh clang-16 libclang-rt-16-dev

@@ -7,10 +7,10 @@ namespace inferno::test {
 
 enum class network {
   pass,
-  stalled,          ///< nothing comes through, either way; nothing is closed
-  resets,           ///< every connection is reset, new ones too
-  truncates,        ///< every answer ends in its middle
-  slow,             ///< some KiB a second
+  stalled,    ///< nothing comes through, either way; nothing is closed
+  resets,     ///< every connection is reset, new ones too
+  truncates,  ///< every answer ends in its middle
+  slow,       ///< some KiB a second
   // Of a proxy that speaks TLS itself:
   scale_patches_stalled,  ///< those that come are held, all else passes
   scale_patches_reset,    ///< their connections are, all else passes
