@@ -38,6 +38,12 @@ done
 resources=$($kubectl api-resources -o name)
 for kind in validatingadmissionpolicybindings validatingadmissionpolicies customresourcedefinitions; do
   # Kubernetes 1.29 has no policies.
-  [[ $'\n'$resources != *$'\n'$kind.* ]] || $kubectl delete "$kind" -l "$label" --ignore-not-found > /dev/null
+  [[ $'\n'$resources != *$'\n'$kind.* ]] || $kubectl delete "$kind" -l "$label" --ignore-not-found --wait=false > /dev/null
 done
+# kubectl's own wait for definitions has been seen not to end when they are gone.
+for ((until = SECONDS + 120; SECONDS < until;)); do
+  [[ -n $($kubectl get crd -l "$label" -o name) ]] || break
+  sleep 1
+done
+[[ -z $($kubectl get crd -l "$label" -o name) ]] || fail "not gone after 120 s: $($kubectl get crd -l "$label" -o name | tr '\n' ' ')"
 echo "gone: the APIs"
