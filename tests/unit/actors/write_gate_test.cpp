@@ -39,6 +39,7 @@ class WriteGate : public ::testing::Test {
   ~WriteGate() override {
     server_->stop();
     io_.stop();
+    api.reset();  // while its executor is there
   }
 
   /// The outcome of a scale patch: "" or the error.
