@@ -46,6 +46,10 @@ asio::awaitable<http_auth::verdict> http_auth::check(std::string authorization, 
   if (authorization.compare(0, scheme.size(), scheme) != 0 || authorization.size() == scheme.size())
     co_return verdict{401, "a bearer token is needed"};
   auto token = authorization.substr(scheme.size());
+  // RFC 6750. The API server would be asked with what is no JSON.
+  constexpr std::string_view token_characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
+  if (token.find_first_not_of(token_characters) != std::string::npos)
+    co_return verdict{401, "the bearer token has a character that no token has"};
   const auto key = digest(fmt::format("{}\n{}\n{}", verb, path, token));
   const auto it = known_.find(key);
   if (it != known_.end() && settings_.now() < it->second.until) co_return it->second.what;

@@ -78,6 +78,12 @@ TEST_F(http_auth_test, without_a_bearer_token_nobody_is_asked) {
   EXPECT_EQ(calls, 0);
 }
 
+TEST_F(http_auth_test, of_what_cannot_be_a_token_nobody_is_asked) {
+  for (const auto* header : {"Bearer \xff\xff", "Bearer two words", "Bearer \"quoted\"", "Bearer tab\t"})
+    EXPECT_EQ(check(header), 401) << header;
+  EXPECT_EQ(calls, 0);
+}
+
 TEST_F(http_auth_test, what_was_decided_holds_for_its_time) {
   EXPECT_EQ(check("Bearer good"), 200);
   EXPECT_EQ(calls, 2);
