@@ -133,13 +133,13 @@ KIND_CLUSTER ?= kind-inferno-gpu-cluster
 KIND_ARGS ?= -t mix -n 3 -g 2
 
 create-kind-cluster: ## a Kind cluster with fake GPUs; KIND_ARGS: deploy/kind/create-cluster.sh -h
-	@KUBECTL="$(KUBECTL)" deploy/kind/create-cluster.sh -c $(KIND_CLUSTER) $(KIND_ARGS)
+	@KIND="$(KIND)" KUBECTL="$(KUBECTL)" deploy/kind/create-cluster.sh -c $(KIND_CLUSTER) $(KIND_ARGS)
 
 destroy-kind-cluster: ## and away with it
 	@$(KIND) delete cluster --name $(KIND_CLUSTER)
 
 deploy-inferno-emulated-on-kind: ## the quick start on a Kind cluster: emulated GPUs and servers, Prometheus, Grafana, the controller
-	@KUBECTL="$(KUBECTL)" deploy/kind/create-cluster.sh -c $(KIND_CLUSTER) $(KIND_ARGS)
+	@KIND="$(KIND)" KUBECTL="$(KUBECTL)" deploy/kind/create-cluster.sh -c $(KIND_CLUSTER) $(KIND_ARGS)
 	@$(MAKE) --no-print-directory docker-build IMG=$(IMG) TESTBED_IMG=$(TESTBED_IMG)
 	@$(KIND) load docker-image --name $(KIND_CLUSTER) $(IMG) $(TESTBED_IMG)
 	@KUBECTL="$(KUBECTL)" deploy/kind/deploy-emulated.sh $(IMG) $(TESTBED_IMG)
