@@ -92,6 +92,7 @@ struct workload_object {
   target_ref ref;
   std::string uid;
   int replicas = 1;                                    ///< spec.replicas
+  std::optional<int> ready_replicas{};                 ///< status.readyReplicas; nullopt = the kind does not report it
   std::map<std::string, std::string> selector;         ///< labels of its pods
   std::shared_ptr<const scaled_kind> other{};          ///< of a kind that is not well known; nullptr: it is
   std::shared_ptr<const accelerator_change> change{};  ///< nullptr = none
@@ -206,6 +207,9 @@ struct load_sample {
   int pods = 0;            ///< ready pods of the variant
   int pods_reporting = 0;  ///< those with a valid sample
   std::string problem;     ///< why not all report
+  /// Metric families that reporting pods lack although decisions need them, comma-separated; "" = none. With any missing the sums
+  /// above are not the load, and nothing is decided from them.
+  std::string missing;
 };
 
 }  // namespace inferno::actors
