@@ -206,7 +206,7 @@ void planner::share(pool& p) {
           if (acc->name == a.accelerator) return std::pair(type_of(acc->type), profile->acc_count * acc->multiplicity);
         return std::pair(-1, 1);
       },
-      true);
+      {0, true});
   // What they cannot carry together, each tries by itself: best effort is better than nothing.
   if (!mixes) {
     p.demand.reset();
@@ -216,7 +216,7 @@ void planner::share(pool& p) {
   if (!p.line) p.line = add_line(fmt::format("{}/pool {}", first.key.ns, first.pool));
   auto& line = line_of(p.acts, *p.line);
   line.priority = first.priority;
-  line.candidates = std::move(*mixes);
+  line.candidates = std::move(mixes->mixes);
   for (const auto& key : p.order) line_of(p.acts, slots_.at(key).line).candidates.clear();
 }
 

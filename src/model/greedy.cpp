@@ -44,8 +44,13 @@ class best_effort {
       : input_(input), room_(room), choices_(choices) {}
 
   void exhaust(const std::vector<std::size_t>& without) {
-    for (const auto v : without)
+    for (const auto v : without) {
+      if (const auto& list = candidates(input_, v); !list.empty() && !list.front().mix.empty()) {
+        fill(v, widest(v));
+        continue;
+      }
       for (std::size_t i = 0; i < candidates(input_, v).size() && choices_[v].num_replicas == 0; ++i) fill(v, i);
+    }
   }
 
   void take_turns(const std::vector<std::size_t>& without) {
@@ -59,6 +64,26 @@ class best_effort {
   }
 
  private:
+  /// The mix of which the GPUs that are left carry most requests; the first of equals.
+  std::size_t widest(std::size_t v) const {
+    std::size_t best = 0;
+    double most = 0;
+    for (std::size_t i = 0; i < candidates(input_, v).size(); ++i) {
+      auto room = room_;
+      double carried = 0;
+      for (const auto& p : candidates(input_, v)[i].mix) {
+        const int replicas = std::min(room.fitting(p.type, p.units_per_replica), p.alloc.num_replicas);
+        room.take(p.type, p.units_per_replica, replicas);
+        carried += replicas * p.alloc.max_rate_per_replica.per_sec();
+      }
+      if (carried > most * (1 + 1e-9)) {
+        best = i;
+        most = carried;
+      }
+    }
+    return best;
+  }
+
   /// As many replicas of a candidate as fit.
   void fill(std::size_t v, std::size_t i) {
     const auto& c = candidates(input_, v)[i];

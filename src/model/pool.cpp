@@ -1,206 +1,11 @@
 #include "model/pool.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
-#include <set>
-#include <tuple>
+
+#include "model/gpu_room.hpp"
 
 namespace inferno::model {
-namespace {
-
-/// Mixes tried before the search falls back to pairs of options.
-constexpr int most_tries = 20'000;
-/// Mixes handed to the solver.
-constexpr std::size_t most_mixes = 200;
-
-class mixer {
- public:
-  mixer(const std::vector<pool_option>& options, const std::vector<pool_member>& members, req_rate demand)
-      : options_(options), members_(members), demand_(demand.per_sec()), counts_(options.size()) {
-    for (std::size_t i = 0; i < options.size(); ++i) order_.push_back(i);
-    const auto price = [&](std::size_t i) { return options_[i].per_replica.cost.cents / std::max(rate(i), 1e-300); };
-    std::sort(order_.begin(), order_.end(),
-              [&](auto a, auto b) { return std::tuple(price(a), name(a), a) < std::tuple(price(b), name(b), b); });
-  }
-
-  std::vector<solver_candidate> run() {
-    if (!fill(0)) {
-      found_.clear();
-      for (std::size_t a = 0; a < order_.size(); ++a) {
-        alone(order_[a]);
-        for (std::size_t b = 0; b < order_.size(); ++b)
-          if (a != b) pair(order_[a], order_[b]);
-      }
-    }
-    std::vector<solver_candidate> out;
-    for (const auto& counts : found_) out.push_back(candidate(counts));
-    return best_of(std::move(out));
-  }
-
- private:
-  double rate(std::size_t i) const { return options_[i].per_replica.max_rate_per_replica.per_sec(); }
-  const std::string& name(std::size_t i) const { return options_[i].per_replica.accelerator; }
-  int held(std::size_t member) const {
-    int sum = 0;
-    for (std::size_t i = 0; i < counts_.size(); ++i)
-      if (options_[i].member == member) sum += counts_[i];
-    return sum;
-  }
-  double covered() const {
-    double sum = 0;
-    for (std::size_t i = 0; i < counts_.size(); ++i) sum += counts_[i] * rate(i);
-    return sum;
-  }
-  bool enough(double sum) const { return sum >= demand_ * (1 - 1e-9); }
-  /// Replicas of option i that its member may still have.
-  int allowed(std::size_t i) const {
-    const int most = members_[options_[i].member].max_replicas;
-    return most > 0 ? std::max(0, most - held(options_[i].member)) : most_replicas;
-  }
-  int needed(std::size_t i) const {
-    const double left = demand_ * (1 - 1e-9) - covered();
-    if (left <= 0) return 0;
-    return rate(i) > 0 ? static_cast<int>(std::min(std::ceil(left / rate(i)), 1.0 * most_replicas)) : most_replicas;
-  }
-
-  /// Depth first over the options, cheapest per request first. false: too many.
-  bool fill(std::size_t depth) {
-    if (++tries_ > most_tries) return false;
-    if (depth == order_.size()) {
-      keep();
-      return true;
-    }
-    const auto i = order_[depth];
-    const int most = std::min(allowed(i), needed(i));
-    const int least = depth + 1 == order_.size() ? most : 0;
-    for (int n = most; n >= least; --n) {
-      counts_[i] = n;
-      if (!fill(depth + 1)) return false;
-    }
-    counts_[i] = 0;
-    return true;
-  }
-
-  void alone(std::size_t i) {
-    counts_.assign(options_.size(), 0);
-    counts_[i] = std::min(allowed(i), needed(i));
-    keep();
-  }
-  void pair(std::size_t a, std::size_t b) {
-    counts_.assign(options_.size(), 0);
-    const int most = std::min({allowed(a), needed(a), 200});
-    for (int n = 1; n < most; ++n) {
-      counts_.assign(options_.size(), 0);
-      // From the end: all but a few of the one, the rest by the other.
-      counts_[a] = std::min(allowed(a), needed(a)) - n;
-      counts_[b] = std::min(allowed(b), needed(b));
-      keep();
-    }
-  }
-
-  /// Raises members to their minimum (the cheapest option of each), then keeps what covers the demand with nothing to spare.
-  void keep() {
-    auto saved = counts_;
-    for (std::size_t m = 0; m < members_.size(); ++m)
-      for (const auto i : order_)
-        if (options_[i].member == m && held(m) < members_[m].min_replicas) counts_[i] += members_[m].min_replicas - held(m);
-    const double sum = covered();
-    if (enough(sum)) {
-      // From the dearest on: a replica that can go, goes.
-      double left = sum;
-      for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
-        const auto i = *it;
-        while (counts_[i] > 0 && held(options_[i].member) > members_[options_[i].member].min_replicas && enough(left - rate(i))) {
-          --counts_[i];
-          left -= rate(i);
-        }
-      }
-      found_.insert(counts_);
-    }
-    counts_ = std::move(saved);
-  }
-
-  solver_candidate candidate(const std::vector<int>& counts) const {
-    solver_candidate c;
-    std::vector<bool> has(members_.size());
-    double sum = 0;
-    for (std::size_t i = 0; i < counts.size(); ++i) sum += counts[i] * rate(i);
-    for (const auto i : order_) {
-      if (counts[i] == 0) continue;
-      const auto& o = options_[i];
-      solver_candidate::part p{o.member, o.per_replica, o.type, o.units_per_replica};
-      auto& a = p.alloc;
-      const auto& from = members_[o.member].current;
-      a.num_replicas = counts[i];
-      a.cost.cents *= counts[i];
-      // The first part of a member is what becomes of what it has; further ones are new.
-      a.value = has[o.member] ? transition_value({}, a.accelerator, counts[i], a.cost)
-                              : transition_value(from, a.accelerator, counts[i], a.cost);
-      a.rate_per_replica = req_rate::per_sec(sum > 0 ? demand_ * rate(i) / sum : 0);
-      has[o.member] = true;
-      add(c.alloc, a);
-      c.mix.push_back(std::move(p));
-    }
-    for (std::size_t m = 0; m < members_.size(); ++m)
-      if (!has[m]) c.alloc.value += transition_value(members_[m].current, members_[m].current.accelerator, 0, {});
-    return c;
-  }
-
-  static void add(allocation& total, const allocation& part) {
-    total.accelerator += (total.accelerator.empty() ? "" : "+") + part.accelerator;
-    total.num_replicas += part.num_replicas;
-    total.cost.cents += part.cost.cents;
-    total.value += part.value;
-    if (total.binding.empty()) total.binding = part.binding;
-  }
-
-  /// Not dominated, the first by value.
-  static std::vector<solver_candidate> best_of(std::vector<solver_candidate> all) {
-    std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
-      return std::tie(a.alloc.value, a.alloc.cost.cents, a.alloc.accelerator) <
-             std::tie(b.alloc.value, b.alloc.cost.cents, b.alloc.accelerator);
-    });
-    const auto cards = [](const solver_candidate& c) {
-      std::map<int, long> out;
-      for (const auto& p : c.mix) out[p.type] += static_cast<long>(p.units_per_replica) * p.alloc.num_replicas;
-      return out;
-    };
-    std::vector<solver_candidate> out;
-    std::vector<std::map<int, long>> taken;
-    for (auto& c : all) {
-      auto mine = cards(c);
-      const bool dominated = std::any_of(taken.begin(), taken.end(), [&](const auto& other) {
-        return std::all_of(other.begin(), other.end(), [&](const auto& use) {
-          const auto it = mine.find(use.first);
-          return use.second <= (it == mine.end() ? 0 : it->second);
-        });
-      });
-      if (dominated) continue;
-      taken.push_back(std::move(mine));
-      out.push_back(std::move(c));
-      if (out.size() == most_mixes) break;
-    }
-    return out;
-  }
-
-  const std::vector<pool_option>& options_;
-  const std::vector<pool_member>& members_;
-  double demand_;
-  std::vector<std::size_t> order_;
-  std::vector<int> counts_;
-  std::set<std::vector<int>> found_;
-  int tries_ = 0;
-};
-
-}  // namespace
-
-std::vector<solver_candidate> make_mixes(const std::vector<pool_option>& options, const std::vector<pool_member>& members,
-                                         req_rate demand) {
-  return mixer(options, members, demand).run();
-}
-
-namespace {
 
 server_load together(const std::vector<variant_view>& members) {
   server_load sum;
@@ -221,12 +26,14 @@ server_load together(const std::vector<variant_view>& members) {
   return sum;
 }
 
+namespace {
+
 void append(std::string& list, const std::string& text) { list += (list.empty() ? "" : "; ") + text; }
 
 }  // namespace
 
-model_pool::model_pool(const std::vector<variant_view>& members) {
-  const auto load = together(members);
+model_pool::model_pool(const std::vector<variant_view>& members, std::optional<server_load> known) {
+  const auto load = known ? *known : together(members);
   for (const auto& m : members) {
     auto& server = servers_.emplace_back(*m.server);
     server.current.load = load;
@@ -235,24 +42,31 @@ model_pool::model_pool(const std::vector<variant_view>& members) {
   }
 }
 
-tl::expected<std::vector<solver_candidate>, std::string> model_pool::mixes(const placement& place, bool one_accelerator) const {
+req_rate model_pool::demand() const {
+  const auto& load = servers_.front().current.load;
+  return load.arrival_rate.per_sec() > 0 && load.avg_out_tokens > 0 ? demand_of(load, members_.front().slo) : req_rate{};
+}
+
+void model_pool::predict(solver_candidate& mix) const {
+  for (auto& p : mix.mix) predict_at(members_[p.member], p.alloc, p.alloc.rate_per_replica);
+}
+
+tl::expected<mix_set, std::string> model_pool::mixes(const placement& place, mix_rules rules, const gpu_limits& limits) {
   std::vector<pool_option> options;
-  std::vector<pool_member> limits;
+  std::vector<pool_member> bounds;
   std::string why_not;
   for (std::size_t m = 0; m < members_.size(); ++m) {
     const auto& server = servers_[m];
-    limits.push_back({server.current, server.min_replicas, server.max_replicas});
-    // A member need not be able to carry the whole demand by itself.
-    auto unlimited = server;
-    unlimited.max_replicas = 0;
+    bounds.push_back({server.current, server.min_replicas, server.max_replicas});
+    // A member need not be able to carry the whole demand by itself, nor have a replica while another one has.
+    auto alone = server;
+    alone.max_replicas = 0;
+    alone.min_replicas = 1;
     auto view = members_[m];
-    view.server = &unlimited;
+    view.server = &alone;
     auto set = make_candidates(view);
     if (set.candidates.empty() || !set.refused.empty()) append(why_not, set.reason());
     for (auto& c : set.candidates) {
-      if (c.num_replicas == 0) continue;
-      const bool other = !server.current.accelerator.empty() && c.accelerator != server.current.accelerator;
-      if (one_accelerator && (other || (!options.empty() && options.back().member == m))) continue;
       const auto at = place(view, c);
       if (!at) {
         append(why_not, at.error());
@@ -263,14 +77,113 @@ tl::expected<std::vector<solver_candidate>, std::string> model_pool::mixes(const
       options.push_back({m, std::move(c), at->first, at->second});
     }
   }
-  const auto& load = servers_.front().current.load;
-  const auto demand = load.arrival_rate.per_sec() > 0 ? demand_of(load, members_.front().slo) : req_rate{};
-  auto out = make_mixes(options, limits, demand);
-  if (out.empty()) append(why_not, "the replicas allowed cannot carry the pool's demand");
-  if (out.empty()) return tl::unexpected(why_not);
-  for (auto& c : out)
-    for (auto& p : c.mix) predict_at(members_[p.member], p.alloc, p.alloc.rate_per_replica);
+  maker_.emplace(std::move(options), std::move(bounds), demand(), rules);
+  auto out = maker_->all(limits);
+  if (out.mixes.empty() && why_not.empty()) why_not = "the replicas allowed cannot carry the pool's demand";
+  if (out.mixes.empty()) return tl::unexpected(why_not);
+  for (auto& c : out.mixes) predict(c);
   return out;
+}
+
+const pool_option* model_pool::option(std::size_t member, const std::string& accelerator) const {
+  for (const auto& o : maker_->options())
+    if (o.member == member && o.per_replica.accelerator == accelerator) return &o;
+  return nullptr;
+}
+
+std::optional<solver_candidate> model_pool::another(const gpu_limits& limits, const std::vector<double>& price) const {
+  auto out = maker_->best(limits, price);
+  if (out) predict(*out);
+  return out;
+}
+
+namespace {
+
+constexpr int most_rounds = 4;
+/// Candidates of a pool beyond which none is added.
+constexpr std::size_t most_columns = 400;
+
+/// GPUs by type that a choice takes.
+void add_use(gpu_limits& use, const solver_variant& v, const solver_choice& choice) {
+  if (choice.candidate < 0) return;
+  const auto& c = v.candidates[static_cast<std::size_t>(choice.candidate)];
+  std::size_t part = 0;
+  for_each_part(c, [&](int type, int units, int) {
+    const int replicas = c.mix.empty() ? choice.num_replicas : choice.part_replicas[part++];
+    if (type >= 0) use[static_cast<std::size_t>(type)] += units * replicas;
+  });
+}
+
+bool same_mix(const solver_candidate& a, const solver_candidate& b) {
+  return std::equal(a.mix.begin(), a.mix.end(), b.mix.begin(), b.mix.end(), [](const auto& x, const auto& y) {
+    return x.member == y.member && x.type == y.type && x.alloc.num_replicas == y.alloc.num_replicas &&
+           x.alloc.accelerator == y.alloc.accelerator;
+  });
+}
+
+/// True: it is new, and was put where its value belongs.
+bool insert(std::vector<solver_candidate>& list, solver_candidate mix) {
+  if (list.size() >= most_columns || std::any_of(list.begin(), list.end(), [&](const auto& c) { return same_mix(c, mix); }))
+    return false;
+  const auto at =
+      std::upper_bound(list.begin(), list.end(), mix, [](const auto& a, const auto& b) { return a.alloc.value < b.alloc.value; });
+  list.insert(at, std::move(mix));
+  return true;
+}
+
+/// GPUs that the classes up to each priority take, and those that a pool may take: what these leave, and its own.
+class room_for_pools {
+ public:
+  room_for_pools(const solver_input& input, const solver_result& result) : input_(input), result_(result) {
+    for (std::size_t i = 0; i < input.variants.size(); ++i) {
+      auto& use = up_to_[input.variants[i].priority];
+      use.resize(input.capacity.size());
+      add_use(use, input.variants[i], result.choices[i]);
+    }
+    gpu_limits sum(input.capacity.size());
+    for (auto& [priority, use] : up_to_)
+      for (std::size_t t = 0; t < sum.size(); ++t) use[t] = sum[t] += use[t];
+  }
+  gpu_limits of(std::size_t variant) const {
+    gpu_limits own(input_.capacity.size());
+    add_use(own, input_.variants[variant], result_.choices[variant]);
+    const auto& taken = up_to_.at(input_.variants[variant].priority);
+    for (std::size_t t = 0; t < own.size(); ++t) own[t] += std::max(0, input_.capacity[t].count - taken[t]);
+    return own;
+  }
+
+ private:
+  const solver_input& input_;
+  const solver_result& result_;
+  std::map<int, gpu_limits> up_to_;
+};
+
+}  // namespace
+
+solver_result solve_with_pools(solver_input& input, const std::vector<open_pool>& open) {
+  auto result = solve(input);
+  if (open.empty() || input.optimizer.unlimited) return result;
+  for (int round = 0; round < most_rounds; ++round) {
+    const room_for_pools rooms(input, result);
+    bool news = false;
+    for (const auto& o : open) {
+      const auto room = rooms.of(o.variant);
+      for (const auto& price : {std::vector<double>{}, result.price}) {
+        auto mix = o.pool->another(room, price);
+        // Choices are by index: what is inserted here counts from the next round on.
+        if (mix && insert(input.variants[o.variant].candidates, std::move(*mix))) news = true;
+        if (result.price.empty()) break;
+      }
+    }
+    if (!news) break;
+    result = solve(input);
+  }
+  auto& r = result.report;
+  r.lower_bound.reset();
+  r.gap.reset();
+  r.satisfiable = static_cast<int>(
+      std::count_if(input.variants.begin(), input.variants.end(), [](const auto& v) { return !v.candidates.empty(); }));
+  return result;
 }
 
 }  // namespace inferno::model

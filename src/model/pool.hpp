@@ -2,40 +2,20 @@
 // Mixes of accelerators for servers that share their demand.
 #include <deque>
 #include <functional>
+#include <optional>
 #include <tl/expected.hpp>
 #include <utility>
 #include <vector>
 
-#include "model/solver.hpp"
+#include "model/pool_mixes.hpp"
 
 namespace inferno::model {
-
-/// One way to add replicas to a pool: a member on an accelerator.
-struct pool_option {
-  std::size_t member = 0;
-  allocation per_replica;  ///< of one replica: cost, batch, highest rate within the targets
-  int type = -1;           ///< as in solver_candidate
-  int units_per_replica = 1;
-};
-
-/// What a member has, and may have.
-struct pool_member {
-  current_allocation current;
-  int min_replicas = 0;
-  int max_replicas = 0;  ///< 0 = no limit
-};
-
-/// Mixes of replicas that cover the demand, sum of replicas * rate >= demand, none of whose replicas could be left out; by value,
-/// then cost. Dominated ones (another costs no more and takes no more cards of any type) are left out. All of them while there
-/// are few enough to count (exact), else those of at most two options. Traffic is taken to go to each replica in proportion to
-/// its highest rate; the caller predicts the latencies. Empty: no mix covers the demand.
-std::vector<solver_candidate> make_mixes(const std::vector<pool_option>& options, const std::vector<pool_member>& members,
-                                         req_rate demand);
 
 /// Servers that serve one model for one class together: each sees the load of all, lengths weighted by rate.
 class model_pool {
  public:
-  explicit model_pool(const std::vector<variant_view>& members);
+  /// `load`: of all together, where it is known better than as the sum of what each reports.
+  explicit model_pool(const std::vector<variant_view>& members, std::optional<server_load> load = std::nullopt);
   model_pool(const model_pool&) = delete;
   model_pool& operator=(const model_pool&) = delete;
 
@@ -44,13 +24,38 @@ class model_pool {
 
   /// Type (index, -1 = not limited) and cards per replica of a member on an accelerator; error: it has no cards at all.
   using placement = std::function<tl::expected<std::pair<int, int>, std::string>(const variant_view&, const allocation&)>;
-  /// Mixes with predictions. `one_accelerator`: a member keeps the accelerator in use, or takes its best one when it has none.
-  /// Error: why there is no mix.
-  tl::expected<std::vector<solver_candidate>, std::string> mixes(const placement& place, bool one_accelerator) const;
+  /// Mixes with predictions. A member with `keep_accelerator` keeps the one in use, if it has one. Error: why there is no mix at
+  /// all.
+  tl::expected<mix_set, std::string> mixes(const placement& place, mix_rules rules = {}, const gpu_limits& limits = {});
+
+  /// Another mix for the room and the prices that others leave; see mix_maker::best(). Only after mixes().
+  std::optional<solver_candidate> another(const gpu_limits& limits, const std::vector<double>& price) const;
+
+  /// A replica of a member on an accelerator; nullptr: it cannot run there. Only after mixes().
+  const pool_option* option(std::size_t member, const std::string& accelerator) const;
+  const mix_rules& rules() const { return maker_->rules(); }
+
+  /// What the members have to serve together.
+  req_rate demand() const;
 
  private:
   std::deque<server_spec> servers_;
   std::vector<variant_view> members_;
+  std::optional<mix_maker> maker_;
+
+  void predict(solver_candidate& mix) const;
 };
+
+server_load together(const std::vector<variant_view>& members);
+
+/// A variant of a solver's input that stands for a pool of which not every mix is a candidate.
+struct open_pool {
+  std::size_t variant = 0;
+  const model_pool* pool = nullptr;
+};
+
+/// solve(), and for each of `open` again with mixes for the GPUs and prices that the others leave it, which become candidates,
+/// until none helps. As long as there are any such pools the report claims no bound.
+solver_result solve_with_pools(solver_input& input, const std::vector<open_pool>& open);
 
 }  // namespace inferno::model

@@ -150,20 +150,24 @@ class preparation {
   void add_pool(group& g) {
     std::vector<variant_view> views;
     for (const auto& m : g) views.push_back(m.view);
-    const auto& pool = out_.pools.emplace_back(views);
+    auto& pool = out_.pools.emplace_back(views);
+    gpu_limits limits;
+    if (!system_.optimizer.unlimited)
+      for (const auto& c : system_.capacity) limits.push_back(c.count);
     auto mixes = pool.mixes(
         [this](const variant_view& view, const allocation& a) -> tl::expected<std::pair<int, int>, std::string> {
           const auto at = place(*view.server, a);
           if (!at) return tl::unexpected(at.error());
           return std::pair(at->type, at->units);
         },
-        false);
+        {}, limits);
     if (!mixes) {
       for (const auto& m : g) out_.unallocated.emplace(m.server->name, mixes.error());
       return;
     }
     for (std::size_t m = 0; m < g.size(); ++m) g[m].view = pool.members()[m];
-    solver_variant v{fmt::format("pool {}", g.front().server->pool), g.front().view.priority, std::move(*mixes)};
+    if (!mixes->complete) out_.open.push_back({out_.input.variants.size(), &pool});
+    solver_variant v{fmt::format("pool {}", g.front().server->pool), g.front().view.priority, std::move(mixes->mixes)};
     add(std::move(g), std::move(v), {});
   }
 
@@ -292,8 +296,9 @@ std::optional<tl::expected<explanation, std::string>> explain_server(const syste
 }
 
 system_solution solve_system(const system_data& system, unsigned threads) {
-  const auto prepared = analyze_system(system, threads);
-  return plan_system(system, prepared, solve(prepared.input));
+  auto prepared = analyze_system(system, threads);
+  const auto result = solve_with_pools(prepared.input, prepared.open);
+  return plan_system(system, prepared, result);
 }
 
 }  // namespace inferno::model

@@ -38,6 +38,7 @@ struct prepared_system {
   /// By solver variant: one server, or the members of a pool.
   std::vector<std::vector<member>> members;
   std::deque<model_pool> pools;                                ///< what the views of their members point into
+  std::vector<open_pool> open;                                 ///< those of them of which not every mix is a candidate
   std::map<std::string, std::string> infeasible, unallocated;  ///< servers that are no variant of the input: why
 };
 
