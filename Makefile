@@ -16,7 +16,7 @@ KUBECTL ?= kubectl
 OVERLAY ?= deploy/default
 COMMIT := $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)
 
-.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench accuracy sweep docs format tidy clean \
+.PHONY: help deps build demo test test-e2e test-asan test-tsan fuzz bench solver-oracle accuracy sweep docs format tidy clean \
   package install-bin rootfs docker-build docker-push docker-buildx install uninstall deploy undeploy build-installer \
   create-kind-cluster destroy-kind-cluster deploy-inferno-emulated-on-kind undeploy-inferno-emulated-on-kind \
   deploy-llm-d-inferno-emulated-on-kind undeploy-llm-d-inferno-emulated-on-kind
@@ -68,6 +68,12 @@ test-tsan: deps ## the unit tests of model, net and actors under ThreadSanitizer
 
 bench: build ## benchmarks; they check their results
 	@$(BUILD)/bench/inferno_bench
+
+ORACLE_SYSTEMS ?= 200
+solver-oracle: build ## the default solver against HiGHS on ORACLE_SYSTEMS (200) systems: the table of docs/model.md
+	@tools/install-deps.sh python3-venv
+	@python3 -m venv build/solver-oracle && build/solver-oracle/bin/pip install -q -r tools/solver-oracle/requirements.txt
+	@build/solver-oracle/bin/python tools/solver-oracle/check.py $(BUILD)/bench/solver_classes $(ORACLE_SYSTEMS)
 
 accuracy: build ## the model against measurements of real servers: the tables and pictures of docs/model.md
 	@$(BUILD)/inferno-testbed accuracy --write docs/model.md

@@ -27,9 +27,9 @@ struct assignment_problem {
 };
 
 struct assignment_effort {
-  double enough = 0;              ///< stop when value - lower bound is no more
-  std::int64_t search_nodes = 0;  ///< of the branch and bound that follows; it ends proven when it needs fewer
-  bool integral = false;          ///< all values are whole numbers: the bound is rounded up
+  double enough = 0;      ///< stop when value - lower bound is no more
+  std::int64_t work = 0;  ///< stop the search after so many options looked at
+  bool integral = false;  ///< all values are whole numbers: the bound is rounded up
 };
 
 struct assignment_solution {
@@ -40,9 +40,8 @@ struct assignment_solution {
   std::vector<double> price;  ///< shadow price of a unit of each type (Lagrangian multiplier), >= 0
 };
 
-/// Lagrangian ascent, repair of its answers, local improvement, branch and bound with reduced-cost fixing (Fisher, "The
-/// Lagrangian relaxation method", 1981). `start` is a feasible choice; the answer is never worse. Deterministic; ties go to the
-/// option that comes first.
+/// Linear relaxation, repair and local improvement of its split, branch and bound. `start` is a feasible choice; the answer is
+/// never worse. Deterministic; ties go to the option that comes first.
 assignment_solution solve_assignment(const assignment_problem& problem, std::vector<std::size_t> start,
                                      const assignment_effort& effort);
 

@@ -53,12 +53,15 @@ struct type_usage {
 
 /// How good the plan is.
 struct solver_report {
-  std::string name;                   ///< unlimited, greedy, auto or exact
-  int satisfied = 0;                  ///< variants with a full allocation
-  int satisfiable = 0;                ///< no plan satisfies more, priorities respected
-  double value = 0;                   ///< total transition value of the satisfied ones
-  std::optional<double> lower_bound;  ///< of that value when as many are satisfied; none from greedy
-  std::optional<double> gap;          ///< (value - lower_bound) / cost of the satisfied ones; 0 = proven
+  std::string name;   ///< unlimited, greedy, auto or exact
+  int satisfied = 0;  ///< variants with a full allocation
+  /// Sum over the classes of the most that can be satisfied, each in the room that the plan leaves to it.
+  int satisfiable = 0;
+  double value = 0;  ///< total transition value of the satisfied ones
+  /// Of that value: sum over the classes of the least value with as many satisfied, each in the room that the plan leaves to it.
+  /// None from greedy.
+  std::optional<double> lower_bound;
+  std::optional<double> gap;  ///< (value - lower_bound) / cost of the satisfied ones; 0 = every class is proven
 };
 
 struct solver_result {
