@@ -31,7 +31,15 @@ std::string accepted(const json::object& schema) {
   if (const auto* items = find(schema, {"items"})) out += " of " + text_at(items->as_object(), {"type"}) + "s";
   if (text_at(schema, {"format"}) == "date-time") out = "time";
   if (schema.contains("pattern")) out = "number as string";
-  if (const auto* n = schema.if_contains("minimum")) out += fmt::format(", at least {}", n->as_int64());
+  const auto* least = schema.if_contains("minimum");
+  const auto* most = schema.if_contains("maximum");
+  if (least && most) {
+    out += fmt::format(", from {} to {}", least->as_int64(), most->as_int64());
+  } else if (least) {
+    out += fmt::format(", at least {}", least->as_int64());
+  } else if (most) {
+    out += fmt::format(", at most {}", most->as_int64());
+  }
   if (schema.contains("minLength")) out += ", not empty";
   if (schema.contains("minItems")) out += ", not empty";
   return out;

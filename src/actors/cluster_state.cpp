@@ -184,7 +184,8 @@ void cluster_state::upsert(const pod_object& p, state_changes& changes) {
   auto& slot = pods_[p.key];
   if (slot) {
     const bool same = slot->ready == p.ready && slot->ip == p.ip && slot->port == p.port && slot->labels == p.labels &&
-                      slot->node == p.node && slot->gpus == p.gpus && slot->terminal == p.terminal;
+                      slot->node == p.node && slot->gpus == p.gpus && slot->terminal == p.terminal &&
+                      slot->deleting == p.deleting;
     if (same) return;
     if (counts_cards(*slot)) changes.capacity = true;
     detach(*slot, changes);
@@ -206,7 +207,7 @@ void cluster_state::remove_pod(const variant_key& key, state_changes& changes) {
 
 void cluster_state::upsert(const node_object& n, state_changes& changes) {
   auto& slot = nodes_[n.name];
-  const bool same = !slot.name.empty() && slot.cordoned == n.cordoned && slot.gpus.size() == n.gpus.size() &&
+  const bool same = !slot.name.empty() && slot.closed == n.closed && slot.gpus.size() == n.gpus.size() &&
                     std::equal(slot.gpus.begin(), slot.gpus.end(), n.gpus.begin(), [](const auto& a, const auto& b) {
                       return a.product == b.product && a.count == b.count && a.memory_mib == b.memory_mib;
                     });
@@ -249,30 +250,30 @@ bool cluster_state::foreign(const variant_key& pod) const {
   return of == variants_of_.end() || of->second.empty();
 }
 
-/// Whether the capacity depends on the pod: one of nobody's holds cards, one of ours keeps those of a cordoned node.
+/// Whether the capacity depends on the pod: one of nobody's holds cards, one of ours keeps those of a closed node.
 bool cluster_state::counts_cards(const pod_object& p) const {
   if (p.gpus == 0 || p.node.empty()) return false;
   const auto node = nodes_.find(p.node);
-  return foreign(p.key) || (node != nodes_.end() && node->second.cordoned);
+  return foreign(p.key) || (node != nodes_.end() && node->second.closed);
 }
 
-/// What variants may have: the cards of the nodes, of a cordoned one those that their pods still hold, less those of foreign
-/// pods.
+/// What variants may have: the GPUs of the nodes, of a closed one those that their pods still hold and keep, less those of
+/// foreign pods.
 capacity_view cluster_state::capacity() const {
   capacity_view out;
   for (const auto& [name, node] : nodes_)
     for (const auto& g : node.gpus) {
-      out.by_device[g.product] += node.cordoned ? 0 : g.count;
+      out.by_device[g.product] += node.closed ? 0 : g.count;
       out.known = true;
     }
   for (const auto& [key, pod] : pods_) {
     if (pod->terminal || !counts_cards(*pod)) continue;
     const auto node = nodes_.find(pod->node);
     if (node == nodes_.end() || node->second.gpus.empty()) continue;
-    const bool cordoned = node->second.cordoned;
-    if (cordoned && foreign(key)) continue;
+    const bool closed = node->second.closed;
+    if (closed && (pod->deleting || foreign(key))) continue;
     auto& left = out.by_device[node->second.gpus.front().product];
-    left = std::max(0, left + (cordoned ? pod->gpus : -pod->gpus));
+    left = std::max(0, left + (closed ? pod->gpus : -pod->gpus));
   }
   return out;
 }

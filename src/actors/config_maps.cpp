@@ -6,19 +6,30 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
-#include <cmath>
 #include <optional>
+
+#include "model/codec.hpp"
 
 namespace inferno::actors {
 namespace {
 
 namespace json = boost::json;
 
-std::optional<double> to_number(std::string_view s) {
-  double x = 0;
-  const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
-  if (s.empty() || ec != std::errc() || end != s.data() + s.size() || !std::isfinite(x)) return std::nullopt;
-  return x;
+/// A number within limits that stands in YAML; `path` names it in the error, which is thrown.
+double number_in(const YAML::Node& node, const model::number_limits& limits, const std::string& path) {
+  const bool scalar = node && node.IsScalar();
+  const auto text = scalar ? node.Scalar() : node ? "a structure" : "nothing";
+  const auto x = scalar ? model::parse_number(text) : std::nullopt;
+  if (!x || !limits.hold(*x)) throw std::invalid_argument(fmt::format("{}: expected {}, got {}", path, limits.text(), text));
+  return *x;
+}
+
+/// The same in JSON, as number or string.
+tl::expected<double, std::string> number_in(const json::object& o, const char* field, const model::number_limits& limits) {
+  const auto* v = o.if_contains(field);
+  const auto x = v ? model::number_in_json(*v) : std::nullopt;
+  if (x && limits.hold(*x)) return *x;
+  return tl::unexpected(fmt::format("{}: expected {}, got {}", field, limits.text(), v ? json::serialize(*v) : "nothing"));
 }
 
 /// How pods get there; nothing when the entry does not say.
@@ -58,18 +69,13 @@ tl::expected<config_reader::accelerator_entry, std::string> parse_accelerator(co
   if (!device || !device->is_string() || device->get_string().empty())
     return tl::unexpected(std::string("device: required, a string"));
   acc.type = std::string(device->get_string());
-  const auto* cost = o.if_contains("cost");
-  if (!cost) return tl::unexpected(std::string("cost: required"));
-  const auto shown = json::serialize(*cost);
-  const auto n = cost->is_string() ? to_number(cost->get_string()) : to_number(shown);
-  if (!n || *n < 0) return tl::unexpected(fmt::format("cost: expected a number >= 0, got {}", shown));
-  acc.cost.cents = *n;
-  if (const auto* m = o.if_contains("multiplicity")) {
-    const auto text_of = m->is_string() ? std::string(m->get_string()) : json::serialize(*m);
-    const auto k = to_number(text_of);
-    if (!k || *k < 1 || *k > 1024 || *k != std::floor(*k))
-      return tl::unexpected(fmt::format("multiplicity: expected a whole number from 1 to 1024, got {}", text_of));
-    acc.multiplicity = static_cast<int>(*k);
+  const auto cost = number_in(o, "cost", model::limits::cost);
+  if (!cost) return tl::unexpected(cost.error());
+  acc.cost.cents = *cost;
+  if (o.contains("multiplicity")) {
+    const auto units = number_in(o, "multiplicity", model::limits::units);
+    if (!units) return tl::unexpected(units.error());
+    acc.multiplicity = static_cast<int>(*units);
   }
   auto placement = parse_placement(o);
   if (!placement) return tl::unexpected(std::move(placement.error()));
@@ -79,12 +85,7 @@ tl::expected<config_reader::accelerator_entry, std::string> parse_accelerator(co
 /// A target of a class: 0 when absent.
 double target_ms(const YAML::Node& entry, const char* field, const std::string& path) {
   const auto node = entry[field];
-  if (!node) return 0;
-  const auto n = node.IsScalar() ? to_number(node.Scalar()) : std::nullopt;
-  if (!n || *n < 0)
-    throw std::invalid_argument(
-        fmt::format("{}.{}: expected a number >= 0, got {}", path, field, node.IsScalar() ? node.Scalar() : "a structure"));
-  return *n;
+  return node ? number_in(node, model::limits::target, fmt::format("{}.{}", path, field)) : 0;
 }
 
 /// slo-ttft-percentile: 0 = the mean.
@@ -105,10 +106,7 @@ tl::expected<model::service_class, std::string> parse_class(const std::string& t
     model::service_class c;
     if (!root["name"] || !root["name"].IsScalar()) return tl::unexpected(std::string("name: required"));
     c.name = root["name"].Scalar();
-    const auto priority = root["priority"] && root["priority"].IsScalar() ? to_number(root["priority"].Scalar()) : std::nullopt;
-    if (!priority || *priority != std::floor(*priority) || std::abs(*priority) > 1e6)
-      return tl::unexpected(std::string("priority: expected a whole number"));
-    c.priority = static_cast<int>(*priority);
+    c.priority = static_cast<int>(number_in(root["priority"], model::limits::priority, "priority"));
     const auto data = root["data"];
     if (data && !data.IsSequence()) return tl::unexpected(std::string("data: expected a list"));
     for (std::size_t i = 0; data && i < data.size(); ++i) {
@@ -277,7 +275,23 @@ std::vector<config_problem> config_reader::read_accelerators(const std::map<std:
 
 std::vector<config_problem> config_reader::read_classes(const std::map<std::string, std::string>& data) {
   have_classes_ = true;
-  return read_entries(classes_map, data, classes_, [](const std::string&, const std::string& text) { return parse_class(text); });
+  // Two classes of one name cannot be told apart: the entry that has had the name keeps it, else the first by key.
+  std::map<std::string, std::string> owners;
+  for (const auto& [key, last] : classes_) {
+    const auto now = data.find(key);
+    if (now == data.end()) continue;
+    const auto parsed = parse_class(now->second);
+    if (!parsed || parsed->name == last.name) owners.emplace(last.name, key);
+  }
+  return read_entries(classes_map, data, classes_, [&](const std::string& key, const std::string& text) {
+    auto parsed = parse_class(text);
+    if (!parsed) return parsed;
+    const auto owner = owners.emplace(parsed->name, key).first->second;
+    if (owner == key) return parsed;
+    const auto last = classes_.find(key);
+    if (last != classes_.end()) owners.emplace(last->second.name, key);
+    return decltype(parsed)(tl::unexpected(fmt::format("name: {} is the name of the class in {} already", parsed->name, owner)));
+  });
 }
 
 std::shared_ptr<const catalog> config_reader::current() const {

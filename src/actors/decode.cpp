@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <boost/json/serialize.hpp>
-#include <charconv>
 #include <climits>
-#include <cmath>
 
 #include "actors/accelerator_change.hpp"
+#include "model/codec.hpp"
 #include "net/kube/json_path.hpp"
 
 namespace inferno::actors {
@@ -24,6 +23,11 @@ int integer_at(const json::object& object, std::initializer_list<std::string_vie
   return static_cast<int>(std::clamp<long>(net::kube::integer_at(object, path, fallback), INT_MIN, INT_MAX));
 }
 
+/// spec.replicas of a workload, which may be any integer: what no cluster has is cut, so that GPUs and costs are not overflowed.
+int replicas_of(const json::object& object, int fallback) {
+  return std::clamp(integer_at(object, {"spec", "replicas"}, fallback), 0, 10 * model::most_replicas);
+}
+
 std::map<std::string, std::string> string_map(const json::value* v) {
   std::map<std::string, std::string> out;
   if (v && v->is_object())
@@ -32,36 +36,33 @@ std::map<std::string, std::string> string_map(const json::value* v) {
   return out;
 }
 
-/// A count as Kubernetes writes quantities of extended resources: 2, "2" or "2k" is never used for GPUs.
+/// A count of GPUs or MiB as Kubernetes writes quantities of extended resources: 2, "2", and "1k" for 1000 (the API server
+/// shortens it so). 0 for what is none.
 int quantity(const json::value& v) {
-  if (v.is_string()) {
-    const auto& s = v.get_string();
-    int n = 0;
-    const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), n);
-    return ec == std::errc() && end == s.data() + s.size() && n > 0 ? n : 0;
+  double scale = 1;
+  auto number = model::number_in_json(v);
+  if (!number && v.is_string()) {
+    std::string_view text = v.get_string();
+    constexpr std::pair<std::string_view, double> suffixes[] = {{"Ki", 1024}, {"Mi", 1 << 20}, {"k", 1e3}, {"M", 1e6}};
+    for (const auto& [suffix, factor] : suffixes)
+      if (text.ends_with(suffix)) {
+        number = model::parse_number(text.substr(0, text.size() - suffix.size()));
+        scale = factor;
+        break;
+      }
   }
-  std::error_code ec;
-  const auto n = v.to_number<int>(ec);
-  return !ec && n > 0 ? n : 0;
+  return number && model::limits::gpus.hold(*number * scale) ? static_cast<int>(*number * scale) : 0;
 }
 
 constexpr std::array vendors{"nvidia.com", "amd.com", "intel.com"};
 
 std::string shown(const json::value& v) { return json::serialize(v); }
 
-/// A number as string or number, finite and >= 0.
-std::optional<double> number(const json::value& v) {
-  double x = 0;
-  if (v.is_string()) {
-    const auto& s = v.get_string();
-    const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
-    if (ec != std::errc() || end != s.data() + s.size()) return std::nullopt;
-  } else {
-    std::error_code ec;
-    x = v.to_number<double>(ec);
-    if (ec) return std::nullopt;
-  }
-  return std::isfinite(x) && x >= 0 ? std::optional(x) : std::nullopt;
+/// A number within limits, as string or number.
+tl::expected<double, std::string> number(const json::value& v, const model::number_limits& limits) {
+  const auto x = model::number_in_json(v);
+  if (x && limits.hold(*x)) return *x;
+  return tl::unexpected(fmt::format("expected {}, got {}", limits.text(), shown(v)));
 }
 
 /// Reads one entry of spec.modelProfile.accelerators; returns what is wrong with it.
@@ -72,18 +73,18 @@ class profile_reader {
   std::string read(model::model_profile& out) {
     out.acc = text_at(entry_, {"acc"});
     if (out.acc.empty()) return fmt::format("{}.acc: must not be empty", path_);
-    out.acc_count = count({"accCount"}, 1, 1);
-    out.max_batch = count({"maxBatchSize"}, 0, 1);
+    out.acc_count = count({"accCount"}, model::limits::units, 1);
+    out.max_batch = count({"maxBatchSize"}, model::limits::batch, 0);
     // Checked, then left alone: a server is started with maxBatchSize whatever the outputs' length, and the quick start decides
     // so.
-    count({"atTokens"}, 0, 0);
+    count({"atTokens"}, model::limits::token_count, 0);
     if (find(entry_, {"perfParms", "iterationParms"})) {
       out.params = iteration();
     } else {
       out.params = linear(entry_.contains("perfParms"));
     }
-    out.kv.bytes = parameter({"kvCacheGiB"}, false) * (1 << 30);
-    out.kv.bytes_per_token = parameter({"kvBytesPerToken"}, false);
+    out.kv.bytes = optional({"kvCacheGiB"}, model::limits::kv_gib) * (1 << 30);
+    out.kv.bytes_per_token = optional({"kvBytesPerToken"}, model::limits::kv_bytes);
     if (problem_.empty())
       if (const auto problem = model::validate(out.params)) problem_ = fmt::format("{}: {}", path_, *problem);
     return problem_;
@@ -93,25 +94,26 @@ class profile_reader {
   model::linear_profile linear(bool newer) {
     model::linear_profile p;
     if (!newer) {
-      p.alpha_ms = parameter({"alpha"}, true);
-      p.beta_ms = parameter({"beta"}, true);
+      p.alpha_ms = parameter({"alpha"});
+      p.beta_ms = parameter({"beta"});
       return p;
     }
-    p.alpha_ms = parameter({"perfParms", "decodeParms", "alpha"}, true);
-    p.beta_ms = parameter({"perfParms", "decodeParms", "beta"}, true);
+    p.alpha_ms = parameter({"perfParms", "decodeParms", "alpha"});
+    p.beta_ms = parameter({"perfParms", "decodeParms", "beta"});
     p.has_prefill = find(entry_, {"perfParms", "prefillParms"}) != nullptr;
     if (p.has_prefill) {
-      p.gamma_ms = parameter({"perfParms", "prefillParms", "gamma"}, true);
-      p.delta_ms = parameter({"perfParms", "prefillParms", "delta"}, true);
+      p.gamma_ms = parameter({"perfParms", "prefillParms", "gamma"});
+      p.delta_ms = parameter({"perfParms", "prefillParms", "delta"});
     }
     return p;
   }
   model::iteration_profile iteration() {
     model::iteration_profile p;
-    p.alpha_ms = parameter({"perfParms", "iterationParms", "alpha"}, true);
-    p.beta_ms = parameter({"perfParms", "iterationParms", "beta"}, true);
-    p.gamma_ms = parameter({"perfParms", "iterationParms", "gamma"}, true);
-    p.max_batched_tokens = count({"perfParms", "iterationParms", "maxBatchedTokens"}, p.max_batched_tokens, 1);
+    p.alpha_ms = parameter({"perfParms", "iterationParms", "alpha"});
+    p.beta_ms = parameter({"perfParms", "iterationParms", "beta"});
+    p.gamma_ms = parameter({"perfParms", "iterationParms", "gamma"});
+    p.max_batched_tokens =
+        count({"perfParms", "iterationParms", "maxBatchedTokens"}, model::limits::iteration_tokens, p.max_batched_tokens);
     return p;
   }
   std::string name(std::initializer_list<std::string_view> path) const {
@@ -119,26 +121,21 @@ class profile_reader {
     for (const auto& p : path) full += fmt::format(".{}", p);
     return full;
   }
-  double parameter(std::initializer_list<std::string_view> path, bool required) {
+  /// A parameter of the profile, ms.
+  double parameter(std::initializer_list<std::string_view> path) {
+    if (!find(entry_, path) && problem_.empty()) problem_ = fmt::format("{}: required", name(path));
+    return optional(path, model::limits::profile_ms);
+  }
+  /// 0 when it is absent.
+  double optional(std::initializer_list<std::string_view> path, const model::number_limits& limits) {
     const auto* v = find(entry_, path);
-    if (!v) {
-      if (required && problem_.empty()) problem_ = fmt::format("{}: required", name(path));
-      return 0;
-    }
-    const auto n = number(*v);
-    if (!n && problem_.empty()) problem_ = fmt::format("{}: expected a number >= 0, got {}", name(path), shown(*v));
+    if (!v) return 0;
+    const auto n = number(*v, limits);
+    if (!n && problem_.empty()) problem_ = fmt::format("{}: {}", name(path), n.error());
     return n.value_or(0);
   }
-  int count(std::initializer_list<std::string_view> path, int fallback, int least) {
-    const auto* v = find(entry_, path);
-    if (!v) return fallback;
-    const auto n = number(*v);
-    if (!n || *n < least || *n > 1e6 || *n != std::floor(*n)) {
-      if (problem_.empty())
-        problem_ = fmt::format("{}: expected a whole number from {} to 1000000, got {}", name(path), least, shown(*v));
-      return fallback;
-    }
-    return static_cast<int>(*n);
+  int count(std::initializer_list<std::string_view> path, const model::number_limits& limits, int fallback) {
+    return find(entry_, path) ? static_cast<int>(optional(path, limits)) : fallback;
   }
 
   const json::object& entry_;
@@ -175,14 +172,15 @@ std::optional<std::map<std::string, std::string>> equalities(std::string_view te
   return out;
 }
 
-void read_replicas(const json::object& spec, std::string_view field, std::optional<int>& out, std::string& problem) {
+void read_replicas(const json::object& spec, std::string_view field, const model::number_limits& limits, std::optional<int>& out,
+                   std::string& problem) {
   const auto* v = spec.if_contains(field);
   if (!v || v->is_null()) return;
-  const auto n = number(*v);
-  if (n && *n <= 1e6 && *n == std::floor(*n)) {
+  const auto n = number(*v, limits);
+  if (n) {
     out = static_cast<int>(*n);
   } else if (problem.empty()) {
-    problem = fmt::format("spec.{}: expected a whole number >= 0, got {}", field, shown(*v));
+    problem = fmt::format("spec.{}: {}", field, n.error());
   }
 }
 
@@ -206,6 +204,30 @@ void read_profiles(const json::object& object, variant_object& out) {
       out.problem = std::move(problem);
     }
   }
+}
+
+/// Whether the scheduler puts no more pods on a node, whatever it has left: it is cordoned, being removed, or not ready. A node
+/// without the condition Ready is judged by its taints alone, as the scheduler does. Taints that keep GPUs for who tolerates
+/// them are not meant.
+bool takes_no_pods(const json::object& node) {
+  if (const auto* cordoned = find(node, {"spec", "unschedulable"}); cordoned && *cordoned == json::value(true)) return true;
+  if (find(node, {"metadata", "deletionTimestamp"})) return true;
+  if (const auto* conditions = find(node, {"status", "conditions"}); conditions && conditions->is_array())
+    for (const auto& c : conditions->get_array())
+      if (c.is_object() && text_at(c.get_object(), {"type"}) == "Ready" && text_at(c.get_object(), {"status"}) != "True")
+        return true;
+  constexpr std::string_view removers[] = {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption",
+                                           "node.cloudprovider.kubernetes.io/shutdown",
+                                           "node.cloudprovider.kubernetes.io/uninitialized"};
+  if (const auto* taints = find(node, {"spec", "taints"}); taints && taints->is_array())
+    for (const auto& t : taints->get_array()) {
+      if (!t.is_object() || text_at(t.get_object(), {"effect"}) == "PreferNoSchedule") continue;
+      const auto key = text_at(t.get_object(), {"key"});
+      if (key.starts_with("node.kubernetes.io/") ||
+          std::find(std::begin(removers), std::end(removers), key) != std::end(removers))
+        return true;
+    }
+  return false;
 }
 
 }  // namespace
@@ -249,8 +271,8 @@ variant_object decode_variant(const json::object& object) {
   read_profiles(object, out);
   const auto* spec = find(object, {"spec"});
   if (spec && spec->is_object()) {
-    read_replicas(spec->get_object(), "minReplicas", out.min_replicas, out.problem);
-    read_replicas(spec->get_object(), "maxReplicas", out.max_replicas, out.problem);
+    read_replicas(spec->get_object(), "minReplicas", model::limits::replicas, out.min_replicas, out.problem);
+    read_replicas(spec->get_object(), "maxReplicas", model::limits::most_replicas, out.max_replicas, out.problem);
     if (const auto* keep = spec->get_object().if_contains("keepAccelerator"); keep && keep->is_bool())
       out.keep_accelerator = keep->get_bool();
   }
@@ -284,7 +306,7 @@ workload_object decode_workload(const json::object& object, std::string_view kin
   const auto key = key_of(object);
   out.ref = {std::string(kind), key.ns, key.name};
   out.uid = text_at(object, {"metadata", "uid"});
-  out.replicas = integer_at(object, {"spec", "replicas"}, 1);
+  out.replicas = replicas_of(object, 1);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
   if (kind == "Deployment") out.change = decode_change(object);
   return out;
@@ -294,7 +316,7 @@ tl::expected<workload_object, std::string> decode_scale(const json::object& scal
                                                         const variant_key& key) {
   workload_object out;
   out.ref = {kind.kind, key.ns, key.name, kind.group};
-  out.replicas = integer_at(scale, {"spec", "replicas"}, 0);
+  out.replicas = replicas_of(scale, 0);
   const auto text = text_at(scale, {"status", "selector"});
   auto selector = equalities(text);
   if (!selector)
@@ -331,11 +353,11 @@ pod_object decode_pod(const json::object& object) {
   out.node = text_at(object, {"spec", "nodeName"});
   const auto phase = text_at(object, {"status", "phase"});
   out.terminal = phase == "Succeeded" || phase == "Failed";
-  const bool deleting = find(object, {"metadata", "deletionTimestamp"}) != nullptr;
+  out.deleting = find(object, {"metadata", "deletionTimestamp"}) != nullptr;
   if (const auto* conditions = find(object, {"status", "conditions"}); conditions && conditions->is_array())
     for (const auto& c : conditions->get_array())
       if (c.is_object() && text_at(c.get_object(), {"type"}) == "Ready")
-        out.ready = !deleting && text_at(c.get_object(), {"status"}) == "True";
+        out.ready = !out.deleting && text_at(c.get_object(), {"status"}) == "True";
   bool port_named = false;
   bool port_found = false;
   if (const auto* containers = find(object, {"spec", "containers"}); containers && containers->is_array()) {
@@ -367,8 +389,7 @@ pod_object decode_pod(const json::object& object) {
 node_object decode_node(const json::object& object) {
   node_object out;
   out.name = text_at(object, {"metadata", "name"});
-  if (const auto* cordoned = find(object, {"spec", "unschedulable"}); cordoned && cordoned->is_bool())
-    out.cordoned = cordoned->get_bool();
+  out.closed = takes_no_pods(object);
   for (const std::string vendor : vendors) {
     const auto product = text_at(object, {"metadata", "labels", vendor + "/gpu.product"});
     const auto* cards = find(object, {"status", "allocatable", vendor + "/gpu"});

@@ -114,6 +114,7 @@ struct pod_object {
   int port = 8000;  ///< containerPort named "http" or the first one
   bool ready = false;
   bool terminal = false;  ///< Succeeded or Failed: holds no GPU
+  bool deleting = false;  ///< has a deletionTimestamp
   std::string node;
   int gpus = 0;  ///< requested cards, over all containers
 };
@@ -125,7 +126,7 @@ struct gpu_inventory {
 };
 struct node_object {
   std::string name;
-  bool cordoned = false;  ///< takes no more pods
+  bool closed = false;  ///< takes no more pods: cordoned, not ready or being removed
   std::vector<gpu_inventory> gpus;
 };
 

@@ -83,7 +83,8 @@ tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, co
   const double demand = demand_of(server.current.load, view.slo).per_sec();
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
   double replicas = std::max(std::ceil(demand / per_replica * (1 - 1e-9)), static_cast<double>(std::max(server.min_replicas, 1)));
-  if (replicas > most_replicas) return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.0f} replicas", replicas)});
+  if (replicas > most_replicas)
+    return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.6g} replicas, {} at most", replicas, most_replicas)});
   if (server.max_replicas > 0) replicas = std::min(replicas, static_cast<double>(server.max_replicas));
   const auto rate = req_rate::per_sec(demand / replicas);
   const auto at = analyze(c, rate);
@@ -106,12 +107,22 @@ tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, co
 /// A number that is none would pass every comparison below unnoticed.
 std::optional<std::string> bad_input(const variant_view& view) {
   const auto& load = view.server->current.load;
-  const std::pair<const char*, double> numbers[] = {{"arrival rate", load.arrival_rate.per_sec()},
-                                                    {"input tokens", load.avg_in_tokens},
-                                                    {"output tokens", load.avg_out_tokens}};
-  for (const auto& [name, value] : numbers)
-    if (!std::isfinite(value) || value < 0) return fmt::format("{}: expected a finite number >= 0, got {}", name, value);
+  const std::tuple<const char*, double, number_limits> numbers[] = {
+      {"requests per minute", load.arrival_rate.per_min(), limits::rate_per_min},
+      {"input tokens", load.avg_in_tokens, limits::tokens},
+      {"output tokens", load.avg_out_tokens, limits::tokens},
+      {"minReplicas", view.server->min_replicas, limits::replicas},
+      {"maxReplicas", view.server->max_replicas, limits::replicas}};
+  for (const auto& [name, value, limits] : numbers)
+    if (!limits.hold(value)) return fmt::format("{}: expected {}, got {}", name, limits.text(), value);
   return validate(view.slo);
+}
+
+/// Refuses an allocation of more GPUs than there can be of a type, so that numbers of GPUs are ints.
+tl::expected<allocation, refusal> within_gpus(allocation a, const accelerator& acc, const model_profile& profile) {
+  const double gpus = 1.0 * a.num_replicas * profile.acc_count * acc.multiplicity;
+  if (limits::gpus.hold(gpus)) return a;
+  return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.6g} GPUs, {:.0f} at most", gpus, limits::gpus.most)});
 }
 
 const model_profile* profile_of(const variant_view& view, const std::string& accelerator) {
@@ -157,6 +168,7 @@ candidate_set make_candidates(const variant_view& view, bool all) {
     if (bound && acc->name != server.current.accelerator) continue;
     auto a = idle(server) ? tl::expected<allocation, refusal>(idle_allocation(view, *acc, *profile))
                           : loaded_allocation(view, *acc, *profile);
+    if (a) a = within_gpus(std::move(*a), *acc, *profile);
     if (!a) {
       out.refused.push_back(std::move(a.error()));
       continue;

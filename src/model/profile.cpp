@@ -9,15 +9,10 @@
 namespace inferno::model {
 namespace {
 
-std::optional<std::string> bad_number(const char* name, double value) {
-  if (std::isfinite(value) && value >= 0) return std::nullopt;
-  return fmt::format("{}: expected a finite number >= 0, got {}", name, value);
-}
-
 template <std::size_t n>
-std::optional<std::string> bad_numbers(const std::pair<const char*, double> (&numbers)[n]) {
+std::optional<std::string> bad_numbers(const number_limits& limits, const std::pair<const char*, double> (&numbers)[n]) {
   for (const auto& [name, value] : numbers)
-    if (auto problem = bad_number(name, value)) return problem;
+    if (!limits.hold(value)) return fmt::format("{}: expected {}, got {}", name, limits.text(), value);
   return std::nullopt;
 }
 
@@ -54,11 +49,13 @@ double prefill_chunks(const iteration_profile& p, const request_shape& shape, do
   const double in = shape.in_tokens, m = shape.out_tokens, budget = p.max_batched_tokens;
   const double wanted = std::max(1.0, std::floor(n));
   const auto enough = [&](double c) { return (c + m) * (budget - in / c) >= wanted * (in + m); };
-  // (c + m)(M - in/c) = n(in + m) is a quadratic in c; its root is a chunk off at most.
+  // (c + m)(M - in/c) = n(in + m) is a quadratic in c, whose root is written so that it loses no digits.
   const double half = (m * budget - in - wanted * (in + m)) / (2 * budget);
-  const double root = -half + std::sqrt(half * half + m * in / budget);
+  const double radical = std::sqrt(half * half + m * in / budget);
+  const double root = half > 0 ? m * in / budget / (half + radical) : radical - half;
+  // Rounding may put it a chunk off; where a chunk more is below the precision of c, it makes no difference either.
   double c = std::max(1.0, std::ceil(root) - 1);
-  while (!enough(c)) c += 1;
+  for (int more = 0; more < 3 && !enough(c); ++more) c += 1;
   return c;
 }
 
@@ -76,22 +73,26 @@ std::optional<int> kv_batch_limit(const kv_memory& memory, const request_shape& 
 
 std::optional<std::string> validate(const performance_profile& profile) {
   if (const auto* p = std::get_if<iteration_profile>(&profile)) {
-    if (auto problem = bad_numbers({{"alpha", p->alpha_ms}, {"beta", p->beta_ms}, {"gamma", p->gamma_ms}})) return problem;
-    if (p->max_batched_tokens < 1)
-      return fmt::format("max_batched_tokens: expected a number >= 1, got {}", p->max_batched_tokens);
+    if (auto problem = bad_numbers(limits::profile_ms, {{"alpha", p->alpha_ms}, {"beta", p->beta_ms}, {"gamma", p->gamma_ms}}))
+      return problem;
+    if (!limits::iteration_tokens.hold(p->max_batched_tokens))
+      return fmt::format("max_batched_tokens: expected {}, got {}", limits::iteration_tokens.text(), p->max_batched_tokens);
     if (p->alpha_ms + p->beta_ms <= 0) return std::string("alpha and beta are both 0: an iteration must take time");
     return std::nullopt;
   }
   const auto& p = std::get<linear_profile>(profile);
-  if (auto problem = bad_numbers({{"alpha", p.alpha_ms}, {"beta", p.beta_ms}, {"gamma", p.gamma_ms}, {"delta", p.delta_ms}}))
+  if (auto problem = bad_numbers(limits::profile_ms,
+                                 {{"alpha", p.alpha_ms}, {"beta", p.beta_ms}, {"gamma", p.gamma_ms}, {"delta", p.delta_ms}}))
     return problem;
   if (p.alpha_ms + p.beta_ms <= 0) return std::string("alpha and beta are both 0: a decode step must take time");
   return std::nullopt;
 }
 
 std::optional<std::string> validate(const request_shape& shape) {
-  if (auto problem = bad_numbers({{"in_tokens", shape.in_tokens}, {"out_tokens", shape.out_tokens}})) return problem;
-  if (!std::isfinite(shape.out_cv)) return fmt::format("out_cv: expected a finite number, got {}", shape.out_cv);
+  if (auto problem = bad_numbers(limits::tokens, {{"in_tokens", shape.in_tokens}, {"out_tokens", shape.out_tokens}}))
+    return problem;
+  if (!(shape.out_cv < 0) && !limits::variation.hold(shape.out_cv))
+    return fmt::format("out_cv: expected {}, got {}", limits::variation.text(), shape.out_cv);
   if (shape.out_tokens <= 0) return fmt::format("out_tokens: expected a number > 0, got {}", shape.out_tokens);
   return std::nullopt;
 }

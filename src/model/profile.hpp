@@ -4,6 +4,8 @@
 #include <string>
 #include <variant>
 
+#include "model/limits.hpp"
+
 namespace inferno::model {
 
 /// Linear profile of a model on an accelerator: decode step(n) = alpha + beta*n ms, prefill(n) = gamma + delta*in*n ms for batch
@@ -43,8 +45,7 @@ struct request_shape {
   bool operator==(const request_shape&) const = default;
 };
 
-/// The analysis takes time proportional to N; a batch beyond this is a mistake in the input, not a server.
-inline constexpr int max_batch_limit = 65'536;
+inline constexpr int max_batch_limit = static_cast<int>(limits::batch.most);
 
 /// Memory of one replica for the keys and values of its tokens; 0 = not known.
 struct kv_memory {
@@ -75,8 +76,8 @@ double prefill_chunks(const iteration_profile&, const request_shape&, double n);
 /// is not known. At least 1, at most max_batch_limit; nullopt: memory is not known.
 std::optional<int> kv_batch_limit(const kv_memory&, const request_shape&);
 
-/// Refuses NaN, infinity and negative values and a profile of zeros; empty = valid. The message names the parameter and the
-/// value.
+/// Refuses what is outside of model/limits.hpp, NaN, and a profile of zeros; empty = valid. The message names the parameter and
+/// the value.
 std::optional<std::string> validate(const performance_profile&);
 std::optional<std::string> validate(const request_shape&);
 

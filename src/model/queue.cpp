@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <utility>
 
@@ -14,8 +13,6 @@
 namespace inferno::model {
 namespace {
 
-/// 1/2.9957: an exponential wait's mean over its 95th percentile, 1/ln(20).
-const double mean_of_p95 = 1.0 / std::log(20.0);
 constexpr double lowest_share = 0.001;
 constexpr double highest_share = 0.999;
 constexpr double tps_share = 0.9;
@@ -51,22 +48,17 @@ std::string infeasible::reason() const {
 std::optional<std::string> validate(const replica_config& c) {
   if (auto problem = validate(c.profile)) return problem;
   if (auto problem = validate(c.shape)) return problem;
-  if (c.max_batch < 1 || c.max_batch > max_batch_limit)
-    return fmt::format("max_batch: expected a number from 1 to {}, got {}", max_batch_limit, c.max_batch);
+  if (!limits::batch.hold(c.max_batch)) return fmt::format("max_batch: expected {}, got {}", limits::batch.text(), c.max_batch);
   if (c.max_queue < 0) return fmt::format("max_queue: expected a number >= 0, got {}", c.max_queue);
   if (times_at(c.profile, c.shape, 1).service_ms <= 0) return std::string("the profile gives a service time of 0");
-  if (!std::isfinite(times_at(c.profile, c.shape, c.max_batch).service_ms))
-    return std::string("the profile gives an infinite service time");
   return std::nullopt;
 }
 
 std::optional<double> parse_percentile(std::string_view text) {
   if (text == "mean") return 0;
   if (text.substr(0, 1) == "p") text.remove_prefix(1);
-  double x = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), x);
-  if (ec != std::errc() || end != text.data() + text.size() || !(x > 0 && x < 100)) return std::nullopt;
-  return x;
+  const auto x = parse_number(text);
+  return x && *x > 0 && *x < 100 ? x : std::nullopt;
 }
 
 std::optional<std::string> validate(const slo_targets& t) {
@@ -76,7 +68,7 @@ std::optional<std::string> validate(const slo_targets& t) {
                                                                {"slo-tps", t.tps},
                                                                {"slo-ttft-percentile", t.ttft_percentile}}};
   for (const auto& [name, value] : numbers)
-    if (!std::isfinite(value) || value < 0) return fmt::format("{}: expected a finite number >= 0, got {}", name, value);
+    if (!limits::target.hold(value)) return fmt::format("{}: expected {}, got {}", name, limits::target.text(), value);
   if (t.ttft_percentile >= 100) return fmt::format("slo-ttft-percentile: expected a number below 100, got {}", t.ttft_percentile);
   return std::nullopt;
 }
@@ -104,7 +96,7 @@ tl::expected<replica_sizing, infeasible> size_replica(const replica_config& c, c
   const std::array<latency_target, 3> latencies{
       {{"ttft", targets.ttft_ms, q > 0 ? nullptr : &replica_metrics::ttft_ms, targets.ttft_ms, q},
        {"itl", targets.itl_ms, &replica_metrics::itl_ms, targets.itl_ms},
-       {"ttw", targets.wait_p95_ms * mean_of_p95, &replica_metrics::wait_ms, targets.wait_p95_ms}}};
+       {"ttw", targets.wait_p95_ms / wait_p95_of_mean, &replica_metrics::wait_ms, targets.wait_p95_ms}}};
 
   double least[3] = {};  // the excess of each target at the lowest rate
   const auto at_low = replica.metrics(low);

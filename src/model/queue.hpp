@@ -41,7 +41,10 @@ struct ttft_percentiles {
   bool operator==(const ttft_percentiles&) const = default;
 };
 
-/// Latency objectives; 0 = no target. wait_p95_ms is the older `slo-ttw`.
+/// The 95th percentile of an exponentially distributed wait over its mean, ln(20): what `slo-ttw` takes waits to be.
+inline constexpr double wait_p95_of_mean = 2.995732273553991;
+
+/// Latency objectives; 0 = no target. wait_p95_ms is the older `slo-ttw`: mean wait * wait_p95_of_mean.
 struct slo_targets {
   double itl_ms = 0;
   double ttft_ms = 0;
@@ -68,13 +71,14 @@ struct infeasible {
   std::string reason() const;
 };
 
-/// Refuses NaN, infinity, negative values and a profile of zeros; empty = valid. The message names the parameter and the value.
+/// Refuses NaN, what is outside of model/limits.hpp, and a profile of zeros; empty = valid. The message names the parameter and
+/// the value.
 std::optional<std::string> validate(const replica_config&);
 
 /// `slo-ttft-percentile` as people write it: "mean" = 0, else a percentile between 0 and 100, as "p95" or "95"; nullopt: neither.
 std::optional<double> parse_percentile(std::string_view text);
 
-/// Refuses NaN, infinity and negative targets; 0 = no target.
+/// Refuses NaN and targets outside of model/limits.hpp; 0 = no target.
 std::optional<std::string> validate(const slo_targets&);
 
 /// Steady state at `rate` (> 0). `config` must be valid. p(n) = p(n-1) lambda/mu(n), mu(n) = min(n, N)/service time(min(n, N));

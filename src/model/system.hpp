@@ -32,7 +32,7 @@ struct class_target {
 
 struct service_class {
   std::string name;
-  int priority = 0;  ///< lower is more important
+  int priority = 0;  ///< 1 is the most important
   std::vector<class_target> targets;
 };
 
@@ -57,7 +57,7 @@ struct current_allocation {
 };
 
 /// More replicas of one server than this mean that the model, the load or the input is wrong.
-inline constexpr int most_replicas = 100'000;
+inline constexpr int most_replicas = static_cast<int>(limits::replicas.most);
 
 struct server_spec {
   std::string name;

@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <boost/json/stream_parser.hpp>
-#include <charconv>
-#include <cmath>
 #include <set>
 
+#include "model/codec.hpp"
 #include "model/system_json_write.hpp"
 
 namespace inferno::model {
@@ -64,77 +63,58 @@ class reader {
     if (!value_->is_bool()) refuse(path_, "true or false", value_);
     return value_->get_bool();
   }
-  /// Finite, >= 0; also as a string.
-  double number(double fallback) const { return present() ? number() : fallback; }
-  double number() const {
-    double x = 0;
-    bool ok = false;
-    if (present() && value_->is_string()) {
-      const auto& s = value_->get_string();
-      const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), x);
-      ok = ec == std::errc() && end == s.data() + s.size();
-    } else if (present()) {
-      std::error_code ec;
-      x = value_->to_number<double>(ec);
-      ok = !ec;
-    }
-    if (!ok || !std::isfinite(x) || x < 0) refuse(path_, "a number >= 0", value_);
-    return x;
+  /// Also as a string.
+  double number(const number_limits& l, double fallback) const { return present() ? number(l) : fallback; }
+  double number(const number_limits& l) const {
+    const auto x = present() ? number_in_json(*value_) : std::nullopt;
+    if (!x || !l.hold(*x)) refuse(path_, l.text(), value_);
+    return *x;
   }
   /// "mean" (also when absent) = 0; else a percentile, as 95 or "p95".
   double percentile() const {
     if (!present()) return 0;
     const auto x = value_->is_string()   ? parse_percentile(value_->get_string())
-                   : value_->is_number() ? parse_percentile(fmt::format("{}", number()))
+                   : value_->is_number() ? parse_percentile(fmt::format("{}", number(limits::observed)))
                                          : std::nullopt;
     if (x) return *x;
     refuse(path_, "mean or a percentile between 0 and 100, as p95", value_);
   }
-  int count(int fallback, int least = 0, int most = 1'000'000) const {
-    if (!present()) return fallback;
-    const double x = number();
-    if (x != std::floor(x) || x < least || x > most)
-      refuse(path_, fmt::format("a whole number from {} to {}", least, most), value_);
-    return static_cast<int>(x);
-  }
+  int count(const number_limits& l, int fallback) const { return present() ? static_cast<int>(number(l)) : fallback; }
 
  private:
   const json::value* value_;
   std::string path_;
 };
 
-/// Cards in a unit, units in a replica.
-constexpr int most_units = 1024;
-
 accelerator read_accelerator(const reader& r) {
   accelerator a;
   a.name = r["name"].name();
   a.type = r["type"].text(a.name);
-  a.multiplicity = r["multiplicity"].count(1, 1, most_units);
-  a.cost.cents = r["cost"].number();
+  a.multiplicity = r["multiplicity"].count(limits::units, 1);
+  a.cost.cents = r["cost"].number(limits::cost);
   return a;
 }
 
 performance_profile read_linear(const reader& r) {
   linear_profile p;
   const auto decode = r["decodeParms"].present() ? r["decodeParms"] : r;
-  p.alpha_ms = decode["alpha"].number();
-  p.beta_ms = decode["beta"].number();
+  p.alpha_ms = decode["alpha"].number(limits::profile_ms);
+  p.beta_ms = decode["beta"].number(limits::profile_ms);
   const auto prefill = r["prefillParms"].present() ? r["prefillParms"] : r;
   p.has_prefill = prefill["gamma"].present() || prefill["delta"].present();
   if (p.has_prefill) {
-    p.gamma_ms = prefill["gamma"].number();
-    p.delta_ms = prefill["delta"].number();
+    p.gamma_ms = prefill["gamma"].number(limits::profile_ms);
+    p.delta_ms = prefill["delta"].number(limits::profile_ms);
   }
   return p;
 }
 
 performance_profile read_iteration(const reader& r) {
   iteration_profile p;
-  p.alpha_ms = r["alpha"].number();
-  p.beta_ms = r["beta"].number();
-  p.gamma_ms = r["gamma"].number();
-  p.max_batched_tokens = r["maxBatchedTokens"].count(p.max_batched_tokens, 1, 10'000'000);
+  p.alpha_ms = r["alpha"].number(limits::profile_ms);
+  p.beta_ms = r["beta"].number(limits::profile_ms);
+  p.gamma_ms = r["gamma"].number(limits::profile_ms);
+  p.max_batched_tokens = r["maxBatchedTokens"].count(limits::iteration_tokens, p.max_batched_tokens);
   return p;
 }
 
@@ -142,13 +122,13 @@ model_profile read_profile(const reader& r) {
   model_profile p;
   p.model = r["name"].name();
   p.acc = r["acc"].name();
-  p.acc_count = r["accCount"].count(1, 1, most_units);
-  p.max_batch = r["maxBatchSize"].count(0, 1, max_batch_limit);
-  p.at_tokens = r["atTokens"].count(0);
+  p.acc_count = r["accCount"].count(limits::units, 1);
+  p.max_batch = r["maxBatchSize"].count(limits::batch, 0);
+  p.at_tokens = r["atTokens"].count(limits::token_count, 0);
   p.params = r["iterationParms"].present() ? read_iteration(r["iterationParms"]) : read_linear(r);
-  p.kv.bytes = r["kvCacheGiB"].number(0) * (1 << 30);
-  p.kv.bytes_per_token = r["kvBytesPerToken"].number(0);
-  if (p.max_batch == 0) refuse(r.path() + ".maxBatchSize", "a whole number >= 1", nullptr);
+  p.kv.bytes = r["kvCacheGiB"].number(limits::kv_gib, 0) * (1 << 30);
+  p.kv.bytes_per_token = r["kvBytesPerToken"].number(limits::kv_bytes, 0);
+  if (p.max_batch == 0) refuse(r.path() + ".maxBatchSize", limits::batch.text(), nullptr);
   if (const auto problem = validate(p.params)) throw bad_field{fmt::format("{}: {}", r.path(), *problem)};
   return p;
 }
@@ -156,14 +136,15 @@ model_profile read_profile(const reader& r) {
 service_class read_class(const reader& r) {
   service_class c;
   c.name = r["name"].name();
-  c.priority = r["priority"].count(0);
+  // Without one a class is the least important, as in the reference.
+  c.priority = r["priority"].count(limits::priority, static_cast<int>(limits::priority.most));
   for (const auto& t : r["modelTargets"].list()) {
     class_target target;
     target.model = t["model"].name();
-    target.slo.itl_ms = t["slo-itl"].present() ? t["slo-itl"].number() : t["slo-tpot"].number(0);
-    target.slo.ttft_ms = t["slo-ttft"].number(0);
-    target.slo.wait_p95_ms = t["slo-ttw"].number(0);
-    target.slo.tps = t["slo-tps"].number(0);
+    target.slo.itl_ms = t["slo-itl"].present() ? t["slo-itl"].number(limits::target) : t["slo-tpot"].number(limits::target, 0);
+    target.slo.ttft_ms = t["slo-ttft"].number(limits::target, 0);
+    target.slo.wait_p95_ms = t["slo-ttw"].number(limits::target, 0);
+    target.slo.tps = t["slo-tps"].number(limits::target, 0);
     target.slo.ttft_percentile = t["slo-ttft-percentile"].percentile();
     c.targets.push_back(std::move(target));
   }
@@ -173,20 +154,24 @@ service_class read_class(const reader& r) {
 current_allocation read_allocation(const reader& r) {
   current_allocation a;
   a.accelerator = r["accelerator"].text();
-  a.num_replicas = r["numReplicas"].count(0);
-  a.max_batch = r["maxBatch"].count(0);
-  a.cost.cents = r["cost"].number(0);
-  a.itl_ms = r["itlAverage"].number(0);
-  a.wait_ms = r["waitAverage"].number(0);
-  a.ttft_ms = r["ttftAverage"].number(0);
+  a.num_replicas = r["numReplicas"].count(limits::replicas, 0);
+  a.max_batch = r["maxBatch"].count(limits::gpus, 0);
+  a.cost.cents = r["cost"].number(limits::observed, 0);
+  a.itl_ms = r["itlAverage"].number(limits::observed, 0);
+  a.wait_ms = r["waitAverage"].number(limits::observed, 0);
+  a.ttft_ms = r["ttftAverage"].number(limits::observed, 0);
   const auto load = r["load"];
-  a.load.arrival_rate = req_rate::per_min(load["arrivalRate"].number(0));
-  a.load.avg_in_tokens = load["avgInTokens"].number(0);
+  a.load.arrival_rate = req_rate::per_min(load["arrivalRate"].number(limits::rate_per_min, 0));
+  a.load.avg_in_tokens = load["avgInTokens"].number(limits::tokens, 0);
   // The quick start's form has one length: of the output.
-  a.load.avg_out_tokens = load["avgOutTokens"].present() ? load["avgOutTokens"].number() : load["avgLength"].number(0);
-  a.load.out_cv = load["cvOutTokens"].number(-1);
+  a.load.avg_out_tokens =
+      load["avgOutTokens"].present() ? load["avgOutTokens"].number(limits::tokens) : load["avgLength"].number(limits::tokens, 0);
+  a.load.out_cv = load["cvOutTokens"].number(limits::variation, -1);
   return a;
 }
+
+/// 0 = that of the profile.
+constexpr number_limits max_batch_override{0, limits::batch.most, true};
 
 server_spec read_server(const reader& r) {
   server_spec s;
@@ -194,9 +179,9 @@ server_spec read_server(const reader& r) {
   s.class_name = r["class"].name();
   s.model = r["model"].name();
   s.keep_accelerator = r["keepAccelerator"].flag(false);
-  s.min_replicas = r["minNumReplicas"].count(1, 0, most_replicas);
-  s.max_replicas = r["maxNumReplicas"].count(0, 0, most_replicas);
-  s.max_batch = r["maxBatchSize"].count(0, 0, max_batch_limit);
+  s.min_replicas = r["minNumReplicas"].count(limits::replicas, 1);
+  s.max_replicas = r["maxNumReplicas"].count(limits::replicas, 0);
+  s.max_batch = r["maxBatchSize"].count(max_batch_override, 0);
   s.pool = r["pool"].text();
   if (s.max_replicas > 0 && s.max_replicas < s.min_replicas)
     throw bad_field{fmt::format("{}.maxNumReplicas: expected 0 or a number >= minNumReplicas, which is {}, got {}", r.path(),
@@ -242,7 +227,7 @@ system_data read_system(const reader& root) {
   for (const auto& v : root["serverData"]["servers"].list()) s.servers.push_back(read_server(v));
   s.optimizer = read_optimizer(root["optimizerData"]["optimizer"]);
   for (const auto& c : root["capacityData"]["count"].list())
-    s.capacity.push_back({c["type"].name(), c["count"].count(0, 0, 1'000'000'000)});
+    s.capacity.push_back({c["type"].name(), c["count"].count(limits::gpus, 0)});
   const auto path = [&](std::string_view of) {
     return root.path().empty() ? std::string(of) : fmt::format("{}.{}", root.path(), of);
   };

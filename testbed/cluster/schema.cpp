@@ -5,6 +5,8 @@
 #include <boost/json/serialize.hpp>
 #include <regex>
 
+#include "testbed/cluster/rules.hpp"
+
 namespace inferno::testbed {
 namespace {
 
@@ -58,7 +60,28 @@ class checker {
     found.problems.push_back({path, reason, std::move(what)});
   }
 
+  /// A null where none is allowed is as good as nothing, as the API server has it.
+  static void drop_nulls(const json::object& schema, json::object& object) {
+    const auto* properties = find(schema, {"properties"});
+    if (!properties) return;
+    for (const auto& [name, inner] : properties->get_object()) {
+      const auto* value = object.if_contains(name);
+      const auto* nullable = find(inner, {"nullable"});
+      if (value && value->is_null() && !(nullable && *nullable == json::value(true))) object.erase(name);
+    }
+  }
+
+  void rules(const json::object& schema, const json::object& object, const std::string& path) {
+    const auto* list = find(schema, {"x-kubernetes-validations"});
+    if (!list || !list->is_array()) return;
+    for (const auto& r : list->get_array())
+      if (!keeps_rule(text_at(r.get_object(), {"rule"}), json::value(object)).value_or(false))
+        add(path, fmt::format("Invalid value: \"object\": {}", text_at(r.get_object(), {"message"})));
+  }
+
   void members(const json::object& schema, json::object& object, const std::string& path) {
+    drop_nulls(schema, object);
+    rules(schema, object, path);
     if (const auto* required = find(schema, {"required"}); required && required->is_array())
       for (const auto& name : required->get_array())
         if (!object.contains(name.get_string())) add(join(path, name.get_string()), "Required value", "FieldValueRequired");
@@ -133,6 +156,13 @@ std::string schema_flaw(const json::value& schema, const std::string& path) {
   if (const auto* required = s.if_contains("required"))
     for (const auto& name : required->get_array())
       if (!name.is_string()) return at("required") + ": expected a list of strings";
+  if (const auto* rules = s.if_contains("x-kubernetes-validations")) {
+    if (!rules->is_array()) return at("x-kubernetes-validations") + ": expected a list";
+    for (const auto& r : rules->get_array())
+      if (auto flaw = r.is_object() ? rule_flaw(text_at(r.get_object(), {"rule"})) : std::string("expected an object");
+          !flaw.empty())
+        return fmt::format("{}: {}", at("x-kubernetes-validations"), flaw);
+  }
   try {
     (void)std::regex(text_at(s, {"pattern"}));
   } catch (const std::regex_error& e) {

@@ -6,7 +6,8 @@ namespace inferno::testbed {
 
 /// Checks `object` against an openAPIV3Schema (type, required, properties, additionalProperties,
 /// x-kubernetes-preserve-unknown-fields, items, pattern, enum, minimum, maximum, minLength,
-/// minItems, format date-time, nullable) and drops what the schema does not know.
+/// minItems, format date-time, nullable, x-kubernetes-validations as far as rules.hpp goes) and drops what the schema does not
+/// know.
 struct schema_problem {
   std::string field;    ///< "spec.x"
   std::string reason;   ///< "FieldValueRequired", ...

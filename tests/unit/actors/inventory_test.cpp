@@ -233,6 +233,34 @@ TEST(Capacity, ACordonedNodeKeepsTheCardsOfItsPodsOnly) {
 // ---- with the rest of the controller
 // --------------------------------------------------------------------------------------------
 
+/// A node that is not ready may come back with its pods running, so they keep their GPUs until they are evicted; nothing new
+/// fits.
+TEST(Capacity, ANodeThatIsNotReadyHoldsOnlyItsPodsUntilTheyAreEvicted) {
+  cluster c;
+  c.node("n1", 4);
+  c.node("n2", 2);
+  c.deployment("chat");
+  c.variant("chat");
+  c.pod("chat-0", "chat", true, "n1", 2);
+  c.pod("training", "training", true, "n1", 1);
+  ASSERT_EQ(c.left(), 5);
+  auto o = node_json("n1", "nvidia", a100, 4);
+  o["status"].as_object()["conditions"] = json::array{json::object{{"type", "Ready"}, {"status", "Unknown"}}};
+  c.put(decode_node(o));
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 4);
+  c.pod("chat-0", "chat", false, "n1", 2);
+  EXPECT_EQ(c.left(), 4) << "its pods go not ready with it";
+  auto evicted = pod_json("llm", "chat-0", "chat", false, "n1", 2);
+  evicted["metadata"].as_object()["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+  c.put(decode_pod(evicted));
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 2) << "a pod on a node that does not answer may be Terminating for ever";
+  c.put(decode_node(node_json("n1", "nvidia", a100, 4)));
+  EXPECT_TRUE(c.last.capacity);
+  EXPECT_EQ(c.left(), 5);
+}
+
 TEST(Inventory, AProductNoAcceleratorIsMadeOfIsSaidOnce) {
   world w;
   w.quickstart();
@@ -257,6 +285,22 @@ TEST(Inventory, ForeignPodsLimitWhatVariantsGetAndTheLimitIsNamed) {
   EXPECT_THAT(w.scale_patches(), IsEmpty()) << "two cards, one of them taken";
   EXPECT_THAT(w.condition_of("OptimizationReady"), ::testing::StartsWith("False CapacityLimited: wanted 2 x A100, 1 granted"));
   w.changed("pods", pod_json("lab", "training-0", "training", true, "n1", 1), kube::watch_type::deleted);
+  w.advance(70s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+}
+
+TEST(Inventory, NothingIsOrderedForANodeThatIsNotReady) {
+  world w;
+  w.quickstart();
+  auto node = node_json("n2", "nvidia", a100, 4);
+  node["status"].as_object()["conditions"] = json::array{json::object{{"type", "Ready"}, {"status", "False"}}};
+  w.changed("nodes", node_json("n1", "nvidia", a100, 1));
+  w.changed("nodes", node, kube::watch_type::added);
+  w.load(44);
+  w.advance(70s);
+  EXPECT_THAT(w.scale_patches(), IsEmpty());
+  EXPECT_THAT(w.condition_of("OptimizationReady"), ::testing::StartsWith("False CapacityLimited: wanted 2 x A100, 1 granted"));
+  w.changed("nodes", node_json("n2", "nvidia", a100, 4));
   w.advance(70s);
   EXPECT_THAT(w.scale_patches(), ElementsAre(2));
 }

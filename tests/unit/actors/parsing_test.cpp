@@ -102,30 +102,37 @@ TEST(DecodeVariant, NamesTheFieldAndTheValueThatIsWrong) {
   const std::string at = "spec.modelProfile.accelerators[0]";
   const std::vector<std::pair<std::string, std::string>> cases{
       {R"({"acc":"A100","beta":"1"})", at + ".alpha: required"},
-      {R"({"acc":"A100","alpha":"1e999","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "1e999")"},
-      {R"({"acc":"A100","alpha":"nan","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "nan")"},
-      {R"({"acc":"A100","alpha":"inf","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "inf")"},
-      {R"({"acc":"A100","alpha":"","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "")"},
-      {R"({"acc":"A100","alpha":"20.58ms","beta":"1"})", at + R"(.alpha: expected a number >= 0, got "20.58ms")"},
-      {R"({"acc":"A100","alpha":-1,"beta":"1"})", at + ".alpha: expected a number >= 0, got -1"},
-      {R"({"acc":"A100","alpha":null,"beta":"1"})", at + ".alpha: expected a number >= 0, got null"},
-      {R"({"acc":"A100","alpha":[1],"beta":"1"})", at + ".alpha: expected a number >= 0, got [1]"},
-      {R"({"acc":"A100","alpha":"1","beta":"x"})", at + R"(.beta: expected a number >= 0, got "x")"},
+      {R"({"acc":"A100","alpha":"1e999","beta":"1"})", at + R"(.alpha: expected a number from 0 to 1000000, got "1e999")"},
+      {R"({"acc":"A100","alpha":"nan","beta":"1"})", at + R"(.alpha: expected a number from 0 to 1000000, got "nan")"},
+      {R"({"acc":"A100","alpha":"inf","beta":"1"})", at + R"(.alpha: expected a number from 0 to 1000000, got "inf")"},
+      {R"({"acc":"A100","alpha":"","beta":"1"})", at + R"(.alpha: expected a number from 0 to 1000000, got "")"},
+      {R"({"acc":"A100","alpha":"20.58ms","beta":"1"})", at + R"(.alpha: expected a number from 0 to 1000000, got "20.58ms")"},
+      {R"({"acc":"A100","alpha":-1,"beta":"1"})", at + ".alpha: expected a number from 0 to 1000000, got -1"},
+      {R"({"acc":"A100","alpha":null,"beta":"1"})", at + ".alpha: expected a number from 0 to 1000000, got null"},
+      {R"({"acc":"A100","alpha":[1],"beta":"1"})", at + ".alpha: expected a number from 0 to 1000000, got [1]"},
+      {R"({"acc":"A100","alpha":"1","beta":"x"})", at + R"(.beta: expected a number from 0 to 1000000, got "x")"},
       {R"({"acc":"A100","alpha":0,"beta":0})", at + ": alpha and beta are both 0"},
       {R"({"acc":"","alpha":1,"beta":1})", at + ".acc: must not be empty"},
       {R"({"acc":3,"alpha":1,"beta":1})", at + ".acc: must not be empty"},
-      {R"({"acc":"A100","alpha":1,"beta":1,"accCount":0})", at + ".accCount: expected a whole number from 1 to 1000000, got 0"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"accCount":0})", at + ".accCount: expected a whole number from 1 to 1024, got 0"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"maxBatchSize":65537})",
+       at + ".maxBatchSize: expected a whole number from 1 to 65536, got 65537"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvCacheGiB":"0"})",
+       at + R"(.kvCacheGiB: expected a number above 0 and up to 1000000, got "0")"},
+      {R"({"acc":"A100","alpha":"1000001","beta":1})", at + R"(.alpha: expected a number from 0 to 1000000, got "1000001")"},
       {R"({"acc":"A100","alpha":1,"beta":1,"maxBatchSize":2.5})", at + ".maxBatchSize: expected a whole number from 1"},
       {R"({"acc":"A100","perfParms":{"decodeParms":{"beta":"1"}}})", at + ".perfParms.decodeParms.alpha: required"},
       {R"({"acc":"A100","perfParms":"fast"})", at + ".perfParms.decodeParms.alpha: required"},
       {R"({"acc":"A100","perfParms":{"decodeParms":{"alpha":1,"beta":1},"prefillParms":{"gamma":"?"}}})",
-       at + R"(.perfParms.prefillParms.gamma: expected a number >= 0, got "?")"},
+       at + R"(.perfParms.prefillParms.gamma: expected a number from 0 to 1000000, got "?")"},
       {R"({"acc":"A100","perfParms":{"iterationParms":{"alpha":1,"beta":1}}})", at + ".perfParms.iterationParms.gamma: required"},
       {R"({"acc":"A100","perfParms":{"iterationParms":7}})", at + ".perfParms.iterationParms.alpha: required"},
       {R"({"acc":"A100","perfParms":{"iterationParms":{"alpha":1,"beta":1,"gamma":0,"maxBatchedTokens":0}}})",
        at + ".perfParms.iterationParms.maxBatchedTokens: expected a whole number from 1"},
-      {R"({"acc":"A100","alpha":1,"beta":1,"kvCacheGiB":"much"})", at + R"(.kvCacheGiB: expected a number >= 0, got "much")"},
-      {R"({"acc":"A100","alpha":1,"beta":1,"kvBytesPerToken":-1})", at + ".kvBytesPerToken: expected a number >= 0, got -1"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvCacheGiB":"much"})",
+       at + R"(.kvCacheGiB: expected a number above 0 and up to 1000000, got "much")"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvBytesPerToken":-1})",
+       at + ".kvBytesPerToken: expected a number above 0 and up to 1000000000, got -1"},
       {"17", at + ": expected an object"},
   };
   for (const auto& [entry, problem] : cases) {
@@ -210,9 +217,85 @@ TEST(DecodeNode, ReadsEachVendorsCards) {
 
 TEST(DecodeNode, ACordonedNodeIsMarked) {
   auto o = node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8);
-  EXPECT_FALSE(decode_node(o).cordoned);
+  EXPECT_FALSE(decode_node(o).closed);
   o["spec"] = json::object{{"unschedulable", true}};
-  EXPECT_TRUE(decode_node(o).cordoned);
+  EXPECT_TRUE(decode_node(o).closed);
+}
+
+/// Every number of a VariantAutoscaling, an accelerator and a class, with spellings that are no numbers and beyond any limit.
+TEST(NumbersFromOutside, AreCheckedByNameWhereverTheyStand) {
+  const char* const odd[] = {"",    " ",    " 5",  "5 ",  "+5",  "-1", "0x10", "1e400", "1e-400", "NaN",  "nan",
+                             "inf", "-inf", "1,5", "1_0", "5ms", "1e", "e5",   "true",  "null",   "1e17", "1e300"};
+  for (const std::string text : odd) {
+    SCOPED_TRACE(text);
+    const auto value = json::serialize(json::value(text));
+    for (const char* field : {"accCount", "maxBatchSize", "atTokens", "alpha", "beta", "kvCacheGiB", "kvBytesPerToken"}) {
+      auto entry = parse_object(R"({"acc":"A100","accCount":1,"alpha":1,"beta":1,"maxBatchSize":4})");
+      entry[field] = text;
+      const auto v = with_profile(json::serialize(entry));
+      EXPECT_THAT(v.problem, StartsWith(fmt::format("spec.modelProfile.accelerators[0].{}: expected ", field)));
+      EXPECT_THAT(v.problem, HasSubstr("got " + value));
+      EXPECT_THAT(v.profiles, IsEmpty());
+    }
+    for (const char* field : {"minReplicas", "maxReplicas"}) {
+      auto o = va_json("llm", "a");
+      o["spec"].as_object()[field] = text;
+      const auto v = decode_variant(o);
+      EXPECT_THAT(v.problem, StartsWith(fmt::format("spec.{}: expected a whole number from ", field)));
+      EXPECT_EQ(std::string_view(field) == "minReplicas" ? v.min_replicas : v.max_replicas, std::nullopt);
+    }
+    config_reader r{runtime_settings{}};
+    for (const char* field : {"cost", "multiplicity"}) {
+      auto entry = parse_object(R"({"device":"d","cost":1})");
+      entry[field] = text;
+      const auto problems = r.read_accelerators({{"A100", json::serialize(entry)}});
+      ASSERT_THAT(problems, SizeIs(1)) << field;
+      EXPECT_THAT(problems[0].message, StartsWith(fmt::format("{}: expected ", field)));
+    }
+    for (const char* field : {"slo-itl", "slo-tpot", "slo-ttft", "slo-ttw", "slo-tps", "slo-ttft-percentile"}) {
+      const auto problems =
+          r.read_classes({{"a", fmt::format("name: A\npriority: 1\ndata:\n  - {{model: m, {}: {}}}\n", field, value)}});
+      ASSERT_THAT(problems, SizeIs(1)) << field;
+      EXPECT_THAT(problems[0].message, StartsWith(fmt::format("data[0].{}: expected ", field)));
+    }
+  }
+}
+
+TEST(DecodeNode, ANodeThatTakesNoPodsIsMarked) {
+  const auto closed = [](const char* metadata, const char* spec, const char* status) {
+    auto o = node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8);
+    for (const auto& [name, value] : parse_object(metadata)) o["metadata"].as_object()[name] = value;
+    o["spec"] = json::parse(spec);
+    for (const auto& [name, value] : parse_object(status)) o["status"].as_object()[name] = value;
+    return decode_node(o).closed;
+  };
+  EXPECT_FALSE(closed("{}", "{}", "{}")) << "without the condition the taints decide";
+  EXPECT_FALSE(
+      closed("{}", "{}", R"({"conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True"}]})"));
+  EXPECT_TRUE(closed("{}", "{}", R"({"conditions":[{"type":"Ready","status":"False"}]})"));
+  EXPECT_TRUE(closed("{}", "{}", R"({"conditions":[{"type":"Ready","status":"Unknown"}]})"));
+  EXPECT_TRUE(closed(R"({"deletionTimestamp":"2026-01-01T00:00:00Z"})", "{}", "{}"));
+  EXPECT_TRUE(closed("{}", R"({"taints":[{"key":"node.kubernetes.io/unreachable","effect":"NoExecute"}]})", "{}"));
+  EXPECT_TRUE(closed("{}", R"({"taints":[{"key":"node.kubernetes.io/disk-pressure","effect":"NoSchedule"}]})", "{}"));
+  EXPECT_TRUE(closed("{}", R"({"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]})", "{}"));
+  EXPECT_FALSE(closed("{}", R"({"taints":[{"key":"nvidia.com/gpu","value":"present","effect":"NoSchedule"}]})", "{}"))
+      << "the pods that want GPUs tolerate that";
+  EXPECT_FALSE(closed("{}", R"({"taints":[{"key":"node.kubernetes.io/odd","effect":"PreferNoSchedule"}, 7]})", "{}"));
+}
+
+TEST(DecodeNode, CountsAreQuantities) {
+  const auto count = [](const json::value& cards) {
+    auto o = node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8);
+    o["status"].as_object()["allocatable"].as_object()["nvidia.com/gpu"] = cards;
+    const auto n = decode_node(o);
+    return n.gpus.empty() ? 0 : n.gpus[0].count;
+  };
+  EXPECT_EQ(count("16"), 16);
+  EXPECT_EQ(count(16), 16);
+  EXPECT_EQ(count("1k"), 1000) << "so the API server shortens 1000";
+  EXPECT_EQ(count("2Ki"), 2048);
+  for (const char* odd : {"", "k", "-4", "1.5", "0x10", "1e400", "nan", " 5", "+5", "9999999999", "99M99"})
+    EXPECT_EQ(count(odd), 0) << odd;
 }
 
 // ---- ConfigMaps
@@ -333,8 +416,9 @@ TEST(ClassesMap, IsReadEntryByEntry) {
                              {"f", "name: F\npriority: 1\ndata: {model: m}\n"},
                              {"g", "priority: 1\n"},
                              {"ok", "name: OK\npriority: 2\ndata:\n  - model: m\n    slo-tpot: 30\n    slo-ttft: 400\n"}});
-  const char* named[] = {"line", "mapping", "priority", "data[0].model", "data[0].slo-itl: expected a number >= 0, got fast",
-                         "data", "name"};
+  const char* named[] = {
+      "line", "mapping", "priority", "data[0].model", "data[0].slo-itl: expected a number from 0 to 1000000000, got fast",
+      "data", "name"};
   ASSERT_THAT(problems, SizeIs(7));
   for (std::size_t i = 0; i < 7; ++i) EXPECT_THAT(problems[i].message, HasSubstr(named[i])) << problems[i].entry;
   const auto next = r.current();
@@ -359,6 +443,54 @@ TEST(ClassesMap, ATargetForTheFirstTokenIsAboutTheMeanUnlessItSaysOtherwise) {
   EXPECT_THAT(problems[0].message,
               HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile between 0 and 100, got p100"));
   EXPECT_THAT(problems[1].message, HasSubstr("data[0].slo-ttft-percentile: expected mean or a percentile"));
+}
+
+TEST(ClassesMap, PrioritiesAreFromOneToAHundred) {
+  config_reader r{runtime_settings{}};
+  r.read_accelerators({});
+  const auto yaml = [](const std::string& name, const std::string& priority) {
+    return "name: " + name + "\npriority: " + priority + "\ndata: []\n";
+  };
+  ASSERT_THAT(r.read_classes({{"a", yaml("A", "3")}, {"b", yaml("B", "1")}}), IsEmpty());
+  for (const char* bad : {"0", "-5", "101", "1.5", "first", "0x1", "1e400", "+1", "nan", "[1]", "''", "~"}) {
+    const auto problems = r.read_classes({{"a", yaml("A", bad)}, {"b", yaml("B", "2")}});
+    ASSERT_THAT(problems, SizeIs(1)) << bad;
+    EXPECT_EQ(problems[0].entry, "service-classes-config/a");
+    EXPECT_THAT(problems[0].message, HasSubstr("priority: expected a whole number from 1 to 100, got ")) << bad;
+    const auto c = r.current();
+    ASSERT_THAT(c->classes, SizeIs(2));
+    EXPECT_EQ(c->classes[0].spec.priority, 3) << "the last valid entry stays";
+    EXPECT_EQ(c->classes[1].spec.priority, 2) << "the rest is in force";
+  }
+  EXPECT_THAT(r.read_classes({{"c", "name: C\ndata: []\n"}}).at(0).message, HasSubstr("priority: expected a whole number"));
+}
+
+TEST(ClassesMap, ANameBelongsToOneEntry) {
+  config_reader r{runtime_settings{}};
+  r.read_accelerators({});
+  const auto yaml = [](const std::string& name, int priority) { return fmt::format("name: {}\npriority: {}\n", name, priority); };
+  const auto names = [&] {
+    std::vector<std::string> out;
+    const auto catalog = r.current();
+    for (const auto& c : catalog->classes) out.push_back(c.entry + "=" + c.spec.name);
+    return out;
+  };
+  auto problems = r.read_classes({{"b", yaml("Gold", 1)}, {"c", yaml("Gold", 2)}});
+  ASSERT_THAT(problems, SizeIs(1));
+  EXPECT_EQ(problems[0].entry, "service-classes-config/c");
+  EXPECT_EQ(problems[0].message, "name: Gold is the name of the class in b already");
+  EXPECT_THAT(names(), ElementsAre("b=Gold"));
+  problems = r.read_classes({{"a", yaml("Gold", 9)}, {"b", yaml("Gold", 1)}});
+  ASSERT_THAT(problems, SizeIs(1)) << "the entry that has had the name keeps it";
+  EXPECT_EQ(problems[0].entry, "service-classes-config/a");
+  EXPECT_THAT(names(), ElementsAre("b=Gold"));
+  EXPECT_THAT(r.read_classes({{"a", yaml("Gold", 9)}, {"b", yaml("Silver", 1)}}), IsEmpty()) << "names may be exchanged";
+  EXPECT_THAT(names(), ElementsAre("a=Gold", "b=Silver"));
+  EXPECT_THAT(r.read_classes({{"a", yaml("Silver", 9)}, {"b", yaml("Gold", 1)}}), IsEmpty());
+  problems = r.read_classes({{"a", yaml("Silver", 9)}, {"b", yaml("Silver", 1)}});
+  ASSERT_THAT(problems, SizeIs(1));
+  EXPECT_THAT(problems[0].message, HasSubstr("the last valid entry stays"));
+  EXPECT_THAT(names(), ElementsAre("a=Silver", "b=Gold"));
 }
 
 TEST(Catalog, IsThereWhenBothMapsAre) {

@@ -203,32 +203,52 @@ TEST_F(Variant, RefusesWhatIsNoNumber) {
   };
   const auto load = server.current.load;
   server.current.load.arrival_rate = req_rate::per_sec(nan);
-  EXPECT_EQ(refused(), "arrival rate: expected a finite number >= 0, got nan");
+  EXPECT_EQ(refused(), "requests per minute: expected a number from 0 to 1000000000, got nan");
   server.current.load = load;
   server.current.load.avg_out_tokens = inf;
-  EXPECT_EQ(refused(), "output tokens: expected a finite number >= 0, got inf");
+  EXPECT_EQ(refused(), "output tokens: expected a number from 0 to 10000000, got inf");
   server.current.load = load;
   server.current.load.avg_in_tokens = -1;
-  EXPECT_EQ(refused(), "input tokens: expected a finite number >= 0, got -1");
+  EXPECT_EQ(refused(), "input tokens: expected a number from 0 to 10000000, got -1");
   server.current.load = load;
   view.slo.ttft_ms = nan;
-  EXPECT_EQ(refused(), "slo-ttft: expected a finite number >= 0, got nan");
+  EXPECT_EQ(refused(), "slo-ttft: expected a number from 0 to 1000000000, got nan");
   view.slo.ttft_ms = 0;
   std::get<linear_profile>(on_a100.params).alpha_ms = nan;
   server.keep_accelerator = true;
-  EXPECT_EQ(refused(), "A100: alpha: expected a finite number >= 0, got nan");
+  EXPECT_EQ(refused(), "A100: alpha: expected a number from 0 to 1000000, got nan");
   on_a100.params = linear_profile{0, 0, 0, 0, false};
   EXPECT_EQ(refused(), "A100: alpha and beta are both 0: a decode step must take time");
 }
 
 TEST_F(Variant, RefusesAbsurdDemand) {
   server.keep_accelerator = true;
-  server.current.load.arrival_rate = req_rate::per_sec(1e12);
+  server.current.load.arrival_rate = req_rate::per_min(1e9);
   const auto s = make_candidates(view);
   EXPECT_TRUE(s.candidates.empty());
-  EXPECT_NE(s.reason().find("would need"), std::string::npos) << s.reason();
+  EXPECT_EQ(s.reason(), "A100: would need 3.95078e+07 replicas, 100000 at most");
+  server.current.load.arrival_rate = req_rate::per_sec(1e300);
+  EXPECT_EQ(make_candidates(view).reason(), "requests per minute: expected a number from 0 to 1000000000, got 6e+301");
   server.current.load.avg_out_tokens = 1e300;
   EXPECT_TRUE(make_candidates(view).candidates.empty());
+}
+
+/// With load and without: what no cluster has is not asked for.
+TEST_F(Variant, RefusesAnAbsurdMinimum) {
+  for (const double rate : {0.0, 44.0}) {
+    server.current.load.arrival_rate = req_rate::per_min(rate);
+    server.min_replicas = 1'000'000;
+    const auto s = make_candidates(view);
+    EXPECT_TRUE(s.candidates.empty());
+    EXPECT_EQ(s.reason(), "minReplicas: expected a whole number from 0 to 100000, got 1000000");
+    server.min_replicas = most_replicas;
+    EXPECT_EQ(make_candidates(view).candidates.size(), 3u);
+    on_mi.acc_count = mi.multiplicity = 1024;
+    const auto t = make_candidates(view);
+    EXPECT_EQ(t.candidates.size(), 2u);
+    EXPECT_EQ(t.reason(), "MI300X: would need 1.04858e+11 GPUs, 1000000000 at most");
+    on_mi.acc_count = mi.multiplicity = 1;
+  }
 }
 
 TEST_F(Variant, EqualValuesComeByCostThenName) {

@@ -394,9 +394,9 @@ TEST(Queue, RefusesWhatIsNoProfile) {
   EXPECT_NE(problem([&](auto& c) { c.max_batch = 0; }).find("max_batch"), std::string::npos);
   EXPECT_NE(problem([&](auto& c) { c.max_queue = -1; }).find("max_queue"), std::string::npos);
   EXPECT_NE(problem([&](auto& c) { c.shape.out_tokens = 0; }).find("out_tokens"), std::string::npos);
-  EXPECT_NE(problem([&](auto& c) { linear(c).alpha_ms = 1e308; }).find("infinite"), std::string::npos);
+  EXPECT_EQ(problem([&](auto& c) { linear(c).alpha_ms = 1e308; }), "alpha: expected a number from 0 to 1000000, got 1e+308");
   EXPECT_NE(problem([&](auto& c) { linear(c).delta_ms = nan; }).find("delta"), std::string::npos);
-  EXPECT_NE(problem([&](auto& c) { c.shape.in_tokens = -3; }).find("in_tokens: expected a finite number >= 0, got -3"),
+  EXPECT_NE(problem([&](auto& c) { c.shape.in_tokens = -3; }).find("in_tokens: expected a number from 0 to 10000000, got -3"),
             std::string::npos);
   EXPECT_NE(problem([&](auto& c) { c.max_batch = max_batch_limit + 1; }).find("max_batch"), std::string::npos);
   EXPECT_EQ(problem([&](auto& c) { c.max_batch = max_batch_limit; }), "");
@@ -406,10 +406,10 @@ TEST(Queue, RefusesWhatIsNoProfile) {
             }).find("service time of 0"),
             std::string::npos);
   EXPECT_EQ(validate(slo_targets{24, 500, 0, 10}), std::nullopt);
-  EXPECT_EQ(validate(slo_targets{nan, 0, 0, 0}).value_or(""), "slo-itl: expected a finite number >= 0, got nan");
-  EXPECT_EQ(validate(slo_targets{0, -1, 0, 0}).value_or(""), "slo-ttft: expected a finite number >= 0, got -1");
-  EXPECT_EQ(validate(slo_targets{0, 0, inf, 0}).value_or(""), "slo-ttw: expected a finite number >= 0, got inf");
-  EXPECT_EQ(validate(slo_targets{0, 0, 0, nan}).value_or(""), "slo-tps: expected a finite number >= 0, got nan");
+  EXPECT_EQ(validate(slo_targets{nan, 0, 0, 0}).value_or(""), "slo-itl: expected a number from 0 to 1000000000, got nan");
+  EXPECT_EQ(validate(slo_targets{0, -1, 0, 0}).value_or(""), "slo-ttft: expected a number from 0 to 1000000000, got -1");
+  EXPECT_EQ(validate(slo_targets{0, 0, inf, 0}).value_or(""), "slo-ttw: expected a number from 0 to 1000000000, got inf");
+  EXPECT_EQ(validate(slo_targets{0, 0, 0, nan}).value_or(""), "slo-tps: expected a number from 0 to 1000000000, got nan");
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include "model/limits.hpp"
 #include "testbed/cluster/embedded.hpp"
+#include "testbed/cluster/json_tools.hpp"
 #include "testbed/page.hpp"
 
 namespace inferno::testbed {
@@ -42,6 +44,26 @@ spec:
        {"| `spec.a` | integer, at least 1, required | x\\|y |\n", "| `spec.b` | list of objects, not empty | many |\n",
         "| `spec.b[].c` | one of `p`, `q` | one |\n", "| `status.t` | time | when |\n", "| N | `spec.a` |\n"})
     EXPECT_THAT(*made, HasSubstr(row));
+}
+
+/// What the API server accepts, the controller does too, and the other way round.
+TEST(CrdDocs, TheDefinitionHasTheLimitsOfTheReaders) {
+  const auto crd = parse_manifests(embedded::crd);
+  ASSERT_TRUE(crd) << crd.error();
+  const auto& version = crd->front().at("spec").at("versions").at(0);
+  const auto& spec = version.at_pointer("/schema/openAPIV3Schema/properties/spec/properties");
+  const auto expect = [](const json::value& field, const model::number_limits& limits) {
+    EXPECT_EQ(field.at("minimum").to_number<double>(), limits.least);
+    EXPECT_EQ(field.at("maximum").to_number<double>(), limits.most);
+  };
+  namespace limits = model::limits;
+  expect(spec.at("minReplicas"), limits::replicas);
+  expect(spec.at("maxReplicas"), limits::most_replicas);
+  const auto& entry = spec.at_pointer("/modelProfile/properties/accelerators/items/properties");
+  expect(entry.at("accCount"), limits::units);
+  expect(entry.at("maxBatchSize"), limits::batch);
+  expect(entry.at("atTokens"), limits::token_count);
+  expect(entry.at_pointer("/perfParms/properties/iterationParms/properties/maxBatchedTokens"), limits::iteration_tokens);
 }
 
 TEST(CrdDocs, NamesAFieldWithoutDescription) {

@@ -1,4 +1,5 @@
 // VariantAutoscalings in the emulated API: their schema, their status, their definition.
+#include "testbed/cluster/rules.hpp"
 #include "tests/unit/testbed/api_client.hpp"
 
 namespace inferno::testbed {
@@ -38,6 +39,54 @@ TEST_F(CustomResource, IsCheckedAgainstItsSchema) {
   auto lacking = variant();
   object_at(lacking, {"spec"}).erase("modelID");
   expect_status(post(path, lacking), 422, "Invalid", "spec.modelID: Required value");
+}
+
+TEST_F(CustomResource, HasASpecWithinItsLimits) {
+  auto without = variant();
+  without["spec"] = nullptr;
+  expect_status(post(path, without), 422, "Invalid", "spec: Required value");
+  without.erase("spec");
+  expect_status(post(path, without), 422, "Invalid", "spec: Required value");
+  const auto with = [&](const std::string& more) {
+    auto v = variant();
+    for (const auto& [name, value] : json::parse(more).as_object()) object_at(v, {"spec"})[name] = value;
+    return post(path, v);
+  };
+  expect_status(with(R"({"minReplicas":1000000})"), 422, "Invalid",
+                "spec.minReplicas in body should be less than or equal to 100000");
+  expect_status(with(R"({"maxReplicas":0})"), 422, "Invalid", "spec.maxReplicas in body should be greater than or equal to 1");
+  expect_status(with(R"({"minReplicas":3,"maxReplicas":2})"), 422, "Invalid",
+                "spec: Invalid value: \"object\": maxReplicas must not be less than minReplicas");
+  for (const char* zero : {"0", "0.0", "000"})
+    expect_status(
+        with(fmt::format(
+            R"({{"modelProfile":{{"accelerators":[{{"acc":"A100","accCount":1,"maxBatchSize":4,"kvCacheGiB":"{}"}}]}}}})", zero)),
+        422, "Invalid", "kvCacheGiB in body should match");
+  EXPECT_EQ(with(R"({"minReplicas":null,"maxReplicas":2,"modelProfile":{"accelerators":[
+      {"acc":"A100","accCount":1,"maxBatchSize":4,"kvCacheGiB":"0.5","kvBytesPerToken":"131072"}]}})")
+                .status,
+            201);
+}
+
+TEST(ValidationRules, CompareFieldsAsCelDoes) {
+  const auto self = json::parse(R"({"a":2,"b":3,"s":"x","o":{"c":2}})");
+  const std::pair<const char*, std::optional<bool>> cases[] = {{"self.a <= self.b", true},
+                                                               {"self.b < self.a", false},
+                                                               {"self.a == self.o.c", true},
+                                                               {"self.s == 'x'", true},
+                                                               {"self.s != 'x'", false},
+                                                               {"has(self.z)", false},
+                                                               {"!has(self.z) || self.z > 1", true},
+                                                               {"self.z > 1 || true", true},
+                                                               {"self.z > 1 && false", false},
+                                                               {"self.z > 1", std::nullopt},
+                                                               {"self.s < 3", std::nullopt},
+                                                               {"!(self.a > 1 && self.b > 5)", true},
+                                                               {"self.a > 1 && self.b > 1", true},
+                                                               {"self.z > 1 || false", std::nullopt}};
+  for (const auto& [rule, holds] : cases) EXPECT_EQ(keeps_rule(rule, self), holds) << rule;
+  for (const char* flaw : {"", "self.", "self.a <", "size(self.a) > 1", "(self.a", "has(self.a", "self.a <= self.b )", "'x"})
+    EXPECT_NE(rule_flaw(flaw), "") << flaw;
 }
 
 TEST_F(CustomResource, DropsWhatItsSchemaDoesNotKnow) {
