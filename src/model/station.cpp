@@ -9,11 +9,14 @@
 namespace inferno::model {
 namespace {
 
-/// Q(a, x) in doubles: long doubles cost twice the time for digits that no latency has.
-double upper_gamma(double a, double x) {
+/// e^-mean mean^i / i! in doubles: long doubles cost twice the time for digits that no latency has.
+double poisson(double i, double mean) {
   using namespace boost::math::policies;
-  return boost::math::gamma_q(a, x, policy<promote_double<false>>());
+  return boost::math::gamma_p_derivative(i + 1, mean, policy<promote_double<false>>());
 }
+
+/// 1 + x + ... + x^(n-1), 0 < x <= 1.
+double geometric_sum(double x, double n) { return x == 1 ? n : -std::expm1(n * std::log(x)) / (1 - x); }
 
 /// Terms below this share of the sum are left out.
 constexpr double negligible = 1e-26;
@@ -126,7 +129,7 @@ state_sums station::windowed_sums(double rate) const {
   double p = 1;                     // p(n - 1) of the next n
   double mass = from == 0 ? 0 : 1;  // sum p(n), n < N, without p(0)
   double weighted = from;           // sum n p(n), n < N
-  double empty = from == 0 ? 1 : 0;
+  double first = 1;                 // p(from)
   int n = from + 1;
   const auto ratio = [&](int k) { return a + b * (k < reciprocals ? inverse.of[k] : 1.0 / k); };
   while (n + 3 < last) {
@@ -156,7 +159,7 @@ state_sums station::windowed_sums(double rate) const {
       p /= big;
       mass /= big;
       weighted /= big;
-      empty /= big;
+      first /= big;
     }
   }
   if (p < negligible * mass && n > mode) {
@@ -169,33 +172,45 @@ state_sums station::windowed_sums(double rate) const {
     }
     if (last > from) p *= ratio(last);
   }
-  s.empty = empty;
+  s.empty = from == 0 ? first : 0;
+  s.anchor = from;
+  s.at_anchor = first;
   s.occupied = mass;
   s.in_service = weighted;
-  s.accepting = mass + empty;
+  s.accepting = mass + s.empty;
   s.batch_met = weighted + s.accepting;
   add_tail(s, p, rate);
   return s;
 }
 
-/// The same for a service time that is no line: every state.
+/// The same for a service time that is no line: every state. Where one chunk more makes the iterations shorter, the ITL of the
+/// smaller batch is kept: a larger batch is not faster.
 state_sums station::plain_sums(double rate) const {
   constexpr double big = 1e200;
   state_sums s;
-  s.empty = s.accepting = s.batch_met = 1;
+  s.empty = s.accepting = s.batch_met = s.at_anchor = 1;
+  double itl = times_at(*profile_, *shape_, 1).itl_ms;
+  s.itl_met = itl;
   double p = 1;
   for (int n = 1; n <= batch_; ++n) {
     p *= rate * service_ms(n) / n;
     if (p > big) {
       p /= big;
-      for (double* x : {&s.empty, &s.occupied, &s.in_service, &s.accepting, &s.batch_met}) *x /= big;
+      for (double* x : s.before_limit()) *x /= big;
+    }
+    if (p > s.at_anchor) {
+      s.anchor = n;
+      s.at_anchor = p;
     }
     if (n == batch_) break;
+    itl = std::max(itl, times_at(*profile_, *shape_, n + 1).itl_ms);
     s.occupied += p;
     s.in_service += n * p;
     s.accepting += p;
     s.batch_met += (n + 1) * p;
+    s.itl_met += itl * p;
   }
+  s.largest_itl = itl;
   add_tail(s, p, rate);
   return s;
 }
@@ -204,7 +219,7 @@ state_sums station::plain_sums(double rate) const {
 void station::add_tail(state_sums& s, double p, double rate) const {
   const auto t = p > 0 ? geometric_tail(rate * service_ms(batch_) / batch_, queue_) : tail{};
   if (t.scale != 1)
-    for (double* x : {&s.empty, &s.occupied, &s.in_service, &s.accepting, &s.batch_met}) *x *= t.scale;
+    for (double* x : s.before_limit()) *x *= t.scale;
   const double at_limit = p * t.scale;
   s.at_limit = at_limit;
   s.occupied += at_limit + p * t.mass;
@@ -212,18 +227,21 @@ void station::add_tail(state_sums& s, double p, double rate) const {
   s.all_busy = p * t.before;
   s.accepting += s.all_busy;
   s.batch_met += batch_ * s.all_busy;
+  s.itl_met += s.largest_itl * s.all_busy;
   s.waiting = p * t.waiting;
   s.full = p * t.last;
 }
 
 state_sums station::sums(double rate) const { return straight_ ? windowed_sums(rate) : plain_sums(rate); }
 
-/// Mean times of the accepted requests. Linear: at the batch n* of service time(n*) = L_s/X; because L_s = sum service(n) mu(n)
-/// p(n) with mu(n) p(n) = lambda p(n-1), n* is the mean of the batches that accepted requests make: no difference of near
-/// numbers, and a meaning for a flat curve too. Iteration: the prefill at L_s, and the ITL is what is left of the service time.
+/// Mean times of the accepted requests, at the mean n* of the batches that they make on arrival. Because L_s = sum service(n)
+/// mu(n) p(n) with mu(n) p(n) = lambda p(n-1), that is the n* of service time(n*) = L_s/X: no difference of near numbers, and a
+/// meaning for a flat curve too. Iteration: the prefill is that of batch L_s, as the reference has it, but the ITL is not what
+/// that leaves of the service time: as the rate rises, L_s grows by more than n* does (from 0 to N, n* from 1 to N), and of the
+/// service time of a short output less and less would be left.
 batch_times station::times_of(const state_sums& s, double rate) const {
+  const double n = std::min(s.batch_met / s.accepting, static_cast<double>(batch_));
   if (!iterations_) {
-    const double n = std::min(s.batch_met / s.accepting, static_cast<double>(batch_));
     return {fixed_ + slope_ * n, base_.prefill_ms + per_batch_.prefill_ms * n, base_.itl_ms + per_batch_.itl_ms * n,
             base_.first_token_ms + per_batch_.first_token_ms * n};
   }
@@ -232,14 +250,15 @@ batch_times station::times_of(const state_sums& s, double rate) const {
   t.service_ms = s.in_service / (rate * s.accepting);
   if (straight_) {
     t.prefill_ms = times_at(*profile_, *shape_, busy).prefill_ms;
+    t.itl_ms = times_at(*profile_, *shape_, n).itl_ms;
   } else {
     // Chunks jump from one batch to the next; between them the time is taken as a line.
     const double below = std::floor(busy);
     const double lower = times_at(*profile_, *shape_, below).prefill_ms;
     const double upper = times_at(*profile_, *shape_, below + 1).prefill_ms;
     t.prefill_ms = lower + (busy - below) * (upper - lower);
+    t.itl_ms = s.itl_met / s.accepting;
   }
-  t.itl_ms = (t.service_ms - t.prefill_ms) / shape_->out_tokens;
   t.first_token_ms = t.prefill_ms + t.itl_ms;
   return t;
 }
@@ -270,44 +289,62 @@ double station::first_token_ms(double seen, double itl_ms) const {
 }
 
 /// P(W > t): j + 1 departures at rate mu for the j-th place of the queue, j < Q, in which an arrival ends with p(N) r^j:
-/// sum_j p(N) r^j sum_{i<=j} Pois(i; mu t) = p(N) sum_{i<Q} Pois(i; mu t) (r^i - r^Q)/(1 - r), and the sums of Poisson terms are
-/// regularized incomplete gamma functions: [p(N) e^{-(mu-lambda)t} Q(Q, lambda t) - p(K) Q(Q, mu t)] / (1 - r).
+/// sum_j p(N) r^j sum_{i<=j} Pois(i; mu t) = p(N) sum_{i<Q} Pois(i; mu t) sum_{i<=j<Q} r^j. Closed forms in incomplete gamma
+/// functions lose their digits near r = 1 and overflow beyond it; this sum is of positive terms, and only those about the
+/// largest one count. For r <= 1 the power r^i goes into the Poisson term, Pois(i; mu t) r^i = e^{-(mu-lambda)t} Pois(i; lambda
+/// t); for r > 1 the powers are relative to r^Q, because p(N) may have underflowed.
 double station::wait_tail(const state_sums& s, double rate, double t_ms) const {
   if (s.all_busy <= 0) return 0;
   if (t_ms <= 0) return s.all_busy / s.accepting;
   const double t = t_ms / wait_factor_;
-  const double mu = fastest_rate(), r = rate / mu, q = queue_;
-  const double full = upper_gamma(q, mu * t);
-  double mass = 0;
-  if (std::abs(1 - r) < 1e-7) {
-    const double fewer = q > 1 ? upper_gamma(q - 1, mu * t) : 0;
-    mass = s.at_limit * (q * full - mu * t * fewer);
-  } else {
-    // at_limit may have underflowed where r > 1: p(N) = p(K) r^-Q
-    const double start = s.full * std::exp(-(mu - rate) * t - q * std::log(r));
-    mass = (start * upper_gamma(q, rate * t) - s.full * full) / (1 - r);
-    if (r < 1 && s.full <= 0) mass = s.at_limit * std::exp(-(mu - rate) * t) / (1 - r);
+  const double mu = fastest_rate();
+  const bool rising = rate > mu;
+  const double x = rising ? mu / rate : rate / mu;
+  const double mean = (rising ? mu : rate) * t, per_mean = 1 / mean;
+  double i = std::min(queue_ - 1, std::floor(mean));
+  double term = poisson(i, mean);
+  for (const double least = negligible * term; i < queue_ - 1 && term > least; i += 1) term *= mean / (i + 1);
+  double power = rising ? std::exp((queue_ - i) * std::log(x)) : 0;  // x^(Q-i)
+  double places = geometric_sum(x, queue_ - i) * (rising ? x : 1);   // sum_{i<=j<Q} r^j over r^i, or over r^Q
+  double sum = term * places;
+  while (i > 0) {
+    term *= i * per_mean;
+    i -= 1;
+    if (rising) {
+      power *= x;
+      places += power;
+    } else {
+      places = 1 + x * places;
+    }
+    sum += term * places;
+    if (i < mean && term * places < negligible * sum) break;
   }
-  return std::clamp(mass / s.accepting, 0.0, 1.0);
+  const double mass = rising ? s.full * sum : s.at_limit * std::exp(-(mu - rate) * t) * sum;
+  return std::min(mass / s.accepting, s.all_busy / s.accepting);
 }
 
+/// From a state whose p has not underflowed, down to `last` or up to it, and from there down to 0.
 double station::seen_at_most(const state_sums& s, double rate, int last) const {
-  // Relative to p(N), downward: the sums give that one.
-  double p = s.at_limit, above = s.all_busy;
-  if (p > 0) {
-    for (int n = batch_; n - 1 > last; --n) {
-      p *= n / (rate * service_ms(n));
-      above += p;
-    }
-    return std::clamp(1 - above / s.accepting, 0.0, 1.0);
+  const bool limit = s.at_limit > s.at_anchor;
+  const int start = limit ? batch_ : s.anchor;
+  double p = limit ? s.at_limit : s.at_anchor;
+  double below = 0;
+  int n = start;
+  for (; n > last; --n) p *= n / (rate * service_ms(n));
+  double q = p;
+  for (int k = n; k > 0; --k) {
+    const double ratio = k / (rate * service_ms(k));
+    q *= ratio;
+    below += q;
+    // Where the service time is a line p has one mode: beyond it the terms fall faster and faster.
+    if (straight_ && ratio < 1 && q < negligible * below) break;
   }
-  p = s.empty;
-  double below = p;
-  for (int n = 1; n <= last; ++n) {
+  below += p;
+  for (++n; n <= last; ++n) {
     p *= rate * service_ms(n) / n;
     below += p;
   }
-  return std::clamp(below / s.accepting, 0.0, 1.0);
+  return std::min(below / s.accepting, 1.0);
 }
 
 double station::ttft_tail(double rate, double t_ms) const {

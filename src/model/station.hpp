@@ -1,22 +1,30 @@
 #pragma once
 // The queue behind the performance model, one replica prepared for many rates. Inside src/model only.
+#include <array>
+
 #include "model/queue.hpp"
 
 namespace inferno::model {
 
 /// Sums over the steady state, unnormalized; every one is of positive terms, so no digits are lost by cancellation.
 struct state_sums {
-  double occupied = 0;    ///< sum p(n), n >= 1
-  double empty = 0;       ///< p(0)
-  double in_service = 0;  ///< sum min(n, N) p(n)
-  double waiting = 0;     ///< sum (n - N)+ p(n)
-  double accepting = 0;   ///< sum p(n), n < K
-  double batch_met = 0;   ///< sum min(n + 1, N) p(n), n < K: the batch that an accepted request makes
-  double all_busy = 0;    ///< sum p(n), N <= n < K: an accepted request has to wait
-  double at_limit = 0;    ///< p(N)
-  double full = 0;        ///< p(K)
+  double occupied = 0;     ///< sum p(n), n >= 1
+  double empty = 0;        ///< p(0)
+  double in_service = 0;   ///< sum min(n, N) p(n)
+  double waiting = 0;      ///< sum (n - N)+ p(n)
+  double accepting = 0;    ///< sum p(n), n < K
+  double batch_met = 0;    ///< sum min(n + 1, N) p(n), n < K: the batch that an accepted request makes
+  double all_busy = 0;     ///< sum p(n), N <= n < K: an accepted request has to wait
+  double at_limit = 0;     ///< p(N)
+  double full = 0;         ///< p(K)
+  int anchor = 0;          ///< a state n <= N whose probability is known also where p(0) and p(N) underflow
+  double at_anchor = 0;    ///< p(anchor)
+  double itl_met = 0;      ///< sum itl(min(n + 1, N)) p(n), n < K, where the service time is no line
+  double largest_itl = 0;  ///< itl(N), likewise
 
   double total() const { return occupied + empty; }
+  /// What is in units of the states before the queue, to be scaled with them.
+  std::array<double*, 7> before_limit() { return {&empty, &occupied, &in_service, &accepting, &batch_met, &at_anchor, &itl_met}; }
 };
 
 class station {
