@@ -1,7 +1,9 @@
 // inferno: flags and wiring only.
 #include <CLI/CLI.hpp>
+#include <iostream>
 
 #include "cli/commands.hpp"
+#include "cli/suggest.hpp"
 #include "net/open_files.hpp"
 
 int main(int argc, char** argv) {
@@ -19,6 +21,11 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
+    const bool wrong = e.get_exit_code() != 0 && dynamic_cast<const CLI::RuntimeError*>(&e) == nullptr;
+    if (const auto message = wrong ? inferno::cli::unknown_word(app, argc, argv) : std::nullopt) {
+      std::cerr << *message << "\n";
+      return 2;
+    }
     const int code = app.exit(e);
     // A wrong flag is wrong input: exit code 2, like every other wrong input. Help and version end with 0; RuntimeError carries
     // its own.

@@ -50,6 +50,7 @@ void run(const flags& f) {
     std::cerr << "inferno solve: standard output: cannot be written\n";
     throw CLI::RuntimeError(1);
   }
+  if (!solution.satisfied()) throw CLI::RuntimeError(3);
 }
 
 }  // namespace
@@ -58,6 +59,9 @@ void add_solve(CLI::App& app) {
   auto f = std::make_shared<flags>();
   auto* command =
       app.add_subcommand("solve", "The allocation for a system: accelerator, replicas, batch, cost, predicted latencies");
+  command->footer(
+      "Exit codes: 0 every variant meets its objectives (or --explain has explained); 1 the output cannot be written;\n"
+      "2 wrong input or flag; 3 the plan is printed, but a variant is infeasible, unallocated or degraded.");
   command->add_option("FILE", f->file, "SystemData JSON; - = standard input")->required();
   command->add_option("-o,--output", f->output, "table, json or yaml")
       ->check(CLI::IsMember({"table", "json", "yaml"}))

@@ -26,6 +26,9 @@ struct system_solution {
   solver_report solver;
   std::optional<double> seconds;        ///< of analysis and solve; the caller's clock
   std::map<std::string, double> price;  ///< shadow price of a card by type, cents/hour
+
+  /// Every variant has what meets its objectives.
+  bool satisfied() const { return infeasible.empty() && unallocated.empty() && degraded.empty(); }
 };
 
 /// A system whose variants are analysed: what the solver gets, and whom its variants stand for.

@@ -116,16 +116,16 @@ std::string explanation_table(const explanation& e) {
   now.num_replicas = e.current.num_replicas;
   out += fmt::format("\nnow      {}\ndesired  {}: {}\n\n", named(now), e.desired ? named(*e.desired) : "nothing", e.outcome);
 
-  std::vector<row> rows{{"", "CANDIDATE", "BOUND BY", "RATE/MIN", "REPLICAS", "CARDS", "COST", "VALUE", "ITL ms", "TTFT ms",
-                         "P95 ms", "BATCH", "BEST"}};
+  std::vector<row> rows{{"", "CANDIDATE", "BOUND BY", "RATE/MIN", "REPLICAS", "CARDS", "COST", "VALUE", "ITL ms", "WAIT P95",
+                         "TTFT ms", "TTFT P95", "BATCH", "BEST"}};
   for (const auto& c : e.candidates)
     rows.push_back({c.chosen ? "*" : "", c.alloc.accelerator.empty() ? "-" : c.alloc.accelerator,
                     c.alloc.binding.empty() ? "-" : std::string(c.alloc.binding),
                     fmt::format("{:.2f}", c.alloc.max_rate_per_replica.per_min()), std::to_string(c.alloc.num_replicas),
                     std::to_string(c.cards), fmt::format("{:.2f}", c.alloc.cost.cents), fmt::format("{:.2f}", c.alloc.value),
-                    fmt::format("{:.2f}", c.alloc.itl_ms), fmt::format("{:.1f}", c.alloc.ttft_ms),
-                    fmt::format("{:.1f}", c.alloc.ttft_at.p95), std::to_string(c.alloc.max_batch),
-                    c.best_batch ? std::to_string(c.best_batch->max_batch) : "-"});
+                    fmt::format("{:.2f}", c.alloc.itl_ms), fmt::format("{:.1f}", c.alloc.wait_ms * wait_p95_of_mean),
+                    fmt::format("{:.1f}", c.alloc.ttft_ms), fmt::format("{:.1f}", c.alloc.ttft_at.p95),
+                    std::to_string(c.alloc.max_batch), c.best_batch ? std::to_string(c.best_batch->max_batch) : "-"});
   if (rows.size() > 1) out += aligned(rows, 3);
   for (const auto& c : e.candidates)
     if (!c.denied.empty()) out += fmt::format("{}: {}\n", c.alloc.accelerator, c.denied);

@@ -56,25 +56,32 @@ std::string solution_yaml(const system_solution& s) { return write_yaml(solution
 
 std::string solution_table(const system_solution& s) {
   std::string out;
-  std::vector<row> rows{{"VARIANT", "ACCELERATOR", "REPLICAS", "BATCH", "COST", "RATE/MIN", "ITL ms", "WAIT ms", "TTFT ms",
-                         "P95 ms", "UTIL", "MAX RATE/MIN"}};
+  std::vector<row> rows{{"VARIANT", "ACCELERATOR", "REPLICAS", "BATCH", "COST", "RATE/MIN", "ITL ms", "WAIT ms", "WAIT P95",
+                         "TTFT ms", "TTFT P95", "UTIL", "MAX RATE/MIN"}};
   const auto add = [&](const std::string& name, const std::string& rate, const allocation& a) {
     rows.push_back({name, a.accelerator.empty() ? "-" : a.accelerator, std::to_string(a.num_replicas),
                     std::to_string(a.max_batch), fmt::format("{:.2f}", a.cost.cents), rate, fmt::format("{:.4f}", a.itl_ms),
-                    fmt::format("{:.3f}", a.wait_ms), fmt::format("{:.3f}", a.ttft_ms), fmt::format("{:.1f}", a.ttft_at.p95),
-                    fmt::format("{:.5f}", a.busy), fmt::format("{:.2f}", a.max_rate_per_replica.per_min())});
+                    fmt::format("{:.3f}", a.wait_ms), fmt::format("{:.1f}", a.wait_ms * wait_p95_of_mean),
+                    fmt::format("{:.3f}", a.ttft_ms), fmt::format("{:.1f}", a.ttft_at.p95), fmt::format("{:.5f}", a.busy),
+                    fmt::format("{:.2f}", a.max_rate_per_replica.per_min())});
   };
   for (const auto& [name, a] : s.allocations) {
     add(name, fmt::format("{:.2f}", s.loads.at(name).arrival_rate.per_min()), a);
     if (const auto more = s.also.find(name); more != s.also.end())
       for (const auto& part : more->second) add("", "", part);
   }
-  if (rows.size() > 1) out += aligned(rows, 2) + "\n";
+  if (rows.size() > 1) {
+    out += aligned(rows, 2);
+    out +=
+        "slo-itl limits ITL, slo-ttft limits TTFT or a percentile of it, and slo-ttw limits WAIT P95, which is 2.996 times the "
+        "mean\n"
+        "wait, as if the wait were exponentially distributed.\n\n";
+  }
   std::vector<row> types{{"TYPE", "COUNT", "LIMIT", "COST"}};
   for (const auto& t : s.by_type)
     types.push_back(
         {t.type, std::to_string(t.count), t.limit < 0 ? "-" : std::to_string(t.limit), fmt::format("{:.2f}", t.cost.cents)});
-  int cards = 0;
+  std::int64_t cards = 0;
   for (const auto& t : s.by_type) cards += t.count;
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
   out += aligned(types, 1);

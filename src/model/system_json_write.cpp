@@ -95,11 +95,17 @@ json::object percentiles_object(const ttft_percentiles& t) {
 }
 
 json::object allocation_object(const allocation& a) {
-  return {{"accelerator", a.accelerator}, {"numReplicas", a.num_replicas},
-          {"maxBatch", a.max_batch},      {"cost", a.cost.cents},
-          {"itlAverage", a.itl_ms},       {"waitAverage", a.wait_ms},
-          {"ttftAverage", a.ttft_ms},     {"ttftPercentiles", percentiles_object(a.ttft_at)},
-          {"utilization", a.busy},        {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
+  return {{"accelerator", a.accelerator},
+          {"numReplicas", a.num_replicas},
+          {"maxBatch", a.max_batch},
+          {"cost", a.cost.cents},
+          {"itlAverage", a.itl_ms},
+          {"waitAverage", a.wait_ms},
+          {"waitP95", a.wait_ms * wait_p95_of_mean},
+          {"ttftAverage", a.ttft_ms},
+          {"ttftPercentiles", percentiles_object(a.ttft_at)},
+          {"utilization", a.busy},
+          {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
 }
 
 json::object solver_object(const solver_report& r, std::optional<double> seconds) {

@@ -124,18 +124,20 @@ TEST(SolveCli, GivesTheGoldenAnswersOfUnlimitedSystems) {
   EXPECT_EQ(compared, 28);
 }
 
-TEST(SolveCli, AVariantThatCannotBeServedIsAnAnswerNotAnError) {
+TEST(SolveCli, AVariantThatCannotBeServedHasAnExitCodeOfItsOwn) {
   auto v = json::parse(content(quickstart));
   v.at_pointer("/system/serviceClassData/serviceClasses/1/modelTargets/0").as_object()["slo-itl"] = 5;
   const auto text = json::serialize(v);
   const auto r = run({"solve", "-", "-o", "json"}, text);
-  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  EXPECT_EQ(r.err, "");
   const auto got = json::parse(r.out);
   EXPECT_TRUE(got.at("allocations").as_object().empty());
   EXPECT_EQ(got.at("infeasible").at("vllme-deployment:llm-d-sim"),
             "A100: itl target 5 ms cannot be met: 20.9904 ms at the lowest rate");
   EXPECT_EQ(got.at("totalCost"), 0);
   const auto table = run({"solve", "-"}, text);
+  EXPECT_EQ(table.exit_code, 3);
   EXPECT_NE(table.out.find("infeasible: vllme-deployment:llm-d-sim: A100: itl target 5 ms cannot be met"), std::string::npos)
       << table.out;
 }
@@ -144,7 +146,8 @@ TEST(SolveCli, RefusesWrongInputInOneLine) {
   auto v = json::parse(content(quickstart));
   v.at_pointer("/system/serverData/servers/0/currentAlloc/load").as_object()["arrivalRate"] = "x";
   expect_refused(run({"solve", "-"}, json::serialize(v)),
-                 "standard input: system.serverData.servers[0].currentAlloc.load.arrivalRate: expected a number >= 0, got \"x\"");
+                 "standard input: system.serverData.servers[0].currentAlloc.load.arrivalRate: expected a number from 0 to "
+                 "1000000000, got \"x\"");
   expect_refused(run({"solve", "-"}, ""), "standard input: not JSON: incomplete JSON at byte 0");
   expect_refused(run({"solve", "-"}, "{\"serverData\":{}}\n\n{"), "not JSON: extra data at byte 19");
   expect_refused(run({"solve", "-"}, "[1,2]"), "expected a JSON object");
@@ -255,6 +258,26 @@ TEST(SolveCli, AMixOfAcceleratorsIsCheaperThanTheBestOfThem) {
     best = std::min(best, number(json::parse(r.out).at("totalCost")));
   }
   EXPECT_GE(best, 140 * 1.2);
+}
+
+TEST(SolveCli, WhatWasMeantIsSuggested) {
+  const auto error = [](const std::vector<std::string>& args) {
+    const auto r = run(args);
+    EXPECT_EQ(r.exit_code, 2);
+    EXPECT_EQ(r.out, "");
+    return r.err;
+  };
+  EXPECT_EQ(error({"slove"}),
+            "inferno: unknown subcommand \"slove\". Did you mean \"solve\"? \"inferno --help\" lists them all.\n");
+  EXPECT_EQ(error({"contoller", "--leader-elect"}),
+            "inferno: unknown subcommand \"contoller\". Did you mean \"controller\"? \"inferno --help\" lists them all.\n");
+  EXPECT_EQ(error({"frobnicate"}), "inferno: unknown subcommand \"frobnicate\". \"inferno --help\" lists them all.\n");
+  EXPECT_EQ(error({"solve", quickstart, "--outptu=json"}),
+            "inferno solve: unknown flag \"--outptu\". Did you mean \"--output\"? \"inferno solve --help\" lists them all.\n");
+  EXPECT_EQ(error({"controller", "--kubeconfig", "--nonsense", "--metrics-surce", "scrape"}),
+            "inferno controller: unknown flag \"--metrics-surce\". Did you mean \"--metrics-source\"? "
+            "\"inferno controller --help\" lists them all.\n");
+  EXPECT_NE(error({}).find("subcommand is required"), std::string::npos);
 }
 
 TEST(SolveCli, ExplainsItself) {

@@ -1,6 +1,7 @@
 // SystemData in: every form it may have, every field that may be wrong. The solution out: JSON, YAML and table.
 #include "model/system_json.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -14,6 +15,7 @@ namespace inferno::model {
 namespace {
 
 namespace json = boost::json;
+using ::testing::AnyOf;
 
 std::string quickstart() {
   std::ifstream in(TEST_DATA_DIR "/model/quickstart.json");
@@ -147,8 +149,8 @@ INSTANTIATE_TEST_SUITE_P(
         wrong{accelerator0 + "/name", "", a_ + "name: expected a string that is not empty, got nothing"},
         wrong{accelerator0 + "/name", R"("")", a_ + "name: expected a string that is not empty, got \"\""},
         wrong{accelerator0 + "/type", "5", a_ + "type: expected a string, got 5"},
-        wrong{accelerator0 + "/cost", R"("cheap")", a_ + "cost: expected a number >= 0, got \"cheap\""},
-        wrong{accelerator0 + "/cost", "", a_ + "cost: expected a number >= 0, got nothing"},
+        wrong{accelerator0 + "/cost", R"("cheap")", a_ + "cost: expected a number from 0 to 1000000000, got \"cheap\""},
+        wrong{accelerator0 + "/cost", "", a_ + "cost: expected a number from 0 to 1000000000, got nothing"},
         wrong{accelerator0 + "/multiplicity", "0", a_ + "multiplicity: expected a whole number from 1 to 1024, got 0"},
         wrong{accelerator0, "[]", "system.acceleratorData.accelerators[0]: expected an object, got []"},
         wrong{accelerator0 + "/name", R"("A100")", "system.acceleratorData.accelerators: \"A100\" is there twice"},
@@ -156,57 +158,72 @@ INSTANTIATE_TEST_SUITE_P(
         wrong{model0 + "/acc", R"("H100")", m_ + "acc: unknown accelerator \"H100\""},
         wrong{model0 + "/acc", R"("G2")", "system.modelData.models: \"default on G2\" is there twice"},
         wrong{model0 + "/accCount", "1.5", m_ + "accCount: expected a whole number from 1 to 1024, got 1.5"},
-        wrong{model0 + "/alpha", "-1", m_ + "alpha: expected a number >= 0, got -1"},
-        wrong{model0 + "/alpha", R"("nan")", m_ + "alpha: expected a number >= 0, got \"nan\""},
-        wrong{model0 + "/alpha", R"("1e999")", m_ + "alpha: expected a number >= 0, got \"1e999\""},
-        wrong{model0 + "/alpha", R"("20ms")", m_ + "alpha: expected a number >= 0, got \"20ms\""},
-        wrong{model0 + "/alpha", "[1]", m_ + "alpha: expected a number >= 0, got [1]"},
-        wrong{model0 + "/beta", R"("inf")", m_ + "beta: expected a number >= 0, got \"inf\""},
-        wrong{model0 + "/beta", "", m_ + "beta: expected a number >= 0, got nothing"},
-        wrong{model0 + "/prefillParms", R"({"gamma":1})", m_ + "prefillParms.delta: expected a number >= 0, got nothing"},
+        wrong{model0 + "/alpha", "-1", m_ + "alpha: expected a number from 0 to 1000000, got -1"},
+        wrong{model0 + "/alpha", R"("nan")", m_ + "alpha: expected a number from 0 to 1000000, got \"nan\""},
+        wrong{model0 + "/alpha", R"("1e999")", m_ + "alpha: expected a number from 0 to 1000000, got \"1e999\""},
+        wrong{model0 + "/alpha", R"("20ms")", m_ + "alpha: expected a number from 0 to 1000000, got \"20ms\""},
+        wrong{model0 + "/alpha", "[1]", m_ + "alpha: expected a number from 0 to 1000000, got [1]"},
+        wrong{model0 + "/beta", R"("inf")", m_ + "beta: expected a number from 0 to 1000000, got \"inf\""},
+        wrong{model0 + "/beta", "", m_ + "beta: expected a number from 0 to 1000000, got nothing"},
+        wrong{model0 + "/prefillParms", R"({"gamma":1})",
+              m_ + "prefillParms.delta: expected a number from 0 to 1000000, got nothing"},
         wrong{model0 + "/prefillParms", R"({"gamma":"x","delta":1})",
-              m_ + "prefillParms.gamma: expected a number >= 0, got \"x\""},
+              m_ + "prefillParms.gamma: expected a number from 0 to 1000000, got \"x\""},
         wrong{model0 + "/decodeParms", R"({"alpha":0,"beta":0})",
               "system.modelData.models[0]: alpha and beta are both 0: a decode step must take time"},
         wrong{model0 + "/maxBatchSize", "0", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got 0"},
-        wrong{model0 + "/maxBatchSize", "", m_ + "maxBatchSize: expected a whole number >= 1, got nothing"},
-        wrong{model0 + "/atTokens", "-5", m_ + "atTokens: expected a number >= 0, got -5"},
+        wrong{model0 + "/maxBatchSize", "", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got nothing"},
+        wrong{model0 + "/atTokens", "-5", m_ + "atTokens: expected a whole number from 0 to 10000000, got -5"},
         wrong{class1 + "/name", R"("Freemium")", "system.serviceClassData.serviceClasses: \"Freemium\" is there twice"},
-        wrong{class1 + "/priority", "0.5", c_ + "priority: expected a whole number from 0 to 1000000, got 0.5"},
+        wrong{class1 + "/priority", "0.5", c_ + "priority: expected a whole number from 1 to 100, got 0.5"},
+        wrong{class1 + "/priority", "0", c_ + "priority: expected a whole number from 1 to 100, got 0"},
+        wrong{class1 + "/priority", "-5", c_ + "priority: expected a whole number from 1 to 100, got -5"},
+        wrong{class1 + "/priority", "101", c_ + "priority: expected a whole number from 1 to 100, got 101"},
+        wrong{model0 + "/maxBatchSize", "65537", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got 65537"},
+        wrong{model0 + "/kvCacheGiB", R"("0")", m_ + "kvCacheGiB: expected a number above 0 and up to 1000000, got \"0\""},
+        wrong{model0 + "/kvBytesPerToken", "0", m_ + "kvBytesPerToken: expected a number above 0 and up to 1000000000, got 0"},
+        wrong{server0 + "/maxBatchSize", "65537", v_ + "maxBatchSize: expected a whole number from 0 to 65536, got 65537"},
+        wrong{server0 + "/currentAlloc/load/arrivalRate", "1e300",
+              v_ + "currentAlloc.load.arrivalRate: expected a number from 0 to 1000000000, got 1.0e+300"},
         wrong{class1 + "/modelTargets", "{}", c_ + "modelTargets: expected a list, got {}"},
         wrong{class1 + "/modelTargets/0/model", "7", c_ + "modelTargets[0].model: expected a string that is not empty, got 7"},
         wrong{class1 + "/modelTargets/0/slo-itl", R"("fast")",
-              c_ + "modelTargets[0].slo-itl: expected a number >= 0, got \"fast\""},
-        wrong{class1 + "/modelTargets/0/slo-ttft", "-4", c_ + "modelTargets[0].slo-ttft: expected a number >= 0, got -4"},
-        wrong{class1 + "/modelTargets/0/slo-ttw", "true", c_ + "modelTargets[0].slo-ttw: expected a number >= 0, got true"},
-        wrong{class1 + "/modelTargets/0/slo-tps", "{}", c_ + "modelTargets[0].slo-tps: expected a number >= 0, got {}"},
+              c_ + "modelTargets[0].slo-itl: expected a number from 0 to 1000000000, got \"fast\""},
+        wrong{class1 + "/modelTargets/0/slo-ttft", "-4",
+              c_ + "modelTargets[0].slo-ttft: expected a number from 0 to 1000000000, got -4"},
+        wrong{class1 + "/modelTargets/0/slo-ttw", "true",
+              c_ + "modelTargets[0].slo-ttw: expected a number from 0 to 1000000000, got true"},
+        wrong{class1 + "/modelTargets/0/slo-tps", "{}",
+              c_ + "modelTargets[0].slo-tps: expected a number from 0 to 1000000000, got {}"},
         wrong{server0 + "/name", "", v_ + "name: expected a string that is not empty, got nothing"},
         wrong{server0 + "/class", R"("Gold")", v_ + "class: unknown service class \"Gold\""},
         wrong{server0 + "/model", "", v_ + "model: expected a string that is not empty, got nothing"},
         wrong{server0 + "/keepAccelerator", R"("yes")", v_ + "keepAccelerator: expected true or false, got \"yes\""},
-        wrong{server0 + "/minNumReplicas", "-1", v_ + "minNumReplicas: expected a number >= 0, got -1"},
+        wrong{server0 + "/minNumReplicas", "-1", v_ + "minNumReplicas: expected a whole number from 0 to 100000, got -1"},
         wrong{server0 + "/minNumReplicas", "1e12",
               v_ + "minNumReplicas: expected a whole number from 0 to 100000, got 1000000000000"},
         wrong{server0 + "/minNumReplicas", R"("2.5")",
               v_ + "minNumReplicas: expected a whole number from 0 to 100000, got \"2.5\""},
         wrong{server0 + "/currentAlloc", "[]", v_ + "currentAlloc: expected an object, got []"},
         wrong{server0 + "/currentAlloc/numReplicas", R"("many")",
-              v_ + "currentAlloc.numReplicas: expected a number >= 0, got \"many\""},
-        wrong{server0 + "/currentAlloc/cost", "-40", v_ + "currentAlloc.cost: expected a number >= 0, got -40"},
+              v_ + "currentAlloc.numReplicas: expected a whole number from 0 to 100000, got \"many\""},
+        wrong{server0 + "/currentAlloc/cost", "-40",
+              v_ + "currentAlloc.cost: expected a number from 0 to 1000000000000000, got -40"},
         wrong{server0 + "/currentAlloc/load", "3", v_ + "currentAlloc.load: expected an object, got 3"},
         wrong{server0 + "/currentAlloc/load/arrivalRate", R"("x")",
-              v_ + "currentAlloc.load.arrivalRate: expected a number >= 0, got \"x\""},
+              v_ + "currentAlloc.load.arrivalRate: expected a number from 0 to 1000000000, got \"x\""},
         wrong{server0 + "/currentAlloc/load/avgInTokens", "-2",
-              v_ + "currentAlloc.load.avgInTokens: expected a number >= 0, got -2"},
+              v_ + "currentAlloc.load.avgInTokens: expected a number from 0 to 10000000, got -2"},
         wrong{server0 + "/currentAlloc/load/avgOutTokens", "false",
-              v_ + "currentAlloc.load.avgOutTokens: expected a number >= 0, got false"},
+              v_ + "currentAlloc.load.avgOutTokens: expected a number from 0 to 10000000, got false"},
         wrong{"/system/optimizerData/optimizer/unlimited", "1",
               s_ + "optimizerData.optimizer.unlimited: expected true or false, got 1"},
         wrong{"/system/optimizerData/optimizer/saturationPolicy", R"("Fair")",
               s_ + "optimizerData.optimizer.saturationPolicy: expected None, PriorityExhaustive, PriorityRoundRobin or "
                    "RoundRobin, got "
                    "\"Fair\""},
-        wrong{"/system/capacityData/count/0/count", "-1", s_ + "capacityData.count[0].count: expected a number >= 0, got -1"},
+        wrong{"/system/capacityData/count/0/count", "-1",
+              s_ + "capacityData.count[0].count: expected a whole number from 0 to 1000000000, got -1"},
         wrong{"/system/capacityData/count/0/type", "",
               s_ + "capacityData.count[0].type: expected a string that is not empty, got nothing"},
         wrong{"/system/capacityData/count/1/type", R"("NVIDIA-A100-PCIE-80GB")",
@@ -234,8 +251,9 @@ TEST(SystemJson, RefusesWhatIsNotJson) {
   EXPECT_EQ(error(R"({"serverData":{}} x)"), "not JSON: extra data at byte 18");
   EXPECT_EQ(error("{\"serverData\":{}}\n \t\r\n"), "accepted");
   EXPECT_EQ(error("[]"), "expected a JSON object with acceleratorData, modelData, serviceClassData, serverData");
-  EXPECT_EQ(error("nan"), "not JSON: syntax error at byte 1");
-  EXPECT_EQ(error(std::string(100, '[')), "not JSON: too deep at byte 32");
+  // Versions of Boost.JSON differ about whether the byte that is wrong counts as read.
+  EXPECT_THAT(error("nan"), AnyOf("not JSON: syntax error at byte 0", "not JSON: syntax error at byte 1"));
+  EXPECT_THAT(error(std::string(100, '[')), AnyOf("not JSON: too deep at byte 32", "not JSON: too deep at byte 33"));
   EXPECT_EQ(error(R"({"system":[]})"), "system: expected an object, got []");
   EXPECT_EQ(error(R"({"serverData":"\ud800"})").substr(0, 9), "not JSON:");
 }
@@ -299,10 +317,10 @@ TEST(Solution, JsonHasTheseKeysAndNoOthers) {
   EXPECT_EQ(keys(v), "allocations byType totalCost infeasible solver ");
   EXPECT_EQ(keys(v.at("allocations")), "vllme-deployment:llm-d-sim ");
   const auto& a = v.at("allocations").at("vllme-deployment:llm-d-sim");
-  EXPECT_EQ(
-      keys(a),
-      "accelerator numReplicas maxBatch cost itlAverage waitAverage ttftAverage ttftPercentiles utilization maxRatePerReplica "
-      "load ");
+  EXPECT_EQ(keys(a),
+            "accelerator numReplicas maxBatch cost itlAverage waitAverage waitP95 ttftAverage ttftPercentiles utilization "
+            "maxRatePerReplica "
+            "load ");
   EXPECT_EQ(keys(a.at("ttftPercentiles")), "p50 p90 p95 p99 ");
   EXPECT_GT(a.at("ttftPercentiles").at("p95").to_number<double>(), a.at("ttftAverage").to_number<double>());
   EXPECT_EQ(keys(v.at("solver")), "name satisfied satisfiable value lowerBound gap seconds ");
@@ -394,7 +412,10 @@ TEST(Solution, NumbersAreWrittenAsPeopleWriteThem) {
   s.loads["v"].arrival_rate = req_rate::per_min(60);
   s.total_cost.cents = 40;
   const auto text = solution_json(s);
-  EXPECT_NE(text.find(R"("itlAverage":21.5,"waitAverage":1.0e-09,"ttftAverage":0.3333333333333333)"), std::string::npos) << text;
+  EXPECT_NE(
+      text.find(R"("itlAverage":21.5,"waitAverage":1.0e-09,"waitP95":2.995732273553991e-09,"ttftAverage":0.3333333333333333)"),
+      std::string::npos)
+      << text;
   EXPECT_NE(text.find(R"("totalCost":40,)"), std::string::npos) << text;
   EXPECT_EQ(json::parse(text).at("allocations").at("v").at("waitAverage"), 1e-9);
 }
@@ -423,6 +444,7 @@ TEST(Solution, Yaml) {
     "cost": 40
     "itlAverage": 21.5
     "waitAverage": 110.25
+    "waitP95": 330.27948315932747
     "ttftAverage": 110.25
     "ttftPercentiles":
       "p50": 1
@@ -463,8 +485,10 @@ TEST(Solution, Table) {
   s.degraded["fourth"] = "too few";
   EXPECT_EQ(
       solution_table(s),
-      R"(VARIANT                     ACCELERATOR  REPLICAS  BATCH   COST  RATE/MIN   ITL ms  WAIT ms  TTFT ms  P95 ms     UTIL  MAX RATE/MIN
-vllme-deployment:llm-d-sim  A100                1      4  40.00     22.67  21.5556  110.798  110.798   480.2  0.76306         25.31
+      R"(VARIANT                     ACCELERATOR  REPLICAS  BATCH   COST  RATE/MIN   ITL ms  WAIT ms  WAIT P95  TTFT ms  TTFT P95     UTIL  MAX RATE/MIN
+vllme-deployment:llm-d-sim  A100                1      4  40.00     22.67  21.5556  110.798     331.9  110.798     480.2  0.76306         25.31
+slo-itl limits ITL, slo-ttft limits TTFT or a percentile of it, and slo-ttw limits WAIT P95, which is 2.996 times the mean
+wait, as if the wait were exponentially distributed.
 
 TYPE                   COUNT  LIMIT   COST
 NVIDIA-A100-PCIE-80GB      1      2  40.00
@@ -498,8 +522,13 @@ TEST(Solution, AbsurdSystemsDoNotOverflow) {
   s.optimizer.unlimited = true;
   s.accelerators[2].multiplicity = 1024;
   s.profiles[0].acc_count = 1024;
-  s.servers[0].min_replicas = most_replicas;
+  s.servers[0].min_replicas = 900;
+  for (const char* name : {"second", "third"}) {
+    s.servers.push_back(s.servers[0]);
+    s.servers.back().name = name;
+  }
   const auto solution = solve_system(s);
+  ASSERT_TRUE(solution.satisfied()) << solution_table(solution);
   ASSERT_EQ(solution.by_type.size(), 1u);
   EXPECT_EQ(solution.by_type[0].count, std::numeric_limits<int>::max());
 }
