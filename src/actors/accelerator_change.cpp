@@ -97,6 +97,74 @@ void equip(json::object& container, const std::string& resource, int cards) {
   }
 }
 
+/// The cards of a container: {"limits": {resource: count}, "requests": ...}.
+json::object gpus_of(const json::object& container) {
+  json::object out;
+  for (const auto* kind : {"limits", "requests"}) {
+    json::object gpus;
+    if (const auto* r = find(container, {"resources", kind}); r && r->is_object())
+      for (const auto& [name, count] : r->get_object())
+        if (gpu_resource(name)) gpus[name] = count;
+    if (!gpus.empty()) out[kind] = std::move(gpus);
+  }
+  return out;
+}
+
+/// The containers of the pod template, those of the one of this name with other cards.
+json::array with_gpus(const json::object& deployment, const std::string& container, const json::value& gpus) {
+  const auto* list = find(deployment, {"spec", "template", "spec", "containers"});
+  auto out = list && list->is_array() ? list->get_array() : json::array{};
+  for (auto& c : out) {
+    if (!c.is_object() || text_at(c.get_object(), {"name"}) != container) continue;
+    for (const auto* kind : {"limits", "requests"}) {
+      const auto* present = find(c.get_object(), {"resources", kind});
+      if (!present || !present->is_object()) continue;
+      json::object next;
+      for (const auto& [name, count] : present->get_object())
+        if (!gpu_resource(name)) next[name] = count;
+      if (const auto* wanted = find(gpus, {kind}); wanted && wanted->is_object())
+        for (const auto& [name, count] : wanted->get_object()) next[name] = count;
+      c.get_object()["resources"].get_object()[kind] = std::move(next);
+    }
+  }
+  return out;
+}
+
+/// Where the pods go, as far as a change of accelerator has to do with it.
+json::object placement_of(const json::object& deployment, const std::string& container) {
+  json::object out{{"nodeSelector", value_or_null(deployment, {"spec", "template", "spec", "nodeSelector"})},
+                   {"acceleratorLabel", value_or_null(deployment, {"spec", "template", "metadata", "labels", accelerator_label})},
+                   {"gpus", nullptr}};
+  if (const auto* list = find(deployment, {"spec", "template", "spec", "containers"}); list && list->is_array())
+    for (const auto& c : list->get_array())
+      if (c.is_object() && text_at(c.get_object(), {"name"}) == container) out["gpus"] = gpus_of(c.get_object());
+  return out;
+}
+
+bool taken_over(const json::object& deployment, const json::object& said) {
+  const auto* left = find(said, {"after", "placement"});
+  return left && *left != json::value(placement_of(deployment, text_at(said, {"container"})));
+}
+
+/// What the change did, taken back, except what others have changed since.
+json::object taken_back(const json::object& deployment, const json::object& said) {
+  json::object spec;
+  const auto as_left = [&](std::string_view field) {
+    const auto* left = find(said, {"after", field});
+    return left && *left == value_or_null(deployment, {"spec", field});
+  };
+  if (as_left("strategy")) spec["strategy"] = strategy_patch(value_or_null(said, {"before", "strategy"}));
+  if (as_left("replicas")) spec["replicas"] = value_or_null(said, {"before", "replicas"});
+  if (taken_over(deployment, said)) return spec;
+  json::object pod_spec{
+      {"nodeSelector", exactly(value_or_null(said, {"before", "placement", "nodeSelector"}),
+                               value_or_null(deployment, {"spec", "template", "spec", "nodeSelector"}))},
+      {"containers", with_gpus(deployment, text_at(said, {"container"}), value_or_null(said, {"before", "placement", "gpus"}))}};
+  json::object labels{{accelerator_label, value_or_null(said, {"before", "placement", "acceleratorLabel"})}};
+  spec["template"] = json::object{{"metadata", json::object{{"labels", std::move(labels)}}}, {"spec", std::move(pod_spec)}};
+  return spec;
+}
+
 }  // namespace
 
 std::shared_ptr<const accelerator_change> decode_change(const json::object& deployment) {
@@ -112,8 +180,10 @@ std::shared_ptr<const accelerator_change> decode_change(const json::object& depl
                : phase == "drain" ? accelerator_change::step::drain
                                   : accelerator_change::step::failed;
   out->message = text_at(said, {"message"});
+  out->variant = text_at(said, {"variant"});
   out->failed_at = net::kube::parse_time(text_at(said, {"failedAt"}));
   if (out->phase == accelerator_change::step::failed) return out;
+  out->taken_over = taken_over(deployment, said);
   // A status of before says nothing about what the annotation began.
   if (integer_at(deployment, {"status", "observedGeneration"}, 0) < integer_at(deployment, {"metadata", "generation"}, 0))
     return out;
@@ -143,6 +213,7 @@ tl::expected<json::object, std::string> start_change(const json::object& deploym
     server = &c.get_object();
   }
   if (!server) return tl::unexpected(std::string("no container of the pod template has GPUs"));
+  const auto container = text_at(*server, {"name"});
   equip(*server, wanted.placement->resource, wanted.cards);
 
   const auto old_selector = value_or_null(deployment, {"spec", "template", "spec", "nodeSelector"});
@@ -154,23 +225,28 @@ tl::expected<json::object, std::string> start_change(const json::object& deploym
   for (const auto& [name, value] : wanted.placement->node_selector) selector[name] = value;
 
   const auto old_replicas = integer_at(deployment, {"spec", "replicas"}, 1);
-  const json::object said{{"from", wanted.from},
-                          {"to", wanted.to},
-                          {"replicas", wanted.replicas},
-                          {"phase", "surge"},
-                          {"before", json::object{{"replicas", old_replicas},
-                                                  {"strategy", value_or_null(deployment, {"spec", "strategy"})},
-                                                  {"nodeSelector", old_selector},
-                                                  {"acceleratorLabel", value_or_null(deployment, {"spec", "template", "metadata",
-                                                                                                  "labels", accelerator_label})},
-                                                  {"containers", *list}}}};
+  const auto replicas = std::max<std::int64_t>(old_replicas, wanted.replicas);
+  const auto strategy = surge(wanted.replicas);
+  const json::object said{
+      {"from", wanted.from},
+      {"to", wanted.to},
+      {"replicas", wanted.replicas},
+      {"phase", "surge"},
+      {"variant", wanted.variant},
+      {"container", container},
+      {"before", json::object{{"replicas", old_replicas},
+                              {"strategy", value_or_null(deployment, {"spec", "strategy"})},
+                              {"placement", placement_of(deployment, container)}}},
+      {"after",
+       json::object{{"replicas", replicas},
+                    {"strategy", strategy},
+                    {"placement",
+                     json::object{{"nodeSelector", selector}, {"acceleratorLabel", wanted.to}, {"gpus", gpus_of(*server)}}}}}};
   json::object pod_template{
       {"metadata", json::object{{"labels", json::object{{accelerator_label, wanted.to}}}}},
       {"spec", json::object{{"nodeSelector", exactly(selector, old_selector)}, {"containers", std::move(containers)}}}};
   return guarded(deployment, annotated(said),
-                 {{"replicas", std::max<std::int64_t>(old_replicas, wanted.replicas)},
-                  {"strategy", surge(wanted.replicas)},
-                  {"template", std::move(pod_template)}});
+                 {{"replicas", replicas}, {"strategy", strategy}, {"template", std::move(pod_template)}});
 }
 
 json::object drain_change(const json::object& deployment, const accelerator_change& change) {
@@ -179,36 +255,39 @@ json::object drain_change(const json::object& deployment, const accelerator_chan
   // Room for exactly those that are there: when the number of replicas changes in the middle of an update, the Deployment's
   // controller scales old and new ones in proportion, to that number and maxSurge together.
   const auto all = static_cast<int>(integer_at(deployment, {"status", "replicas"}, 0));
-  return guarded(deployment, annotated(said), {{"replicas", change.replicas}, {"strategy", surge(all - change.replicas)}});
+  const auto strategy = surge(all - change.replicas);
+  if (auto* after = said.if_contains("after"); after && after->is_object()) {
+    after->get_object()["replicas"] = change.replicas;
+    after->get_object()["strategy"] = strategy;
+  }
+  return guarded(deployment, annotated(said), {{"replicas", change.replicas}, {"strategy", strategy}});
 }
 
 json::object finish_change(const json::object& deployment) {
   const auto said = annotation_of(deployment);
-  return guarded(deployment, {{"annotations", json::object{{change_annotation, nullptr}}}},
-                 {{"strategy", strategy_patch(value_or_null(said, {"before", "strategy"}))}});
+  json::object spec;
+  const auto* left = find(said, {"after", "strategy"});
+  if (left && *left == value_or_null(deployment, {"spec", "strategy"}))
+    spec["strategy"] = strategy_patch(value_or_null(said, {"before", "strategy"}));
+  return guarded(deployment, {{"annotations", json::object{{change_annotation, nullptr}}}}, std::move(spec));
 }
 
 json::object undo_change(const json::object& deployment, std::chrono::system_clock::time_point now) {
   auto said = annotation_of(deployment);
-  const auto before = value_or_null(said, {"before"});
-  static const json::object none;
-  const auto& b = before.is_object() ? before.get_object() : none;
-  json::object pod_spec{{"nodeSelector", exactly(value_or_null(b, {"nodeSelector"}),
-                                                 value_or_null(deployment, {"spec", "template", "spec", "nodeSelector"}))}};
-  if (const auto* containers = b.if_contains("containers"); containers && containers->is_array())
-    pod_spec["containers"] = *containers;
-  json::object spec{
-      {"strategy", strategy_patch(value_or_null(b, {"strategy"}))},
-      {"template",
-       json::object{
-           {"metadata", json::object{{"labels", json::object{{accelerator_label, value_or_null(b, {"acceleratorLabel"})}}}}},
-           {"spec", std::move(pod_spec)}}}};
-  if (const auto* replicas = b.if_contains("replicas")) spec["replicas"] = *replicas;
-  said.erase("before");
+  auto spec = taken_back(deployment, said);
+  said["message"] = taken_over(deployment, said)
+                        ? "another writer changed the placement in the pod template during the move; it is left as it is"
+                        : "its pods did not become ready within the Deployment's progressDeadlineSeconds";
+  for (const auto* field : {"before", "after", "container"}) said.erase(field);
   said["phase"] = "failed";
   said["failedAt"] = net::kube::format_time(now);
-  said["message"] = "its pods did not become ready within the Deployment's progressDeadlineSeconds";
   return guarded(deployment, annotated(said), std::move(spec));
+}
+
+json::object abandon_change(const json::object& deployment) {
+  const auto said = annotation_of(deployment);
+  if (text_at(said, {"phase"}) == "drain") return finish_change(deployment);
+  return guarded(deployment, {{"annotations", json::object{{change_annotation, nullptr}}}}, taken_back(deployment, said));
 }
 
 }  // namespace inferno::actors

@@ -3,7 +3,8 @@
 //
 // The pod template gets the new accelerator's node selector and GPUs in a rolling update that keeps all old replicas until as
 // many new ones as were decided are ready; only then the number of replicas becomes theirs and the old ones go. The Deployment's
-// annotation tells how far it is, so any controller can go on with it, and holds what an update that gets stuck is taken back to.
+// annotation tells how far it is, so any controller can go on with it. It holds what the change has replaced and what it has put
+// there: an update that gets stuck is taken back field by field, and only where a field still is as the change left it.
 #include <boost/json/object.hpp>
 #include <tl/expected.hpp>
 
@@ -18,6 +19,7 @@ std::shared_ptr<const accelerator_change> decode_change(const boost::json::objec
 
 /// What a decision wants of its Deployment.
 struct change_request {
+  std::string variant;  ///< name of the VariantAutoscaling
   std::string from, to;
   int replicas = 0;                          ///< on the new accelerator
   int cards = 1;                             ///< of a replica there
@@ -32,7 +34,10 @@ tl::expected<boost::json::object, std::string> start_change(const boost::json::o
 boost::json::object drain_change(const boost::json::object& deployment, const accelerator_change& change);
 /// Only new replicas are left: the strategy is as before and the annotation goes.
 boost::json::object finish_change(const boost::json::object& deployment);
-/// The update is stuck: back to the pod template of before. The annotation stays, to say so and since when.
+/// The update is stuck, or another writer has changed where the pods go: what the change did is taken back, except what has been
+/// changed since. The annotation stays, to say so and since when.
 boost::json::object undo_change(const boost::json::object& deployment, std::chrono::system_clock::time_point now);
+/// The variant is gone: a change whose new replicas are ready is finished, another one taken back. The annotation goes.
+boost::json::object abandon_change(const boost::json::object& deployment);
 
 }  // namespace inferno::actors

@@ -20,6 +20,7 @@ change_move next_move(const decision& d, const std::shared_ptr<const accelerator
     return change_move::none;
   if (!change || change->phase == step::failed)
     return !d.hold && d.changes_accelerator() ? change_move::start : change_move::none;
+  if (change->taken_over) return change_move::undo;
   if (change->phase == step::drain) return change->complete ? change_move::finish : change_move::none;
   if (change->complete || change->ready >= change->replicas) return change_move::drain;
   return change->stuck ? change_move::undo : change_move::none;
@@ -32,7 +33,7 @@ bool actuator_state::start_read() {
   as_read.reset();
   if (next_move(*current, current->curve->change) == change_move::none) return false;
   const auto& target = current->curve->target_key;
-  config.api->get(kube::resources::deployments, {target.ns, target.name}, "", kube_api::turn::last, completion());
+  config.api->get(kube::resources::deployments, {target.ns, target.name}, "", kube::lane::scale, completion());
   return true;
 }
 
@@ -58,16 +59,16 @@ bool actuator_state::start_change() {
     case change_move::none:  // the watch has not shown yet what the Deployment says
       return false;
     case change_move::start: {
-      auto begun = begin_change(d);
-      if (!begun) {
+      auto made = begin_change(d);
+      if (!made) {
         apply_problem =
-            fmt::format("cannot move from {} to {}: {}", d.curve->current.accelerator, d.desired.accelerator, begun.error());
+            fmt::format("cannot move from {} to {}: {}", d.curve->current.accelerator, d.desired.accelerator, made.error());
         return false;
       }
-      patch = std::move(*begun);
-      tell_event("AcceleratorChangeStarted",
-                 fmt::format("Moving Deployment {} from {} x {} to {} x {}", target.name, d.curve->current.num_replicas,
-                             d.curve->current.accelerator, d.desired.num_replicas, d.desired.accelerator));
+      patch = std::move(*made);
+      begun = done_event{"AcceleratorChangeStarted",
+                         fmt::format("Moving Deployment {} from {} x {} to {} x {}", target.name, d.curve->current.num_replicas,
+                                     d.curve->current.accelerator, d.desired.num_replicas, d.desired.accelerator)};
       break;
     }
     case change_move::drain:
@@ -75,12 +76,17 @@ bool actuator_state::start_change() {
       break;
     case change_move::finish:
       patch = finish_change(*as_read);
-      tell_event("AcceleratorChanged", fmt::format("Deployment {} runs on {} x {}", target.name, change->replicas, change->to));
+      begun = done_event{"AcceleratorChanged",
+                         fmt::format("Deployment {} runs on {} x {}", target.name, change->replicas, change->to)};
       break;
     case change_move::undo:
       patch = undo_change(*as_read, config.now());
-      tell_event("AcceleratorChangeFailed",
-                 fmt::format("Deployment {} goes back to {}: no pods became ready on {}", target.name, change->from, change->to));
+      begun = {
+          "AcceleratorChangeFailed",
+          change->taken_over
+              ? fmt::format("Deployment {} is not moved from {} to {}: another writer changed its placement meanwhile",
+                            target.name, change->from, change->to)
+              : fmt::format("Deployment {} goes back to {}: no pods became ready on {}", target.name, change->from, change->to)};
       break;
   }
   attempt_time = kube::format_time(config.now());
@@ -91,6 +97,7 @@ bool actuator_state::start_change() {
 tl::expected<json::object, std::string> actuator_state::begin_change(const decision& d) const {
   const auto& c = *d.curve;
   change_request wanted;
+  wanted.variant = config.key.name;
   wanted.from = c.current.accelerator;
   wanted.to = d.desired.accelerator;
   wanted.replicas = d.desired.num_replicas;

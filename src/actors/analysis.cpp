@@ -55,6 +55,7 @@ const model::service_class* catalog::find_class(const variant_object& variant) c
 }
 
 bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
+  if (inputs_ && inputs_->observed_since != inputs->observed_since) first_sample_s_.reset();
   inputs_ = std::move(inputs);
   estimator_.set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   inputs_changed_ = true;
@@ -235,6 +236,7 @@ model::server_spec variant_analysis::make_server() const {
 void variant_analysis::resolve(capacity_curve& curve) {
   const auto& object = *inputs_->object;
   curve.generation = object.generation;
+  curve.observed_since = inputs_->observed_since;
   curve.model = object.model_id;
   curve.target_key = object.target;
   curve.mode = object.actuation.value_or(inputs_->settings.actuation);

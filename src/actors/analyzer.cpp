@@ -3,9 +3,12 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/death.hpp"
+
 namespace inferno::actors {
 
 analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer_state> self, analyzer_config config) {
+  keep_reason_of_death(self);
   self->state.analysis.emplace(config.key, config.now);
   self->state.config = std::move(config);
   const auto publish = [self] {

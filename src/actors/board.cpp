@@ -11,6 +11,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/death.hpp"
 #include "actors/variant_metrics.hpp"
 
 namespace inferno::actors {
@@ -88,6 +89,7 @@ std::string board_view::metrics_text() const {
 std::shared_ptr<prometheus::Registry> board_view::renew_registry() {
   const std::lock_guard lock(mutex_);
   synced_ = false;
+  trouble_.clear();  // that of watches that are no more
   registry_ = std::make_shared<prometheus::Registry>();
   return registry_;
 }
@@ -185,6 +187,7 @@ void board_state::scaled(const scaling_done& m) {
 }
 
 board_actor::behavior_type board(board_actor::stateful_pointer<board_state> self, board_config config) {
+  keep_reason_of_death(self);
   self->state.config = std::move(config);
   self->state.registry = self->state.config.view->renew_registry();
   self->state.setup();

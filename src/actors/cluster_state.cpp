@@ -50,7 +50,10 @@ void cluster_state::upsert(const variant_object& v, state_changes& changes) {
     // Status writes (our own) come back as events that change nothing of the spec.
     const bool same = slot->generation == v.generation && slot->generation != 0 && slot->owner_uid == v.owner_uid &&
                       slot->accelerator_label == v.accelerator_label && slot->pool == v.pool;
-    if (same) return;
+    if (same) {
+      if (slot->conditions != v.conditions) slot = std::make_shared<const variant_object>(v);
+      return;
+    }
     uncount_kind(*slot);
     if (before != target) {
       variants_of_[before].erase(v.key);
@@ -132,6 +135,11 @@ void cluster_state::upsert(const workload_object& d, state_changes& changes) {
     entry.pods.clear();
   }
   entry.object = std::make_shared<const workload_object>(d);
+  if (d.change && d.change->phase != accelerator_change::step::failed && !d.change->variant.empty()) {
+    changing_.insert(d.ref);
+  } else {
+    changing_.erase(d.ref);
+  }
   if (selector_changed) {
     index_target(d);
     const auto in_namespace = pods_by_label_ns_.find(d.ref.ns);
@@ -152,8 +160,18 @@ void cluster_state::remove_workload(const target_ref& ref, state_changes& change
   unindex_target(*it->second.object);
   for (const auto& pod : it->second.pods) owner_.erase(pod);
   targets_.erase(it);
+  changing_.erase(ref);
   touch_target(ref, true, true, changes);
   changes.capacity = true;
+}
+
+std::vector<std::pair<target_ref, std::string>> cluster_state::changes_without_variant() const {
+  std::vector<std::pair<target_ref, std::string>> out;
+  for (const auto& ref : changing_) {
+    const auto of = variants_of_.find(ref);
+    if (of == variants_of_.end() || of->second.empty()) out.emplace_back(ref, targets_.at(ref).object->change->variant);
+  }
+  return out;
 }
 
 void cluster_state::attach(const pod_object& p, state_changes& changes) {

@@ -44,6 +44,8 @@ class cluster_state {
   std::vector<variant_key> autoscaler_keys() const;
 
   std::shared_ptr<const variant_object> variant(const variant_key& key) const;
+  /// Targets on their way to another accelerator that no variant has, with the name of the one they move for ("" left out).
+  std::vector<std::pair<target_ref, std::string>> changes_without_variant() const;
   /// nullptr when it is not there, or another variant's.
   std::shared_ptr<const workload_object> target_of(const variant_key& key) const;
   /// The variant that has this one's target, when several name it: the oldest of them.
@@ -79,6 +81,7 @@ class cluster_state {
   std::map<variant_key, const target_ref*> owner_;           ///< pod -> target, a key of targets_
   std::map<target_ref, std::set<variant_key>> variants_of_;  ///< target -> variants
   std::map<target_kind, std::multiset<std::string>> other_kinds_;
+  std::set<target_ref> changing_;  ///< targets on their way to another accelerator
   std::map<variant_key, std::shared_ptr<const autoscaler_object>> autoscalers_;
   std::map<target_ref, std::set<variant_key>> autoscalers_of_;  ///< target -> autoscalers
   /// (namespace, "label=value") -> targets whose selector has it as its first requirement: finds a pod's target in O(labels)

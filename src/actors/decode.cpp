@@ -230,6 +230,17 @@ bool takes_no_pods(const json::object& node) {
   return false;
 }
 
+void read_conditions(const json::object& object, variant_object& out) {
+  const auto* list = find(object, {"status", "conditions"});
+  if (!list || !list->is_array()) return;
+  for (const auto& c : list->get_array()) {
+    if (!c.is_object()) continue;
+    const auto since = net::kube::parse_time(text_at(c.get_object(), {"lastTransitionTime"}));
+    if (since)
+      out.conditions.push_back({text_at(c.get_object(), {"type"}), text_at(c.get_object(), {"status"}) == "True", *since});
+  }
+}
+
 }  // namespace
 
 std::string_view to_string(actuation_mode mode) {
@@ -297,7 +308,10 @@ variant_object decode_variant(const json::object& object) {
   }
   if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
     for (const auto& o : owners->get_array())
-      if (o.is_object() && text_at(o.get_object(), {"kind"}) == out.target.kind) out.owner_uid = text_at(o.get_object(), {"uid"});
+      if (o.is_object() && text_at(o.get_object(), {"kind"}) == out.target.kind &&
+          text_at(o.get_object(), {"name"}) == out.target.name)
+        out.owner_uid = text_at(o.get_object(), {"uid"});
+  read_conditions(object, out);
   return out;
 }
 

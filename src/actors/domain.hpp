@@ -40,6 +40,14 @@ struct target_kind {
 /// Deployments and StatefulSets are always watched; other kinds while a VariantAutoscaling names them.
 inline bool well_known(const target_ref& t) { return t.group == "apps" && (t.kind == "Deployment" || t.kind == "StatefulSet"); }
 
+/// Since when a condition of a status has been what it is.
+struct condition_age {
+  std::string type;
+  bool status = false;
+  std::chrono::system_clock::time_point since{};
+  bool operator==(const condition_age&) const = default;
+};
+
 /// A VariantAutoscaling. `problem` names the field and the value of the first thing wrong with its spec; "" = valid.
 struct variant_object {
   variant_key key;
@@ -54,9 +62,10 @@ struct variant_object {
   std::optional<int> min_replicas;
   std::optional<int> max_replicas;
   bool keep_accelerator = true;
-  target_ref target;           ///< scaleTargetRef, else the Deployment of the object's own name
-  std::string target_version;  ///< of the target's API group
-  std::string owner_uid;       ///< uid of the target among its owner references, "" = none
+  target_ref target;                      ///< scaleTargetRef, else the Deployment of the object's own name
+  std::string target_version;             ///< of the target's API group
+  std::string owner_uid;                  ///< uid of the target among its owner references, "" = none
+  std::vector<condition_age> conditions;  ///< of its status, whoever wrote it
   std::optional<actuation_mode> actuation;
   bool excluded = false;  ///< by annotation: not this controller's business
   /// Pool of the variant: "" = the namespace's one for its model and class, "off" = none, else that of this name.
@@ -73,6 +82,9 @@ struct accelerator_change {
   int ready = 0;          ///< of those, at least
   bool complete = false;  ///< nothing but new replicas, all ready
   bool stuck = false;     ///< the Deployment's progress deadline has passed
+  /// Another writer has changed where the pods go since the change began: what runs is not what was decided.
+  bool taken_over = false;
+  std::string variant{};  ///< name of the VariantAutoscaling that it is made for, "" = not known
   std::string message{};  ///< why it failed
   std::optional<std::chrono::system_clock::time_point> failed_at{};
   bool operator==(const accelerator_change&) const = default;
@@ -184,6 +196,9 @@ struct variant_inputs {
   std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
   std::shared_ptr<const catalog> shared;                ///< nullptr until the ConfigMaps are known
   runtime_settings settings;
+  /// Another number: what was observed before may be incomplete, pods may have served unseen. Demand is watched anew before
+  /// anything is scaled down.
+  std::uint64_t observed_since = 0;
 };
 
 /// GPUs there are, by device, less what pods outside our variants hold.

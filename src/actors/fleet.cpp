@@ -9,7 +9,7 @@
 
 #include "actors/actuator.hpp"
 #include "actors/analyzer.hpp"
-#include "actors/scale_watcher.hpp"
+#include "actors/death.hpp"
 
 namespace inferno::actors {
 
@@ -50,69 +50,6 @@ void fleet_state::apply(const kube_object& object, state_changes& changes) {
   std::visit(overloaded{[&](const config_object& c) { apply(c); }, [&](const auto& o) { cluster.upsert(o, changes); }}, object);
 }
 
-void fleet_state::replaced(const objects_replaced& m) {
-  state_changes changes;
-  // A relist is the truth: what it does not name is gone. Then every object in it is an upsert.
-  const auto gone = [&](auto keys, auto name_of, auto remove) {
-    std::set<typename decltype(keys)::value_type> there;
-    for (const auto& o : *m.objects) there.insert(name_of(o));
-    for (const auto& k : keys)
-      if (!there.count(k)) remove(k);
-  };
-  switch (m.kind) {
-    case watch_kind::variants:
-      gone(
-          cluster.variant_keys(), [](const kube_object& o) { return std::get<variant_object>(o).key; },
-          [&](const variant_key& k) { cluster.remove_variant(k, changes); });
-      break;
-    case watch_kind::deployments:
-    case watch_kind::statefulsets:
-      gone(
-          cluster.workload_refs({"apps", std::string(workload_kind(m.kind))}),
-          [](const kube_object& o) { return std::get<workload_object>(o).ref; },
-          [&](const target_ref& r) { cluster.remove_workload(r, changes); });
-      break;
-    case watch_kind::autoscalers:
-      gone(
-          cluster.autoscaler_keys(), [](const kube_object& o) { return std::get<autoscaler_object>(o).key; },
-          [&](const variant_key& k) { cluster.remove_autoscaler(k, changes); });
-      break;
-    case watch_kind::pods:
-      gone(
-          cluster.pod_keys(), [](const kube_object& o) { return std::get<pod_object>(o).key; },
-          [&](const variant_key& k) { cluster.remove_pod(k, changes); });
-      break;
-    case watch_kind::nodes: {
-      std::set<std::string> there;
-      for (const auto& o : *m.objects) there.insert(std::get<node_object>(o).name);
-      for (const auto& n : cluster.node_names())
-        if (!there.count(n)) cluster.remove_node(n, changes);
-      break;
-    }
-    case watch_kind::configs: {
-      std::set<std::string> there;
-      for (const auto& o : *m.objects) there.insert(std::get<config_object>(o).key.name);
-      for (const auto map : {settings_map, accelerators_map, classes_map})
-        if (!there.count(std::string(map))) drop_config(std::string(map));
-      break;
-    }
-  }
-  for (const auto& o : *m.objects) apply(o, changes);
-  react(changes);
-  synced.insert(m.kind);
-  check_synced();
-}
-
-void fleet_state::check_synced() {
-  if (announced || synced.size() < std::size(watch_kinds)) return;
-  announced = true;
-  if (!seen_configs.count(std::string(settings_map))) self->send(config.optimizer, settings_changed{configs->settings()});
-  push_capacity();
-  self->send(config.optimizer, inventory_synced{});
-  self->send(config.board, inventory_synced{});
-  config.logger.info("Watches synced", {{"variants", cluster.variant_keys().size()}, {"nodes", cluster.nodes().size()}});
-}
-
 void fleet_state::tell_inventory() {
   const auto& nodes = cluster.nodes();
   for (auto it = told_inventory.begin(); it != told_inventory.end();) {
@@ -143,54 +80,10 @@ void fleet_state::push_capacity() {
   self->send(config.optimizer, capacity_changed{std::make_shared<const capacity_view>(cluster.capacity())});
 }
 
-/// A watcher for each other kind of targets that is named, and none for those that are not any more.
-void fleet_state::follow_kinds() {
-  const auto named = cluster.other_kinds();
-  for (auto it = kinds.begin(); it != kinds.end();) {
-    const auto wanted = named.find(it->first);
-    if (wanted != named.end() && wanted->second == it->second.version) {
-      ++it;
-      continue;
-    }
-    self->send_exit(it->second.watcher, caf::exit_reason::user_shutdown);
-    state_changes changes;
-    for (const auto& ref : cluster.workload_refs(it->first)) cluster.remove_workload(ref, changes);
-    it = kinds.erase(it);
-    tell(changes);
-  }
-  for (const auto& [kind, version] : named)
-    if (!kinds.count(kind)) start_scale_watcher(kind, version);
-}
-
-void fleet_state::start_scale_watcher(const target_kind& kind, const std::string& version) {
-  scale_watcher_config c;
-  c.kind = kind;
-  c.version = version;
-  c.api = config.api;
-  c.fleet = fleet_actor{self};
-  c.board = config.board;
-  c.ns = config.watch_namespace;
-  c.logger = config.logger;
-  auto& entry = kinds[kind];
-  entry.version = version;
-  entry.watcher = self->spawn(scale_watcher, std::move(c));
-  self->monitor(entry.watcher);
-}
-
-void fleet_state::kind_state(const target_kind_state& m) {
-  const auto it = kinds.find(m.kind);
-  if (it == kinds.end()) return;
-  it->second.complete = it->second.complete || m.complete;
-  it->second.problem = m.problem;
-  for (const auto& [key, actors] : members) {
-    const auto object = cluster.variant(key);
-    if (object && object->target.kind == m.kind.kind && object->target.group == m.kind.group) push_inputs(key);
-  }
-}
-
 void fleet_state::react(const state_changes& changes) {
   if (!changes.added.empty() || !changes.inputs.empty() || !changes.removed.empty()) follow_kinds();
   tell(changes);
+  push_orphans();
 }
 
 void fleet_state::tell(const state_changes& changes) {
@@ -208,7 +101,7 @@ void fleet_state::spawn(const variant_key& key) {
   act.now = config.now;
   act.board = config.board;
   act.logger = config.logger;
-  act.leading = config.leading;
+  if (const auto object = cluster.variant(key)) act.facts = {object->uid, object->conditions};
   member m{self->spawn(analyzer, analyzer_config{key, config.optimizer, config.now}), self->spawn(actuator, act)};
   self->monitor(m.analyzer);
   self->monitor(m.actuator);
@@ -254,6 +147,7 @@ void fleet_state::push_inputs(const variant_key& key) {
   inputs->autoscaler = cluster.autoscaler_of(key);
   inputs->shared = shared;
   inputs->settings = configs->settings();
+  inputs->observed_since = observed_since;
   self->send(it->second.analyzer, analyzer_update{std::move(inputs)});
 }
 
@@ -268,12 +162,20 @@ void fleet_state::push_all_inputs() {
   for (const auto& [key, m] : members) push_inputs(key);
 }
 
-/// One of a variant's actors died: both are made anew after a pause that doubles with each death.
-void fleet_state::member_down(const caf::actor_addr& who) {
+/// One of a variant's actors died: both are made anew after a pause that doubles with each death, and begins anew for those that
+/// have lived for long enough.
+void fleet_state::member_down(const caf::down_msg& down) {
+  const auto& who = down.source;
+  const auto reason = self->system().render(down.reason);
+  if (closer.address() == who) {
+    config.logger.error("Actor died", {{"actor", "change_closer"}, {"reason", reason}});
+    self->send(config.board, error_noted{"supervision", "change_closer"});
+    return self->delayed_send(self, config.respawn_max / 30, tick{restart_closer});
+  }
   for (auto& [kind, entry] : kinds)
     if (entry.watcher.address() == who) {
-      config.logger.error("Actor died", {{"actor", "scale_watcher"}, {"kind", kind.kind}});
-      self->send(config.board, error_noted{"supervision", "scale watcher died"});
+      config.logger.error("Actor died", {{"actor", "scale_watcher"}, {"kind", kind.kind}, {"reason", reason}});
+      self->send(config.board, error_noted{"supervision", "scale_watcher"});
       entry.watcher = nullptr;
       self->delayed_send(self, config.respawn_max / 30, tick{restart_kinds});
       return;
@@ -283,13 +185,16 @@ void fleet_state::member_down(const caf::actor_addr& who) {
   });
   if (it == members.end()) return;  // retired
   const auto key = it->first;
+  const auto* const what = it->second.analyzer.address() == who ? "analyzer" : "actuator";
   auto& r = respawns[key];
-  if (r.pending) return;
-  r.pending = true;
-  r.backoff = std::clamp(r.backoff * 2, config.respawn_min, config.respawn_max);
-  config.logger.error("Actor of a variant died",
-                      {{"variant", key.name}, {"namespace", key.ns}, {"restart_ms", r.backoff.count()}});
-  self->send(config.board, error_noted{"supervision", "variant actor died"});
+  const auto now = self->clock().now();
+  if (!r.pending && now - r.at >= 2 * config.respawn_max) r.backoff = std::chrono::milliseconds(0);
+  if (!r.pending) r.backoff = std::clamp(r.backoff * 2, config.respawn_min, config.respawn_max);
+  config.logger.error(
+      "Actor of a variant died",
+      {{"variant", key.name}, {"namespace", key.ns}, {"actor", what}, {"reason", reason}, {"restart_ms", r.backoff.count()}});
+  self->send(config.board, error_noted{"supervision", what});
+  if (std::exchange(r.pending, true)) return;
   self->send(config.optimizer, curve_stale{key});
   const int id = next_tick++;
   tick_keys[id] = key;
@@ -304,14 +209,17 @@ fleet_state::~fleet_state() {
   }
   for (const auto& [kind, entry] : kinds)
     if (entry.watcher) caf::anon_send_exit(entry.watcher, caf::exit_reason::user_shutdown);
+  if (closer) caf::anon_send_exit(closer, caf::exit_reason::user_shutdown);
 }
 
 fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self, fleet_config config) {
+  keep_reason_of_death(self);
   auto& s = self->state;
   s.self = self;
   s.configs = std::make_unique<config_reader>(config.defaults);
   s.config = std::move(config);
-  self->set_down_handler([self](const caf::down_msg& m) { self->state.member_down(m.source); });
+  self->set_down_handler([self](const caf::down_msg& m) { self->state.member_down(m); });
+  s.start_closer();
   return {
       [self](const objects_replaced& m) { self->state.replaced(m); },
       [self](const object_upserted& m) {
@@ -345,15 +253,7 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
         }
         state.react(changes);
       },
-      [self](const watch_health& m) {
-        auto& state = self->state;
-        if (m.problem.empty()) {
-          state.config.logger.info("Watch is whole", {{"kind", to_string(m.kind)}});
-        } else {
-          state.config.logger.warn("Watch is broken", {{"kind", to_string(m.kind)}, {"error", m.problem}});
-        }
-        self->send(state.config.board, m);
-      },
+      [self](const watch_health& m) { self->state.health(m); },
       [self](const target_changed& m) {
         state_changes changes;
         self->state.cluster.upsert(*m.target, changes);
@@ -365,12 +265,7 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
         self->state.react(changes);
       },
       [self](const target_kind_state& m) { self->state.kind_state(m); },
-      [self](const leadership& m) {
-        self->state.config.leading = m.leading;
-        // It may have been set before anybody led.
-        self->state.reset_trigger();
-        for (const auto& [key, actors] : self->state.members) self->send(actors.actuator, m);
-      },
+      [self](const leadership& m) { self->state.lead(m); },
       [self](const api_result& r) { self->state.trigger_answered(*r.result); },
       [self](const tick& t) {
         auto& state = self->state;
@@ -382,16 +277,13 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
             state.config.logger.info("GLOBAL_OPT_TRIGGER is reset");
           return state.reset_trigger();
         }
+        if (t.what == restart_closer) return state.start_closer();
         if (t.what == restart_kinds) {
           const auto all = state.kinds;
           for (const auto& [kind, entry] : all)
             if (!entry.watcher) {
-              // What went while nobody watched is not told by the new one.
-              state_changes changes;
-              for (const auto& ref : state.cluster.workload_refs(kind)) state.cluster.remove_workload(ref, changes);
-              state.kinds[kind] = {};
-              state.start_scale_watcher(kind, entry.version);
-              state.tell(changes);
+              state.restart_kind(kind);
+              state.kinds[kind].awaited = entry.awaited;
             }
           return;
         }
@@ -402,6 +294,7 @@ fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self
         const auto m = state.members.find(key);
         if (m == state.members.end()) return;
         state.respawns[key].pending = false;
+        state.respawns[key].at = self->clock().now();
         const auto old = m->second;
         state.members.erase(m);
         self->send_exit(old.analyzer, caf::exit_reason::user_shutdown);

@@ -1,5 +1,7 @@
 #pragma once
 // The fleet joins watched objects and keeps one analyzer and one actuator for each VariantAutoscaling.
+#include <caf/actor_clock.hpp>
+
 #include "actors/backoff.hpp"
 #include "actors/cluster_state.hpp"
 #include "actors/config_maps.hpp"
@@ -18,7 +20,7 @@ struct fleet_config {
   std::string controller_namespace = "inferno-autoscaler-system";
   std::string watch_namespace;  ///< of targets; "" = all
   runtime_settings defaults;
-  bool leading = true;
+  std::uint64_t term = 1;  ///< of leadership; 0 = not leading
   std::chrono::milliseconds respawn_min{100};
   std::chrono::milliseconds respawn_max{30000};
   std::chrono::milliseconds retry_min{500};  ///< of GLOBAL_OPT_TRIGGER's way back to "false"
@@ -26,7 +28,7 @@ struct fleet_config {
 };
 
 /// Other ticks name a variant to start anew.
-enum fleet_tick : int { restart_kinds = -1, reset_trigger_again = -2 };
+enum fleet_tick : int { restart_kinds = -1, reset_trigger_again = -2, restart_closer = -3 };
 
 struct fleet_state {
   static inline const char* name = "fleet";
@@ -37,6 +39,7 @@ struct fleet_state {
   struct respawn {
     std::chrono::milliseconds backoff{0};
     bool pending = false;
+    caf::actor_clock::time_point at{};  ///< the last one
   };
 
   struct other_kind {
@@ -44,6 +47,7 @@ struct fleet_state {
     scale_watcher_actor watcher;
     bool complete = false;
     std::string problem;
+    bool awaited = false;  ///< it lists anew for the term that has begun
   };
 
   fleet_state() = default;
@@ -60,6 +64,12 @@ struct fleet_state {
   std::map<variant_key, respawn> respawns;
   std::map<target_kind, other_kind> kinds;
   std::set<watch_kind> synced;
+  std::set<watch_kind> fresh;        ///< those that have listed for this term of leadership
+  std::uint64_t synced_term = 0;     ///< the last term that all were fresh for
+  std::uint64_t observed_since = 0;  ///< as in variant_inputs
+  std::set<watch_kind> broken;       ///< watches in trouble
+  change_closer_actor closer;
+  std::vector<orphaned_change> orphans;               ///< as last told
   std::map<std::string, std::string> told_inventory;  ///< node -> GPUs as last logged
   std::set<std::string> told_products;                ///< products that match no configured device, said once
   std::map<std::string, std::string> told;            ///< config entry -> problem, said once
@@ -94,8 +104,15 @@ struct fleet_state {
   void tell_problems(const std::vector<config_problem>& problems, std::string_view map);
   void reset_trigger();
   void trigger_answered(const net::result<json::object>& r);
-  void member_down(const caf::actor_addr& who);
+  void member_down(const caf::down_msg& m);
   void check_synced();
+  bool fresh_for_term() const;
+  void lead(const leadership& m);
+  void health(const watch_health& m);
+  void observe_anew();
+  void restart_kind(const target_kind& kind);
+  void start_closer();
+  void push_orphans();
 };
 
 fleet_actor::behavior_type fleet(fleet_actor::stateful_pointer<fleet_state> self, fleet_config config);

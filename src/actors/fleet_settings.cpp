@@ -31,7 +31,7 @@ void fleet_state::tell_problems(const std::vector<config_problem>& problems, std
 /// GLOBAL_OPT_TRIGGER, while it is set. One who does not lead leaves it to the leader, and in dry-run nothing is written, this
 /// neither.
 void fleet_state::reset_trigger() {
-  if (!configs->settings().trigger || !config.leading || configs->settings().actuation == actuation_mode::dry_run) return;
+  if (!configs->settings().trigger || config.term == 0 || configs->settings().actuation == actuation_mode::dry_run) return;
   if (std::exchange(trigger.busy, true)) {
     trigger.again = true;
     return;

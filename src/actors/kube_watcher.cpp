@@ -4,6 +4,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/death.hpp"
 #include "actors/decode.hpp"
 
 namespace inferno::actors {
@@ -50,7 +51,7 @@ kube_object decode(watch_kind kind, const json::object& object) {
 
 /// Calls come on the port's thread; large JSON is reduced there and never enters a mailbox. The handle is weak: a sink must not
 /// keep its own subscription's owner alive.
-kube::reflector_sink make_sink(watch_kind kind, const kube_watcher_actor& self) {
+kube::reflector_sink make_sink(watch_kind kind, std::uint64_t number, const kube_watcher_actor& self) {
   const caf::actor_addr address = self.address();
   const auto forward = [address](auto message) {
     if (const auto strong = caf::actor_cast<kube_watcher_actor>(address)) caf::anon_send(strong, std::move(message));
@@ -60,7 +61,7 @@ kube::reflector_sink make_sink(watch_kind kind, const kube_watcher_actor& self) 
     auto decoded = std::make_shared<std::vector<kube_object>>();
     decoded->reserve(objects.size());
     for (const auto& o : objects) decoded->push_back(decode(kind, o));
-    forward(objects_replaced{kind, std::move(decoded)});
+    forward(objects_replaced{kind, std::move(decoded), number});
   };
   sink.changed = [=](const kube::watch_event& e) {
     if (e.type == kube::watch_type::deleted) {
@@ -75,19 +76,43 @@ kube::reflector_sink make_sink(watch_kind kind, const kube_watcher_actor& self) 
 
 }  // namespace
 
+void kube_watcher_state::subscribe() {
+  kube::list_options options;
+  options.ns = config.ns;
+  options.label_selector = config.label_selector;
+  listed = false;
+  subscription.reset();
+  subscription =
+      config.api->watch(resource_of(config.kind), std::move(options), make_sink(config.kind, ++number, kube_watcher_actor{self}));
+}
+
+/// A first list that is still to come is as fresh as another one.
+void kube_watcher_state::begin_term(std::uint64_t term) {
+  config.term = term;
+  if (listed) subscribe();
+}
+
 kube_watcher_actor::behavior_type kube_watcher(kube_watcher_actor::stateful_pointer<kube_watcher_state> self,
                                                kube_watcher_config config) {
+  keep_reason_of_death(self);
   auto& s = self->state;
+  s.self = self;
   s.config = std::move(config);
-  kube::list_options options;
-  options.ns = s.config.ns;
-  options.label_selector = s.config.label_selector;
-  s.subscription = s.config.api->watch(resource_of(s.config.kind), std::move(options), make_sink(s.config.kind, self));
+  s.subscribe();
   return {
-      [self](const objects_replaced& m) { self->send(self->state.config.fleet, m); },
+      [self](const objects_replaced& m) {
+        auto& state = self->state;
+        // What an earlier subscription had on its way is older than what the fleet is waiting for.
+        if (m.term != state.number) return;
+        state.listed = true;
+        self->send(state.config.fleet, objects_replaced{m.kind, m.objects, state.config.term});
+      },
       [self](const object_upserted& m) { self->send(self->state.config.fleet, m); },
       [self](const object_removed& m) { self->send(self->state.config.fleet, m); },
       [self](const watch_health& m) { self->send(self->state.config.fleet, m); },
+      [self](const leadership& m) {
+        if (m.leading) self->state.begin_term(m.term);
+      },
   };
 }
 

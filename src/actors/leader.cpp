@@ -8,6 +8,8 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/backoff.hpp"
+#include "actors/death.hpp"
+#include "net/kube/json_path.hpp"
 
 namespace inferno::actors {
 namespace {
@@ -23,6 +25,11 @@ json::object& spec_of(json::object& lease) {
   auto& spec = lease["spec"];
   if (!spec.is_object()) spec = json::object{};
   return spec.get_object();
+}
+
+/// Rounded up: whoever reads it must not wait for less than we count on.
+std::int64_t in_seconds(std::chrono::milliseconds d) {
+  return std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(d).count());
 }
 
 }  // namespace
@@ -70,7 +77,7 @@ void leader_state::attempt() {
     pending = call::none;
   }
   if (self->clock().now() < not_before) return;
-  config.api->get(kube::resources::leases, config.lease, "", kube_api::turn::last, completion(call::read));
+  config.api->get(kube::resources::leases, config.lease, "", kube::lane::scale, completion(call::read));
 }
 
 void leader_state::write(json::object lease, call kind) {
@@ -81,17 +88,24 @@ void leader_state::write(json::object lease, call kind) {
   }
 }
 
+/// How long the holder's renewals count, as the record says: the holder may run with other settings. At most a year.
+std::chrono::milliseconds leader_state::duration_of(std::int64_t seconds) const {
+  if (seconds <= 0) return config.lease_duration;
+  return std::chrono::seconds(std::min<std::int64_t>(seconds, 365 * 86400));
+}
+
 void leader_state::consider(json::object lease) {
   auto& spec = spec_of(lease);
   const auto holder = text(spec, "holderIdentity");
-  const auto record = holder + "|" + text(spec, "renewTime");
+  const auto theirs = kube::integer_at(spec, {"leaseDurationSeconds"}, 0);
+  const auto record = fmt::format("{}|{}|{}", holder, text(spec, "renewTime"), theirs);
   const auto now = self->clock().now();
   if (record != seen_record) {
     seen_record = record;
     observed = now;
   }
   const bool ours = holder == config.identity;
-  if (!ours && !holder.empty() && now - observed < config.lease_duration) {
+  if (!ours && !holder.empty() && now - observed < duration_of(theirs)) {
     whole_again();
     set_leading(false);
     return;
@@ -105,8 +119,7 @@ void leader_state::consider(json::object lease) {
     spec["holderIdentity"] = config.identity;
     spec["acquireTime"] = stamp;
   }
-  spec["leaseDurationSeconds"] =
-      std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(config.lease_duration).count());
+  spec["leaseDurationSeconds"] = in_seconds(config.lease_duration);
   spec["renewTime"] = stamp;
   write(std::move(lease), call::update);
 }
@@ -127,13 +140,11 @@ void leader_state::answered(const net::result<json::object>& r) {
   const bool missing = !r && r.error().kind == net::error_kind::status && r.error().status == 404;
   if (kind == call::read && missing) {
     const auto stamp = kube::format_micro_time(config.now());
-    json::object spec{
-        {"holderIdentity", config.identity},
-        {"leaseDurationSeconds",
-         std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(config.lease_duration).count())},
-        {"acquireTime", stamp},
-        {"renewTime", stamp},
-        {"leaseTransitions", 0}};
+    json::object spec{{"holderIdentity", config.identity},
+                      {"leaseDurationSeconds", in_seconds(config.lease_duration)},
+                      {"acquireTime", stamp},
+                      {"renewTime", stamp},
+                      {"leaseTransitions", 0}};
     json::object lease{{"apiVersion", "coordination.k8s.io/v1"},
                        {"kind", "Lease"},
                        {"metadata", json::object{{"name", config.lease.name}, {"namespace", config.lease.ns}}},
@@ -166,8 +177,10 @@ void leader_state::answered(const net::result<json::object>& r) {
 }
 
 void leader_state::release() {
+  // From the moment it is given back the next leader may write.
+  config.api->allow_writes(kube_api::never);
   config.api->get(
-      kube::resources::leases, config.lease, "", kube_api::turn::last,
+      kube::resources::leases, config.lease, "", kube::lane::scale,
       [handle = leader_actor{self}, api = config.api, lease = config.lease, identity = config.identity,
        at = ++epoch](net::result<json::object> r) {
         const auto finish = [handle, at](net::result<json::object> done) {
@@ -184,6 +197,7 @@ void leader_state::release() {
 }
 
 leader_actor::behavior_type leader(leader_actor::stateful_pointer<leader_state> self, leader_config config) {
+  keep_reason_of_death(self);
   auto& s = self->state;
   s.self = self;
   s.config = std::move(config);

@@ -14,7 +14,7 @@ struct leader_config {
   log logger;
   kube::object_key lease{"inferno-autoscaler-system", "inferno-autoscaler-leader"};
   std::string identity;                             ///< unique among the candidates
-  std::chrono::milliseconds lease_duration{15000};  ///< others wait for so long after the last renewal they saw
+  std::chrono::milliseconds lease_duration{15000};  ///< written to the lease: others wait for so long after the last renewal
   std::chrono::milliseconds renew_deadline{10000};  ///< a holder that could not renew for so long gives up
   std::chrono::milliseconds retry_period{2000};
   std::chrono::milliseconds stop_patience{1000};  ///< releasing the lease may take so long
@@ -37,12 +37,13 @@ struct leader_state {
   caf::actor_clock::time_point asked{};       ///< when the pending call was made
   caf::actor_clock::time_point not_before{};  ///< as Retry-After said
   caf::actor_clock::time_point observed{};    ///< when the record below was first seen
-  std::string seen_record;                    ///< holder and renewTime: expiry is told by our own clock, never by the holder's
+  std::string seen_record;                    ///< holder, renewTime, duration: expiry goes by our own clock, not the holder's
   std::string told_problem;                   ///< said once
 
   void attempt();
   void arm_retry();
   void answered(const net::result<json::object>& r);
+  std::chrono::milliseconds duration_of(std::int64_t seconds) const;
   void consider(json::object lease);
   void whole_again();
   void write(json::object lease, call kind);

@@ -30,6 +30,8 @@ std::string_view workload_kind(watch_kind kind);
 struct objects_replaced {
   watch_kind kind{};
   std::shared_ptr<const std::vector<kube_object>> objects;
+  /// From the subscription: its number. To the fleet: the term of leadership that the list is fresh enough for.
+  std::uint64_t term = 0;
 };
 /// One object is new or different.
 struct object_upserted {
@@ -77,7 +79,13 @@ struct target_kind_state {
   std::string problem;
 };
 
-// ---- fleet -> analyzer, metrics watcher, optimizer ---------------------------------------------------------------------------
+// ---- fleet -> analyzer, actuator, metrics watcher, optimizer ------------------------------------------------------------------
+
+/// What an actuator needs to know of its VariantAutoscaling besides decisions.
+struct variant_facts {
+  std::string uid;
+  std::vector<condition_age> conditions;  ///< of the status that is there
+};
 
 struct analyzer_update {
   std::shared_ptr<const variant_inputs> inputs;
@@ -95,6 +103,17 @@ struct requests_waiting {
 struct metrics_lost {
   std::string reason;   ///< CamelCase, for the condition
   std::string problem;  ///< for people
+};
+
+/// A Deployment's move to another accelerator for a VariantAutoscaling that is none of this controller's.
+struct orphaned_change {
+  target_ref target;
+  std::string variant;  ///< its name, in the target's namespace
+  bool operator==(const orphaned_change&) const = default;
+};
+/// All of them; none while nothing may be written.
+struct orphans_changed {
+  std::shared_ptr<const std::vector<orphaned_change>> all;
 };
 
 // ---- analyzer -> optimizer
@@ -121,7 +140,8 @@ struct curve_basis {
 struct capacity_curve {
   variant_key key;
   std::uint64_t version = 0;
-  std::int64_t generation = 0;  ///< of the VariantAutoscaling it was made from
+  std::int64_t generation = 0;       ///< of the VariantAutoscaling it was made from
+  std::uint64_t observed_since = 0;  ///< of the inputs it was made from
   std::string class_name;
   std::string model;
   int priority = 0;
@@ -178,6 +198,7 @@ struct decision {
 };
 struct decision_made {
   std::shared_ptr<const decision> what;
+  std::uint64_t term = 1;  ///< of leadership, in which it is carried out
 };
 
 /// The decisions of a plan by variant. Copies share them.
@@ -240,8 +261,11 @@ struct settings_changed {
 struct run_now {
   std::string cause;
 };
-/// Every watch has delivered its first complete state.
-struct inventory_synced {};
+/// Every watch has delivered its first complete state, or one that is fresh for a term.
+struct inventory_synced {
+  std::uint64_t term = 0;            ///< of leadership, that all are fresh for; 0 = none
+  std::uint64_t observed_since = 0;  ///< of the curves that are as fresh
+};
 struct variant_gone {
   variant_key key;
 };
@@ -249,9 +273,11 @@ struct variant_gone {
 struct curve_stale {
   variant_key key;
 };
-/// The lease is ours (true) or lost.
+/// The lease is ours (true) or lost. Terms of leadership are counted from 1 by the supervisor; a controller without election has
+/// one that does not end. Between leader and supervisor the term is not known yet.
 struct leadership {
   bool leading = false;
+  std::uint64_t term = 0;  ///< that begins or ends
 };
 struct stop_request {};
 struct tick {
@@ -274,8 +300,8 @@ struct api_result {
 
 using analyzer_actor = caf::typed_actor<caf::reacts_to<analyzer_update>, caf::reacts_to<load_arrived>,
                                         caf::reacts_to<requests_waiting>, caf::reacts_to<metrics_lost>>;
-using actuator_actor = caf::typed_actor<caf::reacts_to<decision_made>, caf::reacts_to<api_result>, caf::reacts_to<leadership>,
-                                        caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
+using actuator_actor = caf::typed_actor<caf::reacts_to<decision_made>, caf::reacts_to<api_result>, caf::reacts_to<variant_facts>,
+                                        caf::reacts_to<leadership>, caf::reacts_to<stop_request>, caf::reacts_to<tick>>;
 
 /// Analyzer and actuator of a new variant.
 struct variant_added {
@@ -306,11 +332,13 @@ using fleet_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reac
                                      caf::reacts_to<target_removed>, caf::reacts_to<target_kind_state>,
                                      caf::reacts_to<leadership>, caf::reacts_to<api_result>, caf::reacts_to<tick>>;
 /// Events of the subscription, decoded off the actor's thread, then forwarded to the fleet.
-using kube_watcher_actor = caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>,
-                                            caf::reacts_to<object_removed>, caf::reacts_to<watch_health>>;
+using kube_watcher_actor =
+    caf::typed_actor<caf::reacts_to<objects_replaced>, caf::reacts_to<object_upserted>, caf::reacts_to<object_removed>,
+                     caf::reacts_to<watch_health>, caf::reacts_to<leadership>>;
 using scale_watcher_actor =
     caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<scale_answer>, caf::reacts_to<targets_listed>,
                      caf::reacts_to<target_change>, caf::reacts_to<target_watch_health>, caf::reacts_to<tick>>;
+using change_closer_actor = caf::typed_actor<caf::reacts_to<orphans_changed>, caf::reacts_to<api_result>, caf::reacts_to<tick>>;
 using leader_actor = caf::typed_actor<caf::reacts_to<api_result>, caf::reacts_to<tick>, caf::reacts_to<stop_request>>;
 /// Errors go on to the board, which may be another by then.
 using supervisor_actor =
@@ -323,6 +351,8 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::object_upserted)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::object_removed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::watch_health)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::analyzer_update)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::variant_facts)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::orphans_changed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::load_arrived)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::requests_waiting)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::actors::metrics_lost)

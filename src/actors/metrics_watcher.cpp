@@ -8,6 +8,8 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/death.hpp"
+
 namespace inferno::actors {
 
 load_sample add_up(const std::vector<const pod_sample*>& samples, int pods, double time_s) {
@@ -197,6 +199,7 @@ void metrics_watcher_state::tell_samples(const collected_metrics& metrics) {
 
 metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stateful_pointer<metrics_watcher_state> self,
                                                      metrics_watcher_config config) {
+  keep_reason_of_death(self);
   self->state.self = self;
   self->state.config = std::move(config);
   self->delayed_send(self, self->state.config.interval, tick{0});

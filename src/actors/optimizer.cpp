@@ -6,6 +6,8 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/death.hpp"
+
 namespace inferno::actors {
 namespace {
 
@@ -45,8 +47,9 @@ void optimizer_state::tell(const plan_snapshot& plan) {
     const auto& c = *d->curve;
     const auto& key = c.key;
     const auto id = fmt::format("{}/{}", key.ns, key.name);
-    const auto before = sent.find(key);
-    const auto* last = before == sent.end() ? nullptr : before->second.get();
+    auto& known = logged[key];
+    const auto before = std::exchange(known, d);
+    const auto* last = before.get();
     // A solution that changes nothing is told for those who look for it.
     const auto level = last && same_allocation(*last, *d) ? spdlog::level::debug : spdlog::level::info;
     if (!d->hold)
@@ -98,12 +101,13 @@ void optimizer_state::run(std::string cause) {
   std::size_t dispatched = 0;
   const auto dispatch = [&](const std::shared_ptr<const decision>& d) {
     const auto& key = d->curve->key;
+    const auto it = actuators.find(key);
+    // A curve that an analyzer has not renewed since the term began may be of a load that nobody saw in full.
+    if (it == actuators.end() || !acts() || d->curve->observed_since < observed_since) return;
     auto& last = sent[key];
     if (last && same_decision(*last, *d)) return;
     last = d;
-    const auto it = actuators.find(key);
-    if (it == actuators.end() || !leading) return;
-    self->send(it->second, decision_made{d});
+    self->send(it->second, decision_made{d, term});
     ++dispatched;
   };
   // After a change of leader, or for an actuator that started anew, what is not news is dispatched too.
@@ -120,10 +124,19 @@ void optimizer_state::run(std::string cause) {
                                                   {"decisions", dispatched}});
 }
 
+/// A new leader sends every decision: the one before may have died in the middle.
+void optimizer_state::begin_acting() {
+  if (!acts()) return;
+  sent.clear();
+  resend = true;
+  urgent("leadership");
+}
+
 optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optimizer_state> self, optimizer_config config) {
+  keep_reason_of_death(self);
   auto& s = self->state;
   s.self = self;
-  s.leading = config.leading;
+  s.term = config.term;
   s.config = std::move(config);
   return {
       [self](const variant_added& m) {
@@ -134,6 +147,7 @@ optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optim
       [self](const variant_gone& m) {
         self->state.actuators.erase(m.key);
         self->state.sent.erase(m.key);
+        self->state.logged.erase(m.key);
         self->state.stale.erase(m.key);
         self->state.plans.remove(m.key);
       },
@@ -156,18 +170,21 @@ optimizer_actor::behavior_type optimizer(optimizer_actor::stateful_pointer<optim
         if (self->state.synced) self->state.arm_interval();
       },
       [self](const run_now& m) { self->state.urgent(m.cause); },
-      [self](inventory_synced) {
-        if (std::exchange(self->state.synced, true)) return;
-        self->state.arm_interval();
-        self->state.urgent("start");
+      [self](const inventory_synced& m) {
+        auto& state = self->state;
+        if (m.term != 0) {
+          state.synced_term = m.term;
+          state.observed_since = m.observed_since;
+        }
+        if (!std::exchange(state.synced, true)) {
+          state.arm_interval();
+          state.urgent("start");
+        }
+        if (m.term != 0) state.begin_acting();
       },
       [self](const leadership& m) {
-        // A new leader sends every decision: the one before may have died in the middle.
-        if (!std::exchange(self->state.leading, m.leading) && m.leading) {
-          self->state.sent.clear();
-          self->state.resend = true;
-          self->state.urgent("leadership");
-        }
+        self->state.term = m.leading ? m.term : 0;
+        self->state.begin_acting();
       },
       [self](stop_request) { self->state.stopping = true; },
       [self](const tick& t) {

@@ -27,9 +27,8 @@ class kube_api {
   };
   virtual std::unique_ptr<subscription> watch(const kube::resource& res, kube::list_options options,
                                               kube::reflector_sink sink) = 0;
-  /// Where calls have to wait for the rate limit: after those that wait already, or before them.
-  enum class turn { last, first };
-  virtual void get(const kube::resource& res, kube::object_key key, std::string subresource, turn when, object_done done) = 0;
+  virtual void get(const kube::resource& res, kube::object_key key, std::string subresource, kube::lane where,
+                   object_done done) = 0;
   /// GET of a path of the API's discovery, "/apis/apps/v1".
   virtual void get_path(std::string path, object_done done) = 0;
   virtual void create(const kube::resource& res, std::string ns, json::object object, object_done done) = 0;
@@ -38,13 +37,13 @@ class kube_api {
                            object_done done) = 0;
   using clock = std::chrono::steady_clock;
   static constexpr auto always = clock::time_point::max(), never = clock::time_point::min();
-  /// From `until` on no write is begun any more, those already asked for neither: they end with error `cancelled`, whoever has
-  /// not heard of it yet. Leases are exempt, as they decide about it. `always` at first. Thread-safe, takes effect before it
-  /// returns.
+  /// From `until` on no write is begun any more: those that wait for the rate limit end with error `cancelled`, at once if the
+  /// time has passed, and so do those asked for later. Leases are exempt, as they decide about it. `always` at first.
+  /// Thread-safe, takes effect before it returns.
   virtual void allow_writes(clock::time_point until) = 0;
   /// The same for good: nothing opens it again.
   virtual void end_writes() = 0;
-  /// Writes that have been begun and not answered.
+  /// Writes that have been sent, or are about to be, and not answered. Those that wait for the rate limit are not among them.
   virtual int writes_in_flight() const = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/death.hpp"
 #include "actors/decode.hpp"
 #include "net/kube/json_path.hpp"
 
@@ -175,7 +176,7 @@ void scale_watcher_state::ask(const kube::object_key& key) {
   e.asking = true;
   auto handle = scale_watcher_actor{self};
   config.api->get(
-      *resource, key, "scale", kube_api::turn::last, [handle, key, incarnation = e.incarnation](net::result<json::object> r) {
+      *resource, key, "scale", kube::lane::list, [handle, key, incarnation = e.incarnation](net::result<json::object> r) {
         caf::anon_send(handle, scale_answer{key, incarnation, std::make_shared<const net::result<json::object>>(std::move(r))});
       });
 }
@@ -252,6 +253,7 @@ void scale_watcher_state::tell_state() {
 
 scale_watcher_actor::behavior_type scale_watcher(scale_watcher_actor::stateful_pointer<scale_watcher_state> self,
                                                  scale_watcher_config config) {
+  keep_reason_of_death(self);
   self->state.self = self;
   self->state.pause = backoff(config.kind.group + "/" + config.kind.kind);
   self->state.config = std::move(config);

@@ -33,8 +33,10 @@ void supervisor_state::start_watcher(watch_kind kind) {
   if (kind == watch_kind::variants)
     w.label_selector =
         config.instance.empty() ? fmt::format("!{}", instance_label) : fmt::format("{}={}", instance_label, config.instance);
+  w.term = present_term();
   auto handle = self->spawn(kube_watcher, std::move(w));
   self->monitor(handle);
+  started("kube_watcher " + std::string(to_string(kind)));
   names[handle.address()] = "kube_watcher";
   watchers[kind] = std::move(handle);
 }
@@ -48,13 +50,18 @@ void supervisor_state::start_leader() {
   leader_handle = self->spawn(leader, std::move(l));
   self->monitor(leader_handle);
   names[leader_handle.address()] = "leader";
+  started("leader");
 }
 
 void supervisor_state::set_leading(bool now) {
-  leading = now;
+  if (std::exchange(leading, now) == now) return;
   config.view->set_leading(now);
-  self->send(fleet_handle, leadership{now});
-  self->send(optimizer_handle, leadership{now});
+  if (now) ++term;
+  const leadership news{now, term};
+  self->send(fleet_handle, news);
+  self->send(optimizer_handle, news);
+  // The fleet knows of the term before it gets the lists that are made for it.
+  for (const auto& [kind, w] : watchers) self->send(w, news);
 }
 
 void supervisor_state::start_core() {
@@ -62,7 +69,7 @@ void supervisor_state::start_core() {
   optimizer_config o;
   o.board = board_handle;
   o.logger = config.logger;
-  o.leading = leading;
+  o.term = present_term();
   optimizer_handle = self->spawn(optimizer, std::move(o));
   metrics_watcher_config m;
   m.source = config.source;
@@ -77,7 +84,7 @@ void supervisor_state::start_core() {
   f.board = board_handle;
   f.now = config.now;
   f.logger = config.logger;
-  f.leading = leading;
+  f.term = present_term();
   f.controller_namespace = config.controller_namespace;
   f.watch_namespace = config.watch_namespace;
   f.defaults = config.defaults;
@@ -90,7 +97,9 @@ void supervisor_state::start_core() {
   watch_over(optimizer_handle, "optimizer");
   watch_over(metrics_handle, "metrics_watcher");
   watch_over(fleet_handle, "fleet");
+  started("core");
   for (const auto kind : watch_kinds) start_watcher(kind);
+  for (auto& e : std::exchange(untold, {})) self->send(board_handle, std::move(e));
 }
 
 void supervisor_state::stop_core() {
@@ -106,14 +115,37 @@ void supervisor_state::stop_core() {
   end(board_handle);
 }
 
-/// The lease is given back last, when the writes that were under way are answered.
+/// The lease is given back last, when the writes that were under way are answered. Where one is not answered in time the lease is
+/// left to run out: the write may still take effect.
 void supervisor_state::drain() {
-  if (config.api->writes_in_flight() > 0) {
-    self->delayed_send(self, drain_poll, tick{drained});
-    return;
+  const auto writes = config.api->writes_in_flight();
+  if (writes > 0 && self->clock().now() < drain_until) return self->delayed_send(self, drain_poll, tick{drained});
+  if (writes > 0) {
+    config.logger.warn("Writes are not answered; the lease is not given back", {{"writes", writes}});
+  } else if (leader_handle) {
+    self->send(std::exchange(leader_handle, nullptr), stop_request{});
   }
-  if (leader_handle) self->send(leader_handle, stop_request{});
   self->quit();
+}
+
+/// Without its supervisor nothing goes on, the leader's renewals least of all.
+supervisor_state::~supervisor_state() {
+  const auto end = [](const auto& handle) {
+    if (handle) caf::anon_send_exit(handle, caf::exit_reason::kill);
+  };
+  end(leader_handle);
+  for (const auto& [kind, w] : watchers) end(w);
+  end(metrics_handle);
+  end(optimizer_handle);
+  end(fleet_handle);
+  end(board_handle);
+}
+
+/// Doubles with each death, and begins anew for what has lived for long enough.
+std::chrono::milliseconds supervisor_state::pause_of(const std::string& unit_name) {
+  auto& u = units[unit_name];
+  if (self->clock().now() - u.started >= 2 * config.restart_max) u.backoff = std::chrono::milliseconds(0);
+  return u.backoff = std::clamp(u.backoff * 2, config.restart_min, config.restart_max);
 }
 
 void supervisor_state::died(const caf::down_msg& m) {
@@ -121,24 +153,31 @@ void supervisor_state::died(const caf::down_msg& m) {
   if (it == names.end() || stopping) return;
   const auto what = it->second;
   names.erase(it);
-  backoff = std::clamp(backoff * 2, config.restart_min, config.restart_max);
-  config.logger.error("Actor died", {{"actor", what}, {"restart_ms", backoff.count()}});
-  if (what == "kube_watcher") {
-    for (const auto& [kind, w] : watchers)
-      if (w.address() == m.source) self->delayed_send(self, backoff, tick{static_cast<int>(kind)});
-    return;
+  const auto watcher =
+      std::find_if(watchers.begin(), watchers.end(), [&](const auto& entry) { return entry.second.address() == m.source; });
+  const auto unit_name = what == "leader"            ? what
+                         : watcher == watchers.end() ? std::string("core")
+                                                     : what + " " + std::string(to_string(watcher->first));
+  const auto pause = pause_of(unit_name);
+  config.logger.error("Actor died",
+                      {{"actor", what}, {"reason", self->system().render(m.reason)}, {"restart_ms", pause.count()}});
+  if (watcher != watchers.end()) {
+    self->send(board_handle, error_noted{"supervision", what});
+    return self->delayed_send(self, pause, tick{static_cast<int>(watcher->first)});
   }
   if (what == "leader") {
-    // Nobody renews the lease now, so it is as good as lost. The next leader actor opens the gate when it holds the lease.
+    self->send(board_handle, error_noted{"supervision", what});
+    // Nothing renews the lease now, so it is as good as lost. The next leader actor opens the gate when it holds the lease.
     config.api->allow_writes(kube_api::never);
     set_leading(false);
-    self->delayed_send(self, backoff, tick{restart_leader});
-    return;
+    return self->delayed_send(self, pause, tick{restart_leader});
   }
+  // The board may be among the dead.
+  untold.push_back({"supervision", what});
   if (restart_pending) return;
   restart_pending = true;
   stop_core();
-  self->delayed_send(self, backoff, tick{restart_core});
+  self->delayed_send(self, pause, tick{restart_core});
 }
 
 supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<supervisor_state> self, supervisor_config config) {
@@ -147,6 +186,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   s.config = std::move(config);
   self->set_down_handler([self](const caf::down_msg& m) { self->state.died(m); });
   s.leading = !s.config.election.has_value();
+  s.term = s.leading ? 1 : 0;
   s.config.api->allow_writes(s.leading ? kube_api::always : kube_api::never);
   s.config.view->set_leading(s.leading);
   s.start_core();
@@ -174,6 +214,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
         // Who has an answer waiting would else go on with the next write, beside the release of the lease.
         state.config.api->end_writes();
         state.stop_core();
+        state.drain_until = self->clock().now() + state.config.drain_patience;
         self->delayed_send(self, drain_poll, tick{drained});
       },
   };

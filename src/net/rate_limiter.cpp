@@ -1,6 +1,7 @@
 #include "net/rate_limiter.hpp"
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -21,25 +22,27 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
   impl(asio::any_io_executor e, double rate, int most, std::function<clock::time_point()> what_time)
       : executor(std::move(e)), qps(rate), burst(std::max(most, 1)), now(std::move(what_time)), tokens(burst), counted(now()) {}
 
-  /// In the queue from its making to its end, however its coroutine ends.
+  /// In its lane's queue from its making until it is let in or cancelled, however its coroutine ends.
   struct waiter {
-    waiter(std::shared_ptr<impl> limiter, bool goes_first)
-        : owner(std::move(limiter)), wake(owner->executor), urgent(goes_first) {
+    waiter(std::shared_ptr<impl> limiter, std::size_t in_lane) : owner(std::move(limiter)), wake(owner->executor), lane(in_lane) {
       wake.expires_at(clock::time_point::max());
-      auto& queue = owner->queue;
-      queue.insert(urgent ? std::find_if(queue.begin(), queue.end(), [](const waiter* w) { return !w->urgent; }) : queue.end(),
-                   this);
+      owner->queues[lane].push_back(this);
     }
     ~waiter() {
-      if (!let_in) owner->queue.remove(this);
+      if (queued) owner->queues[lane].remove(this);
       // Let in, but cancelled before it could go: the token is the next one's.
       if (let_in && !went) owner->give_back();
     }
     waiter(const waiter&) = delete;
     waiter& operator=(const waiter&) = delete;
+    void leave_queue() {
+      queued = false;
+      wake.cancel();
+    }
     std::shared_ptr<impl> owner;
     asio::steady_timer wake;
-    bool urgent;
+    std::size_t lane;
+    bool queued = true;
     bool let_in = false;
     bool went = false;
   };
@@ -53,7 +56,8 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
   std::optional<asio::steady_timer> pace;
   double tokens;
   clock::time_point counted;
-  std::list<waiter*> queue;
+  std::array<std::list<waiter*>, lanes> queues;
+  std::array<unsigned, lanes> passed_over{};  ///< tokens that went to lanes before it while it had waiters
   bool pacing = false;
 
   bool limits() const { return qps > 0 && std::isfinite(qps); }
@@ -66,16 +70,38 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
     counted = t;
   }
 
+  std::size_t waiting() const {
+    std::size_t sum = 0;
+    for (const auto& queue : queues) sum += queue.size();
+    return sum;
+  }
+
+  /// The lane that is next; `lanes`: nobody waits.
+  std::size_t next_lane() const {
+    std::size_t next = lanes;
+    for (std::size_t lane = lanes; lane-- > 0;)
+      if (!queues[lane].empty() && (next == lanes || passed_over[next] < patience)) next = lane;
+    return next;
+  }
+
+  waiter& take(std::size_t lane) {
+    auto* first = queues[lane].front();
+    queues[lane].pop_front();
+    passed_over[lane] = 0;
+    for (std::size_t later = lane + 1; later < lanes; ++later)
+      passed_over[later] = queues[later].empty() ? 0 : passed_over[later] + 1;
+    return *first;
+  }
+
   void let_in() {
     count();
-    while (!queue.empty() && tokens >= whole) {
+    for (auto lane = next_lane(); lane < lanes && tokens >= whole; lane = next_lane()) {
       tokens -= 1;
-      auto* first = queue.front();
-      queue.pop_front();
-      first->let_in = true;
-      first->wake.cancel();
+      auto& first = take(lane);
+      first.let_in = true;
+      first.leave_queue();
     }
-    if (queue.empty() || pacing) return;
+    if (waiting() == 0 || pacing) return;
     // An hour at most: a rate of next to nothing must not overflow the clock.
     const auto wait = std::chrono::duration<double>(std::min((1 - tokens) / qps, 3600.0));
     pacing = true;
@@ -96,24 +122,33 @@ struct rate_limiter::impl : std::enable_shared_from_this<rate_limiter::impl> {
 
   void let_everybody_in() {
     qps = 0;
-    for (auto* w : queue) {
-      w->let_in = true;
-      w->wake.cancel();
+    for (auto& queue : queues) {
+      for (auto* w : queue) {
+        w->let_in = true;
+        w->leave_queue();
+      }
+      queue.clear();
     }
-    queue.clear();
     if (pace) pace->cancel();
+  }
+
+  void cancel(std::size_t lane) {
+    for (auto* w : queues[lane]) w->leave_queue();
+    queues[lane].clear();
+    passed_over[lane] = 0;
   }
 };
 
 rate_limiter::rate_limiter(asio::any_io_executor executor, double qps, int burst, std::function<clock::time_point()> now)
     : impl_(std::make_shared<impl>(std::move(executor), qps, burst, std::move(now))) {}
 rate_limiter::~rate_limiter() { impl_->let_everybody_in(); }
-std::size_t rate_limiter::waiting() const { return impl_->queue.size(); }
+std::size_t rate_limiter::waiting() const { return impl_->waiting(); }
+void rate_limiter::cancel(std::size_t lane) { impl_->cancel(lane); }
 
-asio::awaitable<result<void>> rate_limiter::acquire(bool urgent) {
+asio::awaitable<result<void>> rate_limiter::acquire(std::size_t lane) {
   const auto state = impl_;
   if (!state->limits()) co_return result<void>{};
-  impl::waiter self(state, urgent);
+  impl::waiter self(state, lane);
   state->let_in();
   if (!self.let_in) co_await self.wake.async_wait(nothrow);
   if (!self.let_in) co_return fail(error_kind::cancelled, "cancelled while waiting for the rate limit");

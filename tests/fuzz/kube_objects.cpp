@@ -2,6 +2,7 @@
 #include <boost/json/parse.hpp>
 
 #include "actors/accelerator_change.hpp"
+#include "actors/actuator.hpp"
 #include "actors/cluster_state.hpp"
 #include "actors/decode.hpp"
 #include "tests/fuzz/fuzz.hpp"
@@ -32,13 +33,16 @@ void kube_objects(std::string_view data) {
   for (const auto& [device, count] : state.capacity().by_device) require(count >= 0, "no device has less than no cards");
   (void)state.ready_pods(variant.key);
   (void)state.other_kinds();
+  (void)state.changes_without_variant();
+  (void)actors::add_owner(object, {{"kind", "Thing"}, {"name", "t"}, {"uid", "u"}});
 
   const actors::pod_placement place{{{"zone", "here"}}, "amd.com/gpu"};
-  (void)actors::start_change(object, {"A", "B", 2, 1, &place, nullptr});
+  (void)actors::start_change(object, {"v", "A", "B", 2, 1, &place, nullptr});
   if (const auto change = actors::decode_change(object)) {
     (void)actors::drain_change(object, *change);
     (void)actors::finish_change(object);
     (void)actors::undo_change(object, {});
+    (void)actors::abandon_change(object);
   }
 
   state.remove_workload(workload.ref, changes);

@@ -96,6 +96,36 @@ TEST(Controller, StopsWithinTwoSecondsOfSigterm) {
   EXPECT_EQ(testbed::text_at(lease, {"spec", "holderIdentity"}), "") << "the lease is given back";
 }
 
+TEST(Controller, StopsWithinTwoSecondsOfSigtermWhateverWaitsForTheRateLimit) {
+  std::vector<std::string> manifests{settings("1s", "10s", "2s")};
+  const auto renamed = [](std::string text, int number) {
+    const std::string name = "vllme-deployment";
+    for (auto at = text.find(name); at != std::string::npos; at = text.find(name, at + name.size()))
+      text.replace(at, name.size(), fmt::format("many-{}", number));
+    return text;
+  };
+  for (int i = 0; i < 5; ++i) manifests.push_back(renamed(testbed::embedded::sample_variant, i));
+  rig r({.manifests = std::move(manifests)});
+  r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms", "--leader-elect", "--kube-api-qps", "1",
+                      "--kube-api-burst", "1"});
+  if (HasFatalFailure()) return;
+  // Five statuses wait for a call a second.
+  ASSERT_TRUE(eventually(20s, [&] { return r.logged("Updated status"); })) << r.controller->output();
+  const auto told = steady::now();
+  r.controller->signal(SIGTERM);
+  const auto code = r.controller->wait(5s);
+  const double took = seconds_since(told);
+  ASSERT_TRUE(code) << "still running\n" << r.controller->output();
+  EXPECT_EQ(*code, 0);
+  EXPECT_LT(took, 2.0);
+  const auto lease =
+      r.object("/apis/coordination.k8s.io/v1/namespaces/inferno-autoscaler-system/leases/inferno-autoscaler-leader");
+  EXPECT_EQ(testbed::text_at(lease, {"spec", "holderIdentity"}), "") << "the lease is given back\n" << r.controller->output();
+  int written = 0;
+  for (int i = 0; i < 5; ++i) written += r.desired(fmt::format("many-{}", i)) >= 0 ? 1 : 0;
+  EXPECT_LT(written, 5) << "what waited is dropped";
+}
+
 TEST(Controller, ServesMetricsProbesAndTheFleet) {
   rig r({.manifests = {settings("60s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
   r.start_controller({"--metrics-source", "scrape", "--scrape-interval", "200ms"});

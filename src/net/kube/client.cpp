@@ -117,24 +117,30 @@ struct client::call {
   std::string what;
   std::string body{};
   std::string content_type{};
-  bool urgent = false;  ///< before those that are not
+  lane where = lane::status;
+  bool writes() const { return std::string_view(method) != "GET"; }
 };
 
 asio::awaitable<result<json::object>> client::exchange(std::shared_ptr<state> s, call c) {
   // A lease that waited for its turn would be lost to the controller's own eagerness.
   const bool lease = c.res == resources::leases;
+  const bool guarded = s->guard && c.writes();
+  if (guarded)
+    if (const auto ticket = s->guard(c.res); !ticket) co_return tl::unexpected<error>(ticket.error());
   if (!lease) {
-    const auto turn = co_await s->limiter.acquire(c.urgent);
+    const auto turn = co_await s->limiter.acquire(static_cast<std::size_t>(c.where));
     if (!turn) co_return fail(turn.error().kind, fmt::format("{}: {}", c.what, turn.error().message));
   }
-  if (s->guard && std::string_view(c.method) != "GET") {
-    auto refused = s->guard(c.res);
-    if (refused) co_return tl::unexpected<error>(std::move(*refused));
+  std::shared_ptr<void> held;
+  if (guarded) {
+    auto ticket = s->guard(c.res);
+    if (!ticket) co_return tl::unexpected<error>(ticket.error());
+    held = std::move(*ticket);
   }
   auto req = make_request(s->conn, c.method, c.path);
   req.body = std::move(c.body);
   req.content_type = std::move(c.content_type);
-  if (std::string_view(c.method) != "GET") req.timeout = s->conn.write_timeout;
+  if (c.writes()) req.timeout = s->conn.write_timeout;
   if (lease && s->conn.lease_timeout) req.timeout = s->conn.lease_timeout;
   const auto response = co_await s->http->request(std::move(req));
   if (!response) co_return tl::unexpected<error>(response.error());
@@ -150,6 +156,9 @@ client::client(std::shared_ptr<http_client> http, connection conn) {
   state_.reset(new state{std::move(http), std::move(conn), rate_limiter(executor, qps, burst)});
 }
 void client::guard_writes(write_guard guard) { state_->guard = std::move(guard); }
+void client::cancel_waiting_writes() {
+  for (const auto where : {lane::scale, lane::status, lane::event}) state_->limiter.cancel(static_cast<std::size_t>(where));
+}
 asio::any_io_executor client::executor() const { return state_->http->executor(); }
 
 asio::awaitable<result<list_page>> client::list(const resource& res, list_options options, std::string continue_token) {
@@ -160,6 +169,7 @@ asio::awaitable<result<list_page>> client::list(const resource& res, list_option
   q.add("continue", continue_token);
   const auto what = "list " + res.plural;
   call c{"GET", res, collection_path(res, options.ns) + q.text(), what};
+  c.where = lane::list;
   auto answer = co_await exchange(state_, std::move(c));
   if (!answer) co_return tl::unexpected<error>(answer.error());
   list_page page;
@@ -183,14 +193,15 @@ asio::awaitable<result<list_page>> client::list(const resource& res, list_option
   co_return page;
 }
 
-asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource, bool urgent) {
+asio::awaitable<result<json::object>> client::get(const resource& res, object_key key, std::string subresource, lane where) {
   call c{"GET", res, object_path(res, key, subresource), fmt::format("get {} {}/{}", res.plural, key.ns, key.name)};
-  c.urgent = urgent;
+  c.where = where;
   co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<json::object>> client::create(const resource& res, std::string ns, json::object object) {
   call c{"POST", res, collection_path(res, ns), fmt::format("create {} in {}", res.plural, ns)};
+  if (res == resources::events) c.where = lane::event;
   c.body = json::serialize(object);
   c.content_type = "application/json";
   co_return co_await exchange(state_, std::move(c));
@@ -209,12 +220,14 @@ asio::awaitable<result<json::object>> client::patch(const resource& res, object_
   call c{"PATCH", res, object_path(res, key, subresource), fmt::format("patch {} {}/{}", res.plural, key.ns, key.name)};
   c.body = json::serialize(body);
   c.content_type = content_type(type);
-  c.urgent = subresource == "scale";
+  // A patch of a Deployment itself moves it to another accelerator.
+  if (subresource == "scale" || res == resources::deployments) c.where = lane::scale;
   co_return co_await exchange(state_, std::move(c));
 }
 
 asio::awaitable<result<json::object>> client::get_path(std::string path) {
   call c{"GET", {}, path, "get " + path};
+  c.where = lane::list;
   co_return co_await exchange(state_, std::move(c));
 }
 

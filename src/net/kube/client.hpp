@@ -60,8 +60,8 @@ struct connection {
   /// Called for every request, so a rotated token is used at once; "" or empty function = no Authorization header.
   std::function<std::string()> bearer_token{};
   tls_options tls{};
-  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up; patches
-  /// of the scale subresource go before the rest.
+  /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up; the
+  /// others wait in their lanes.
   double qps = 0;
   int burst = 0;
   /// Of the whole exchange, for what is not a GET; absent = the HTTP client's. A leader's writes are to be over before its lease
@@ -70,6 +70,10 @@ struct connection {
   /// Likewise of whatever concerns leases.
   std::optional<std::chrono::milliseconds> lease_timeout{};
 };
+
+/// Where a call waits for the rate limit: those of an earlier lane go first. `scale`: what changes or reads a target to scale it;
+/// `list`: what keeps the controller's view of the cluster; `status`: other reads and writes; `event`: Events.
+enum class lane { scale, list, status, event };
 
 enum class patch_type { merge, json_patch, strategic_merge };
 
@@ -85,9 +89,8 @@ class client {
   client(std::shared_ptr<http_client> http, connection conn);
 
   asio::awaitable<result<list_page>> list(const resource& res, list_options options, std::string continue_token = {});
-  /// `urgent`: before other calls that wait for the rate limit.
   asio::awaitable<result<json::object>> get(const resource& res, object_key key, std::string subresource = {},
-                                            bool urgent = false);
+                                            lane where = lane::status);
   asio::awaitable<result<json::object>> create(const resource& res, std::string ns, json::object object);
   /// Whole object, with its resourceVersion for optimistic locking: 409 when it is no longer the newest.
   asio::awaitable<result<json::object>> replace(const resource& res, object_key key, json::object object,
@@ -102,9 +105,12 @@ class client {
                                                                    std::string resource_version,
                                                                    std::chrono::seconds server_timeout);
   asio::any_io_executor executor() const;
-  /// Asked in the moment before a write goes out, after its wait for the rate limit; the error it gives is the call's outcome.
-  using write_guard = std::function<std::optional<error>(const resource&)>;
+  /// Asked before a write waits for the rate limit, and again in the moment before it goes out. It returns a ticket that is held
+  /// until the write is answered; the error it returns is the call's outcome.
+  using write_guard = std::function<result<std::shared_ptr<void>>(const resource&)>;
   void guard_writes(write_guard guard);
+  /// The calls that wait for the rate limit in the lanes of writes end with `cancelled`. Call on the executor.
+  void cancel_waiting_writes();
 
  private:
   struct state;

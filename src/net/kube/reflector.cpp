@@ -152,6 +152,8 @@ struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
         const auto began = std::chrono::steady_clock::now();
         const auto failure = co_await self->watch(version);
         if (self->stop_done) break;
+        // One that lasted was healthy, even if nothing happened that it could have told.
+        if (std::chrono::steady_clock::now() - began >= self->config.backoff_max) self->backoff = std::chrono::milliseconds(0);
         if (failure && gone(*failure)) {
           // Too old: list again. When that is said of a list just made, listing again at once would be a busy loop.
           if (version == *listed && std::chrono::steady_clock::now() - began < self->config.backoff_min)

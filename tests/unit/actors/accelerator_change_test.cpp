@@ -51,7 +51,7 @@ json::object full_deployment(int replicas = 4) {
 pod_placement mi300x() { return {{{"amd.com/gpu.product", "AMD-MI300X-192G"}}, "amd.com/gpu"}; }
 
 change_request to_mi300x(const pod_placement& place, int replicas = 2, int cards = 1) {
-  return {"A100", "MI300X", replicas, cards, &place, nullptr};
+  return {"vllme", "A100", "MI300X", replicas, cards, &place, nullptr};
 }
 
 // ---- the patches --------------------------------------------------------------------------------------------------------------
@@ -151,6 +151,62 @@ TEST(AcceleratorChange, UndoneThePodTemplateIsTheOneOfBefore) {
   EXPECT_EQ(change->phase, accelerator_change::step::failed);
   EXPECT_THAT(change->message, HasSubstr("progressDeadlineSeconds"));
   EXPECT_EQ(change->failed_at, failed_at);
+}
+
+json::object& container_of(json::object& deployment, std::size_t i) {
+  return deployment["spec"].as_object()["template"].as_object()["spec"].as_object()["containers"].as_array()[i].as_object();
+}
+
+TEST(AcceleratorChange, UndoneItTakesNobodysRolloutBack) {
+  const auto place = mi300x();
+  auto d = merged(full_deployment(), start_change(full_deployment(), to_mi300x(place, 9)).value());
+  // Another image, another sidecar and more replicas came meanwhile.
+  container_of(d, 1)["image"] = "v2";
+  container_of(d, 1)["resources"].as_object()["limits"].as_object()["memory"] = "12Gi";
+  container_of(d, 0)["image"] = "log2";
+  d["spec"].as_object()["replicas"] = 11;
+  EXPECT_FALSE(decode_change(d)->taken_over);
+  d = merged(d, undo_change(d, {}));
+  const auto before = full_deployment();
+  EXPECT_EQ(container_of(d, 1)["image"], "v2");
+  EXPECT_EQ(container_of(d, 0)["image"], "log2");
+  EXPECT_EQ(container_of(d, 1)["resources"],
+            json::parse(R"({"limits":{"nvidia.com/gpu":"1","memory":"12Gi"},"requests":{"nvidia.com/gpu":"1"}})"));
+  EXPECT_EQ(d.at("spec").at("template").at("spec").at("nodeSelector"),
+            before.at("spec").at("template").at("spec").at("nodeSelector"));
+  EXPECT_EQ(d.at("spec").at("strategy"), before.at("spec").at("strategy"));
+  EXPECT_EQ(d.at("spec").at("replicas"), 11) << "not what the change left";
+}
+
+TEST(AcceleratorChange, APlacementOfSomebodyElseIsLeftAsItIs) {
+  const auto place = mi300x();
+  auto d = merged(full_deployment(), start_change(full_deployment(), to_mi300x(place, 9)).value());
+  d["spec"].as_object()["template"].as_object()["spec"].as_object()["nodeSelector"] =
+      json::object{{"nvidia.com/gpu.product", "NVIDIA-H100"}};
+  ASSERT_TRUE(decode_change(d)->taken_over);
+  const auto pods = d.at("spec").at("template");
+  d["spec"].as_object()["strategy"] = json::object{{"type", "Recreate"}, {"note", "theirs"}};
+  d = merged(d, undo_change(d, {}));
+  EXPECT_EQ(d.at("spec").at("template"), pods);
+  EXPECT_EQ(d.at("spec").at("strategy").at("note"), "theirs");
+  EXPECT_EQ(d.at("spec").at("replicas"), 4);
+  EXPECT_THAT(decode_change(d)->message, HasSubstr("another writer changed the placement"));
+}
+
+TEST(AcceleratorChange, AbandonedItIsTakenBackOrFinished) {
+  const auto place = mi300x();
+  const auto before = full_deployment();
+  const auto surging = merged(before, start_change(before, to_mi300x(place, 9)).value());
+  EXPECT_EQ(decode_change(surging)->variant, "vllme");
+  auto d = merged(surging, abandon_change(surging));
+  EXPECT_EQ(d.at("spec"), before.at("spec"));
+  EXPECT_EQ(decode_change(d), nullptr);
+  const auto draining = merged(surging, drain_change(surging, *decode_change(surging)));
+  d = merged(draining, abandon_change(draining));
+  EXPECT_EQ(decode_change(d), nullptr);
+  EXPECT_EQ(d.at("spec").at("strategy"), before.at("spec").at("strategy"));
+  EXPECT_EQ(d.at("spec").at("replicas"), 9) << "the new ones are ready";
+  EXPECT_EQ(d.at("spec").at("template"), draining.at("spec").at("template"));
 }
 
 TEST(AcceleratorChange, ProgressIsReadFromTheStatusOfThisGeneration) {
@@ -360,6 +416,98 @@ TEST(AcceleratorChanges, AnotherLeaderGoesOnWithIt) {
   w.status_is(5, 1, 5);
   w.carry_out();
   EXPECT_EQ(w.phase(), "drain");
+}
+
+TEST(AcceleratorChanges, APlacementThatAUserChangesEndsTheMove) {
+  moving w;
+  w.advance(5s);
+  w.carry_out();
+  w.status_is(5, 1, 4);
+  auto& pods = w.deployment["spec"].as_object()["template"].as_object()["spec"].as_object();
+  pods["nodeSelector"] = json::object{{"nvidia.com/gpu.product", "NVIDIA-H100"}};
+  w.show();
+  w.advance(2s);
+  ASSERT_EQ(w.template_patches().size(), 2u);
+  w.carry_out();
+  EXPECT_EQ(w.phase(), "failed");
+  EXPECT_EQ(w.deployment.at("spec").at("template").at("spec").at("nodeSelector"),
+            json::parse(R"({"nvidia.com/gpu.product":"NVIDIA-H100"})"));
+  EXPECT_EQ(w.deployment.at("spec").at("strategy").at("type"), "Recreate");
+  w.advance(25min);
+  EXPECT_EQ(w.template_patches().size(), 2u) << "not moved again at once";
+}
+
+/// The variant goes in the middle of its move.
+void delete_variant(moving& w) {
+  w.changed("variantautoscalings", va_json("llm", "vllme"), kube::watch_type::deleted);
+  w.advance(2s);
+  w.carry_out();
+}
+
+TEST(AcceleratorChanges, AVariantDeletedInTheMiddleLeavesTheDeploymentAsItWas) {
+  moving w;
+  w.advance(5s);
+  w.carry_out();
+  w.status_is(5, 1, 4);
+  delete_variant(w);
+  EXPECT_EQ(w.phase(), "none") << w.trace();
+  EXPECT_EQ(w.deployment.at("spec"), full_deployment(4).at("spec"));
+  EXPECT_TRUE(w.logged({"Ended a move to another accelerator whose variant is gone"}));
+  const auto calls = w.api->calls.size();
+  w.advance(10min);
+  EXPECT_EQ(w.api->calls.size(), calls) << "once";
+}
+
+TEST(AcceleratorChanges, AVariantDeletedWhileDrainingLeavesTheNewReplicas) {
+  moving w;
+  w.advance(5s);
+  w.carry_out();
+  w.status_is(5, 1, 5);
+  w.carry_out();
+  ASSERT_EQ(w.phase(), "drain");
+  delete_variant(w);
+  EXPECT_EQ(w.phase(), "none");
+  EXPECT_EQ(w.deployment.at("spec").at("replicas"), 1);
+  EXPECT_EQ(w.deployment.at("spec").at("strategy").at("type"), "Recreate");
+}
+
+TEST(AcceleratorChanges, AVariantDeletedWhileNobodyWatchedIsNoticedByTheNextLeader) {
+  moving w;
+  w.advance(5s);
+  w.carry_out();
+  w.status_is(5, 1, 4);
+  kill(w, supervisor_of(w).fleet_handle);
+  w.advance(2s);
+  w.replaced("nodes", {});
+  w.replaced("configmaps", {settings_json(), config_json(std::string(accelerators_map), placed_accelerators()),
+                            config_json(std::string(classes_map), default_classes())});
+  w.replaced("pods", {});
+  w.replaced("deployments", {w.deployment});
+  w.advance(60s);
+  EXPECT_EQ(w.template_patches().size(), 1u) << "whether there is a variant is not known yet";
+  w.replaced("variantautoscalings", {});
+  w.advance(2s);
+  w.carry_out();
+  EXPECT_EQ(w.deployment.at("spec"), full_deployment(4).at("spec"));
+}
+
+TEST(AcceleratorChanges, AVariantThatIsAnotherControllersNowKeepsItsMove) {
+  moving w;
+  w.advance(5s);
+  w.carry_out();
+  w.status_is(5, 1, 4);
+  // The label of its instance changed: it leaves this controller's watch, and is there all the same.
+  w.api->stored["variantautoscalings"] = va_json("llm", "vllme");
+  delete_variant(w);
+  w.advance(5min);
+  EXPECT_EQ(w.template_patches().size(), 1u);
+  EXPECT_EQ(w.phase(), "surge");
+  // Then it goes for good.
+  w.api->stored.erase("variantautoscalings");
+  w.api->fail("patch", "deployments", 409);
+  w.advance(60s);
+  w.carry_out();
+  EXPECT_EQ(w.phase(), "none");
 }
 
 TEST(AcceleratorChanges, AWriteInBetweenIsReadAgain) {

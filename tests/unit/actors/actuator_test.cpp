@@ -63,6 +63,13 @@ class ActuatorTest : public ::testing::Test {
     caf::anon_send(hand, decision_made{std::move(d)});
     w.run();
   }
+  std::shared_ptr<decision> needs_owner() const {
+    auto d = make(1, 1);
+    auto curve = std::make_shared<capacity_curve>(*d->curve);
+    curve->owner_uid_needed = "uid-7";
+    d->curve = curve;
+    return d;
+  }
   void decide(int from, int to) {
     is(from);
     decide(make(from, to));
@@ -337,16 +344,104 @@ TEST_F(ActuatorTest, AnEventThatFailsIsNotRepeatedAndBlocksNothing) {
 }
 
 TEST_F(ActuatorTest, SetsTheDeploymentAsControllingOwner) {
-  auto d = make(1, 1);
-  auto curve = std::make_shared<capacity_curve>(*d->curve);
-  curve->owner_uid_needed = "uid-7";
-  d->curve = curve;
-  decide(d);
+  w.api->stored["variantautoscalings"] = parse_object(R"({"metadata":{"resourceVersion":"41"}})");
+  decide(needs_owner());
   const auto owners = w.api->calls_to("patch", "variantautoscalings");
   ASSERT_THAT(owners, SizeIs(1));
   EXPECT_EQ(owners[0].key.name, "chat");
-  EXPECT_EQ(owners[0].body, json::parse(R"({"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment",
+  EXPECT_EQ(owners[0].body,
+            json::parse(R"({"metadata":{"resourceVersion":"41","ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment",
     "name":"chat-deployment","uid":"uid-7","controller":true,"blockOwnerDeletion":false}]}})"));
+}
+
+TEST_F(ActuatorTest, OwnersOfOthersAreKeptInTheirOrder) {
+  w.api->stored["variantautoscalings"] = parse_object(R"({"metadata":{"resourceVersion":"41","ownerReferences":[
+    {"apiVersion":"argoproj.io/v1alpha1","kind":"Application","name":"llm","uid":"u1","controller":true},
+    {"apiVersion":"apps/v1","kind":"Deployment","name":"chat-deployment","uid":"uid-6","controller":false},
+    {"apiVersion":"v1","kind":"ConfigMap","name":"chat-deployment","uid":"u2"}]}})");
+  decide(needs_owner());
+  const auto owners = w.api->calls_to("patch", "variantautoscalings");
+  ASSERT_THAT(owners, SizeIs(1));
+  EXPECT_EQ(owners[0].body.at("metadata").at("ownerReferences"), json::parse(R"([
+    {"apiVersion":"argoproj.io/v1alpha1","kind":"Application","name":"llm","uid":"u1","controller":true},
+    {"apiVersion":"apps/v1","kind":"Deployment","name":"chat-deployment","uid":"uid-7","controller":false,
+     "blockOwnerDeletion":false},
+    {"apiVersion":"v1","kind":"ConfigMap","name":"chat-deployment","uid":"u2"}])"))
+      << "the Deployment of before gives way to its successor, and an object has one controller";
+}
+
+TEST_F(ActuatorTest, OwnersWrittenMeanwhileAreReadAgain) {
+  w.api->stored["variantautoscalings"] = parse_object(R"({"metadata":{"resourceVersion":"41"}})");
+  bool first = true;
+  w.api->judge = [&](const api_call& c) {
+    if (c.plural != "variantautoscalings" || !c.subresource.empty() || !std::exchange(first, false))
+      return std::pair(fake_api::fate::carried_out, 0);
+    w.api->stored["variantautoscalings"] = parse_object(
+        R"({"metadata":{"resourceVersion":"42","ownerReferences":[{"kind":"Application","name":"llm","uid":"u1"}]}})");
+    return std::pair(fake_api::fate::refused, 409);
+  };
+  decide(needs_owner());
+  const auto owners = w.api->calls_to("patch", "variantautoscalings");
+  ASSERT_THAT(owners, SizeIs(2));
+  EXPECT_EQ(owners[1].body.at("metadata").at("resourceVersion"), "42");
+  EXPECT_EQ(owners[1].body.at("metadata").at("ownerReferences").as_array().size(), 2u);
+  EXPECT_EQ(owners[1].body.at("metadata").at("ownerReferences").at(0).at("uid"), "u1");
+  // Ours is there now: nothing is left to do.
+  w.api->stored["variantautoscalings"] =
+      parse_object(R"({"metadata":{"resourceVersion":"43","ownerReferences":[{"uid":"uid-7"}]}})");
+  decide(needs_owner());
+  EXPECT_THAT(w.api->calls_to("patch", "variantautoscalings"), SizeIs(2));
+}
+
+TEST_F(ActuatorTest, AScalePatchDoesNotWaitForTheStatusPatchBefore) {
+  w.api->hold_answers = true;
+  decide(1, 1);
+  ASSERT_THAT(w.api->calls_to("patch", "variantautoscalings", "status"), SizeIs(1));
+  decide(1, 3);
+  ASSERT_THAT(w.api->held, SizeIs(2));
+  // The scale is read and patched while the status waits, for a rate limit for example.
+  const auto answer_last = [&] {
+    auto f = std::move(w.api->held.back());
+    w.api->held.pop_back();
+    f();
+    w.run();
+  };
+  answer_last();
+  EXPECT_THAT(w.scale_patches(), ElementsAre(3));
+  answer_last();
+  EXPECT_THAT(w.api->calls_to("patch", "variantautoscalings", "status"), SizeIs(1)) << "one report at a time";
+  while (!w.api->held.empty()) w.release_one();
+  EXPECT_THAT(w.api->calls_to("create", "events"), SizeIs(1));
+  ASSERT_THAT(w.api->calls_to("patch", "variantautoscalings", "status"), SizeIs(2));
+  EXPECT_EQ(w.status("chat").at("desiredOptimizedAlloc").at("numReplicas").as_int64(), 3);
+}
+
+TEST_F(ActuatorTest, AStatusThatIsRefusedForTheMomentHoldsUpNoScalePatch) {
+  w.api->fail("patch", "variantautoscalings", 503, 6);
+  decide(1, 1);
+  w.advance(8s);  // into a long pause
+  decide(1, 3);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(3));
+  w.advance(60s);
+  EXPECT_EQ(w.status("chat").at("desiredOptimizedAlloc").at("numReplicas").as_int64(), 3);
+  EXPECT_TRUE(w.api->calls_to("patch", "variantautoscalings", "status").back().succeeded);
+}
+
+TEST_F(ActuatorTest, EventsNameTheObjectByItsUid) {
+  caf::anon_send(hand, variant_facts{"va-uid-5", {}});
+  decide(1, 3);
+  const auto events = w.api->calls_to("create", "events");
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_EQ(events[0].body.at("involvedObject").at("uid"), "va-uid-5");
+}
+
+TEST_F(ActuatorTest, TransitionTimesOfTheStatusThatIsThereGoOn) {
+  const std::chrono::system_clock::time_point since{1600000000s};
+  caf::anon_send(hand, variant_facts{"u", {{"OptimizationReady", true, since}, {"MetricsAvailable", false, since}}});
+  decide(1, 1);
+  const auto conditions = w.status("chat").at("conditions").as_array();
+  EXPECT_EQ(conditions.at(1).at("lastTransitionTime").as_string(), kube::format_time(since)) << "True before and now";
+  EXPECT_NE(conditions.at(0).at("lastTransitionTime").as_string(), kube::format_time(since)) << "False before, True now";
 }
 
 TEST_F(ActuatorTest, AHeldDecisionScalesNothing) {
@@ -388,12 +483,18 @@ TEST_F(ActuatorTest, TransitionTimesMoveOnlyWhenTheConditionDoes) {
 }
 
 TEST_F(ActuatorTest, WithoutTheLeaseNothingIsWritten) {
-  caf::anon_send(hand, leadership{false});
+  caf::anon_send(hand, leadership{false, 1});
   decide(1, 2);
   w.advance(60s);
   EXPECT_THAT(w.api->calls, IsEmpty());
-  caf::anon_send(hand, leadership{true});
-  decide(1, 2);
+  // A decision says which term it is of, whether the news of it has come or not.
+  caf::anon_send(hand, decision_made{make(1, 2), 2});
+  w.run();
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+  // One of the term before comes late.
+  caf::anon_send(hand, leadership{false, 2});
+  caf::anon_send(hand, decision_made{make(2, 3), 2});
+  w.advance(60s);
   EXPECT_THAT(w.scale_patches(), ElementsAre(2));
 }
 

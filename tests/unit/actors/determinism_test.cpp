@@ -20,6 +20,7 @@ class story {
       : draw_(seed), w_([](supervisor_config& s) {
           s.election.emplace();
           s.election->identity = "me";
+          std::dynamic_pointer_cast<fake_api>(s.api)->lists = true;
         }) {
     std::vector<json::object> variants;
     for (const auto& n : names_) {

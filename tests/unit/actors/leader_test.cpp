@@ -22,8 +22,9 @@ class own_line final : public kube_api {
   std::unique_ptr<subscription> watch(const kube::resource&, kube::list_options, kube::reflector_sink) override {
     return nullptr;
   }
-  void get(const kube::resource& res, kube::object_key key, std::string subresource, turn when, object_done done) override {
-    if (passes(done)) to_->get(res, std::move(key), std::move(subresource), when, std::move(done));
+  void get(const kube::resource& res, kube::object_key key, std::string subresource, kube::lane where,
+           object_done done) override {
+    if (passes(done)) to_->get(res, std::move(key), std::move(subresource), where, std::move(done));
   }
   void get_path(std::string, object_done) override {}
   void create(const kube::resource& res, std::string ns, json::object object, object_done done) override {
@@ -107,6 +108,9 @@ class LeaderTest : public ::testing::Test {
       w.advance(100ms);
       EXPECT_LE(std::count_if(candidates.begin(), candidates.end(), [](const auto& c) { return c.leading(); }), 1)
           << "two leaders at " << w.now_s();
+      const auto now = w.api->steady_now();
+      EXPECT_LE(std::count_if(candidates.begin(), candidates.end(), [&](const auto& c) { return c.line->open_until > now; }), 1)
+          << "two may write at " << w.now_s();
     }
   }
 
@@ -210,6 +214,38 @@ TEST_F(LeaderTest, ACrashedHolderIsSucceededWhenItsLeaseHasRunOut) {
   EXPECT_EQ(lease().at("leaseTransitions").as_int64(), 1);
 }
 
+TEST_F(LeaderTest, ACandidateWaitsForAsLongAsTheRecordSaysNotAsItsOwnSettingsDo) {
+  auto& a = join("a", [](leader_config& c) {
+    c.lease_duration = 60s;
+    c.renew_deadline = 40s;
+    c.retry_period = 5s;
+  });
+  auto& b = join("b");
+  advance(6s);
+  ASSERT_TRUE(a.leading());
+  ASSERT_EQ(lease().at("leaseDurationSeconds").as_int64(), 60);
+  // Stopped in its tracks, as by SIGSTOP: it neither renews nor hears that it is over, and its gate is open until its deadline.
+  const double stopped_at = w.now_s();
+  a.line->hangs = true;
+  caf::anon_send_exit(a.actor, caf::exit_reason::kill);
+  w.run();
+  a.heard->clear();
+  advance(50s);
+  EXPECT_FALSE(b.leading());
+  advance(20s);
+  ASSERT_TRUE(b.leading());
+  EXPECT_GE(b.heard->front().at_s - stopped_at, 54);
+}
+
+TEST_F(LeaderTest, TheRecordNeverPromisesOthersLessThanTheHolderCountsOn) {
+  join("a", [](leader_config& c) {
+    c.lease_duration = 1900ms;
+    c.renew_deadline = 1500ms;
+    c.retry_period = 500ms;
+  });
+  EXPECT_EQ(lease().at("leaseDurationSeconds").as_int64(), 2);
+}
+
 TEST_F(LeaderTest, AHolderThatCannotRenewGivesUpBeforeAnotherTakesOver) {
   for (const bool hangs : {false, true}) {
     SCOPED_TRACE(hangs ? "calls hang" : "calls fail");
@@ -229,6 +265,7 @@ TEST_F(LeaderTest, AHolderThatCannotRenewGivesUpBeforeAnotherTakesOver) {
     for (auto* c : {&a, &b}) {
       caf::anon_send_exit(c->actor, caf::exit_reason::kill);
       c->heard->clear();
+      c->line->open_until = kube_api::never;
     }
     w.run();
   }
@@ -316,6 +353,7 @@ TEST(Election, ALostLeaseStopsWritesAndARegainedOneResumesThem) {
   load_each(w, {{"chat", 44}});
   w.advance(70s);
   ASSERT_THAT(w.scale_patches(), ElementsAre(2));
+  w.api->lists = true;
   // Another candidate has it now, and renews it.
   int stamp = 0;
   hold_lease(w, "other", ++stamp);
@@ -339,6 +377,7 @@ TEST(Election, AControllerWithoutTheLeaseWritesNothingFromTheStart) {
   world w([](supervisor_config& s) {
     with_election(s);
     auto api = std::dynamic_pointer_cast<fake_api>(s.api);
+    api->lists = true;
     api->stored["leases"] =
         parse_object(R"({"metadata":{"resourceVersion":"1"},"spec":{"holderIdentity":"other","renewTime":"now"}})");
   });
@@ -349,6 +388,126 @@ TEST(Election, AControllerWithoutTheLeaseWritesNothingFromTheStart) {
   EXPECT_EQ(writes(w), 0u);
   w.advance(10s);  // the other one is dead
   EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+}
+
+/// Two replicas are known and carry their part of the load; then the lease is another's, and nothing is heard of the cluster.
+struct behind : world {
+  behind() : world(with_election) {
+    populate(*this, {"chat"}, {va_json("llm", "chat")}, 2);
+    source->respond = [](const std::vector<scrape_target>& targets, double now) {
+      auto out = std::make_shared<collected_metrics>();
+      for (const auto& t : targets) out->pods.push_back(healthy_sample(t, now, 24));
+      return out;
+    };
+    advance(130s);
+    EXPECT_THAT(scale_patches(), IsEmpty());
+    for (int stamp = 1; stamp < 40; ++stamp) {
+      hold_lease(*this, "other", stamp);
+      advance(2s);
+    }
+    EXPECT_FALSE(view->leading());
+    // The other one scaled to eight meanwhile, and they are busy.
+    api->scales.at("deployments llm/chat") = {8, 7};
+    hold_lease(*this, "", 50);
+    advance(5s);
+    EXPECT_TRUE(view->leading());
+  }
+  void list(const std::string& plural) {
+    std::vector<json::object> pods;
+    for (int i = 0; i < 8; ++i) pods.push_back(pod_json("llm", fmt::format("chat-{}", i), "chat"));
+    if (plural == "pods") replaced(plural, std::move(pods));
+    if (plural == "deployments") replaced(plural, {deployment_json("llm", "chat", 8)});
+    if (plural == "nodes") replaced(plural, roomy_nodes());
+    if (plural == "configmaps") replaced(plural, default_configs());
+    if (plural == "variantautoscalings") replaced(plural, {va_json("llm", "chat")});
+  }
+};
+
+TEST(NewTerm, NothingIsScaledBeforeEveryWatchHasListedInIt) {
+  for (const std::string last : {"pods", "deployments", "nodes", "configmaps", "variantautoscalings"}) {
+    SCOPED_TRACE(last);
+    behind w;
+    const auto before = writes(w);
+    for (const std::string plural : {"nodes", "configmaps", "deployments", "pods", "variantautoscalings"})
+      if (plural != last) w.list(plural);
+    w.advance(120s);
+    EXPECT_EQ(writes(w), before);
+    w.list(last);
+    w.advance(2s);
+    EXPECT_GT(writes(w), before) << "a new leader writes the status at least";
+    EXPECT_THAT(w.scale_patches(), IsEmpty());
+  }
+}
+
+TEST(NewTerm, TheLoadOfThePodsKnownBeforeIsNotTakenForAll) {
+  behind w;
+  for (const std::string plural : {"nodes", "configmaps", "deployments", "variantautoscalings", "pods"}) w.list(plural);
+  w.advance(300s);
+  EXPECT_THAT(w.scale_patches(), IsEmpty()) << "eight replicas at 24 a minute each are what is needed";
+  // Later it is scaled down as ever.
+  load_each(w, {{"chat", 22}});
+  w.advance(200s);
+  ASSERT_FALSE(w.scale_patches().empty());
+  EXPECT_LT(w.scale_patches().back(), 8);
+}
+
+TEST(NewTerm, ADecisionSentBeforeTheActuatorsHearOfTheTermIsCarriedOut) {
+  world w([](supervisor_config& s) {
+    with_election(s);
+    s.election->lease_duration = std::chrono::hours(1);
+    std::dynamic_pointer_cast<fake_api>(s.api)->stored["leases"] =
+        parse_object(R"({"metadata":{"resourceVersion":"1"},"spec":{"holderIdentity":"other","renewTime":"now"}})");
+  });
+  populate(w, {"chat"}, {va_json("llm", "chat")});
+  load_each(w, {{"chat", 44}});
+  w.advance(70s);
+  ASSERT_EQ(writes(w), 0u);
+  // The optimizer is told first; nothing else is.
+  w.api->allow_writes(kube_api::always);
+  const auto& optimizer = supervisor_of(w).optimizer_handle;
+  caf::anon_send(optimizer, inventory_synced{7});
+  caf::anon_send(optimizer, leadership{true, 7});
+  w.advance(2s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2));
+}
+
+TEST(NewTerm, ConditionsKeepTheTimesThatAnotherLeaderWrote) {
+  world w([](supervisor_config& s) {
+    with_election(s);
+    auto api = std::dynamic_pointer_cast<fake_api>(s.api);
+    api->lists = true;
+    api->stored["leases"] =
+        parse_object(R"({"metadata":{"resourceVersion":"1"},"spec":{"holderIdentity":"other","renewTime":"now"}})");
+  });
+  populate(w, {"chat"}, {va_json("llm", "chat")});
+  load_each(w, {{"chat", 10}});
+  w.advance(5s);
+  // The other leader's status comes while this one stands by, without any change of the spec.
+  auto va = va_json("llm", "chat");
+  va["status"] =
+      json::parse(R"({"conditions":[{"type":"MetricsAvailable","status":"True","lastTransitionTime":"2023-01-02T03:04:05Z"}]})");
+  w.changed("variantautoscalings", va);
+  w.advance(60s);
+  ASSERT_TRUE(w.view->leading());
+  const auto conditions = w.status("chat").at("conditions").as_array();
+  EXPECT_EQ(conditions.at(0).at("type"), "MetricsAvailable");
+  EXPECT_EQ(conditions.at(0).at("lastTransitionTime"), "2023-01-02T03:04:05Z");
+}
+
+TEST(Election, ShutdownDoesNotWaitForWritesThatAreNotAnswered) {
+  world w(with_election);
+  populate(w, {"chat"}, {va_json("llm", "chat")});
+  load_each(w, {{"chat", 44}});
+  w.api->hold_answers = true;
+  w.advance(1s);
+  ASSERT_FALSE(w.api->held.empty());
+  w.cluster_follows = false;
+  caf::anon_send(w.root, stop_request{});
+  w.advance(2s);
+  EXPECT_TRUE(w.logged({"the lease is not given back"}));
+  const auto calls = w.api->calls.size();
+  w.advance(60s);
+  EXPECT_EQ(w.api->calls.size(), calls) << "the leader has ended too: nothing renews the lease";
 }
 
 TEST(Election, ShutdownGivesTheLeaseBackAfterTheWritesUnderWay) {

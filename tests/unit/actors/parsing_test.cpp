@@ -50,8 +50,8 @@ TEST(DecodeVariant, ReadsTheOptionalFields) {
   auto o =
       va_json("llm", "a",
               R"(,"minReplicas":0,"maxReplicas":7,"keepAccelerator":false,"scaleTargetRef":{"kind":"Deployment","name":"b"})");
-  o["metadata"].as_object()["ownerReferences"] =
-      json::parse(R"([{"kind":"ReplicaSet","uid":"1"},{"kind":"Deployment","uid":"2"},"nonsense"])");
+  o["metadata"].as_object()["ownerReferences"] = json::parse(
+      R"([{"kind":"ReplicaSet","uid":"1"},{"kind":"Deployment","name":"b","uid":"2"},{"kind":"Deployment","name":"c","uid":"3"},"nonsense"])");
   const auto v = decode_variant(o);
   EXPECT_EQ(v.problem, "");
   EXPECT_EQ(v.min_replicas, 0);

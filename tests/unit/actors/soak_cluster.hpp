@@ -25,6 +25,10 @@ class soak_cluster {
       const auto it = targets_.find(c.key.name);
       return it == targets_.end() || it->second.plural != c.plural || missing_.count(c.key.name) ? nullptr : &it->second.scale;
     };
+    api.find_object = [this](const api_call& c) -> const json::object* {
+      const auto it = variants_.find(c.key.name);
+      return it == variants_.end() ? nullptr : &it->second;
+    };
     w.source->respond = [this](const std::vector<scrape_target>& t, double now) { return collect(t, now); };
     for (const auto* v : {"solo-0", "solo-1", "solo-2", "solo-3", "comes", "pool-a", "pool-m", "free", "zero", "set", "metric"})
       targets_[v];

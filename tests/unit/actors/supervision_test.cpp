@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "actors/death.hpp"
 #include "cluster.hpp"
 
 namespace inferno::actors::testing {
@@ -85,8 +86,7 @@ TEST_F(Supervision, AKilledActuatorComesBackAndCarriesOut) {
   load_each(w, {{"chat", 90}, {"other", 44}});
   w.advance(70s);
   ASSERT_THAT(w.scale_patches("chat"), Not(IsEmpty()));
-  EXPECT_THAT(w.view->metrics_text(),
-              HasSubstr("inferno_errors_total{component=\"supervision\",reason=\"variant actor died\"} 1"));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_errors_total{component=\"supervision\",reason=\"actuator\"} 1"));
 }
 
 TEST_F(Supervision, APatchThatDiedWithItsActuatorIsMadeAgain) {
@@ -223,6 +223,69 @@ TEST_F(Supervision, PausesOfACoreThatKeepsDyingGrowToTheirLimit) {
   EXPECT_EQ(watches(), 11 * kinds);
 }
 
+TEST_F(Supervision, WhatHasLivedForLongIsRestartedSoonAgain) {
+  steady();
+  for (int i = 0; i < 6; ++i) {
+    kill(w, supervisor_of(w).optimizer_handle);
+    w.advance(10s);
+  }
+  EXPECT_EQ(lines_with(w, "\"restart_ms\":200}"), 1);
+  w.advance(70s);
+  kill(w, supervisor_of(w).optimizer_handle);
+  EXPECT_EQ(lines_with(w, "\"restart_ms\":200}"), 2) << "a minute of health";
+  // The same for what is restarted alone, which knows nothing of the core's deaths.
+  w.advance(5s);
+  kill(w, supervisor_of(w).watchers.at(watch_kind::pods));
+  EXPECT_EQ(lines_with(w, "\"restart_ms\":200}"), 3);
+}
+
+TEST_F(Supervision, AVariantsActorsThatHaveLivedForLongAreRestartedSoonAgain) {
+  steady();
+  for (int i = 0; i < 4; ++i) {
+    kill(w, member(chat).analyzer);
+    w.advance(2s);
+  }
+  EXPECT_EQ(lines_with(w, "\"restart_ms\":100}"), 1);
+  w.advance(70s);
+  kill(w, member(chat).analyzer);
+  EXPECT_EQ(lines_with(w, "\"restart_ms\":100}"), 2);
+}
+
+/// As an exception of this text would end it.
+template <class Handle>
+void die(const Handle& handle, const char* text) {
+  caf::anon_send(caf::actor_cast<caf::actor>(handle),
+                 caf::exit_msg{caf::actor_addr{}, caf::make_error(caf::sec::runtime_error, text)});
+}
+
+TEST_F(Supervision, ADeathIsLoggedWithItsReasonAndCountedByActor) {
+  steady();
+  die(member(chat).analyzer, "vector::_M_range_check");
+  w.run();
+  EXPECT_TRUE(w.logged({"Actor of a variant died", "\"actor\":\"analyzer\"", "vector::_M_range_check"})) << w.trace();
+  die(supervisor_of(w).watchers.at(watch_kind::pods), "bad cast");
+  w.run();
+  EXPECT_TRUE(w.logged({"Actor died", "\"actor\":\"kube_watcher\"", "bad cast"}));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_errors_total{component=\"supervision\",reason=\"analyzer\"} 1"));
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_errors_total{component=\"supervision\",reason=\"kube_watcher\"} 1"));
+  // The board dies with the optimizer: the next one counts what it could not.
+  kill(w, supervisor_of(w).optimizer_handle);
+  w.advance(1s);
+  EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_errors_total{component=\"supervision\",reason=\"optimizer\"} 1"));
+}
+
+TEST_F(Supervision, AnExceptionsTextIsTheReasonOfADeath) {
+  struct {
+    std::function<caf::error(std::exception_ptr&)> handler;
+    void set_exception_handler(std::function<caf::error(std::exception_ptr&)> f) { handler = std::move(f); }
+  } actor;
+  keep_reason_of_death(&actor);
+  auto known = std::make_exception_ptr(std::out_of_range("key 7 is not in the map"));
+  EXPECT_THAT(w.system().render(actor.handler(known)), HasSubstr("key 7 is not in the map"));
+  auto unknown = std::make_exception_ptr(7);
+  EXPECT_THAT(w.system().render(actor.handler(unknown)), HasSubstr("unknown type"));
+}
+
 TEST_F(Supervision, AVariantThatWentWhileTheCoreWasDownLeavesNoSeries) {
   steady();
   kill(w, supervisor_of(w).fleet_handle);
@@ -238,6 +301,7 @@ TEST(SupervisionOfTheLeader, AKilledLeaderStopsWritesUntilItIsBack) {
     s.election.emplace();
     s.election->identity = "me";
     s.restart_min = std::chrono::seconds(20);
+    std::dynamic_pointer_cast<fake_api>(s.api)->lists = true;
   });
   populate(w, {"chat"}, {va_json("llm", "chat")});
   load_each(w, {{"chat", 10}});

@@ -45,9 +45,14 @@ class fake_api final : public kube_api {
     // Nobody has any of these unless the test says so.
     if (res.plural == "statefulsets" || res.plural == "horizontalpodautoscalers") sink.replaced({});
     sinks[res.plural] = std::move(sink);
+    if (lists && watches[res.plural] > 1) {
+      std::vector<json::object> all;
+      for (const auto& [key, object] : objects[res.plural]) all.push_back(object);
+      sinks[res.plural].replaced(std::move(all));
+    }
     return std::make_unique<running_watch>(this, res.plural);
   }
-  void get(const kube::resource& res, kube::object_key key, std::string subresource, turn, object_done done) override {
+  void get(const kube::resource& res, kube::object_key key, std::string subresource, kube::lane, object_done done) override {
     answer({"get", res.plural, std::move(subresource), key, {}}, std::move(done));
   }
   void get_path(std::string path, object_done done) override { answer({"get", std::move(path), "", {}, {}}, std::move(done)); }
@@ -100,6 +105,38 @@ class fake_api final : public kube_api {
     }
   }
 
+  /// What tests told of, by plural: given to later watches of the kind if `lists`, and to whoever gets a VariantAutoscaling,
+  /// which is kept with the status and the owners that are written to it.
+  std::map<std::string, std::map<kube::object_key, json::object>> objects;
+  bool lists = false;
+  std::function<const json::object*(const api_call&)> find_object;  ///< for tests that keep them themselves
+  static kube::object_key key_of_object(const json::object& o) {
+    const auto& meta = o.at("metadata").as_object();
+    const auto* ns = meta.if_contains("namespace");
+    return {ns ? std::string(ns->as_string()) : std::string(), std::string(meta.at("name").as_string())};
+  }
+  void keep_object(const std::string& plural, const json::object& o, kube::watch_type type) {
+    if (type == kube::watch_type::deleted) {
+      objects[plural].erase(key_of_object(o));
+    } else {
+      objects[plural][key_of_object(o)] = o;
+    }
+  }
+  void keep_variant(const api_call& c) {
+    const auto it = objects["variantautoscalings"].find(c.key);
+    if (it == objects["variantautoscalings"].end()) return;
+    const auto& body = c.body.as_object();
+    if (const auto* status = body.if_contains("status"))
+      for (const auto& [field, value] : status->as_object()) {
+        auto& kept = it->second["status"];
+        if (!kept.is_object()) kept = json::object{};
+        kept.as_object()[field] = value;
+      }
+    const auto* meta = body.if_contains("metadata");
+    const auto* owners = meta ? meta->as_object().if_contains("ownerReferences") : nullptr;
+    if (owners) it->second["metadata"].as_object()["ownerReferences"] = *owners;
+  }
+
   enum class fate { carried_out, refused, answer_lost };
   /// What becomes of a write, and with which status it is refused; unset: all are carried out.
   std::function<std::pair<fate, int>(const api_call&)> judge;
@@ -136,6 +173,7 @@ class fake_api final : public kube_api {
     if (result && write && on_write) on_write(call);
     if (result && what == fate::answer_lost) result = net::fail(net::error_kind::timeout, "no answer");
     call.succeeded = result.has_value();
+    if (call.succeeded && call.verb == "patch" && call.plural == "variantautoscalings") keep_variant(call);
     if (lease && result && (call.verb == "create" || call.verb == "replace")) {
       auto& kept = stored["leases"] = call.body.as_object();
       kept["metadata"].as_object()["resourceVersion"] = std::to_string(++lease_version_);
@@ -163,6 +201,8 @@ class fake_api final : public kube_api {
       const auto it = stored.find(call.subresource.empty() ? call.plural : call.plural + "/" + call.subresource);
       if (it == stored.end() && call.subresource == "scale")
         if (const auto* now = scale_of(call)) return scale_object(*now);
+      if (it == stored.end() && call.plural == "variantautoscalings")
+        if (const auto* o = object_of(call)) return *o;
       if (it == stored.end()) return net::fail(net::error_kind::status, call.plural + " not found", 404);
       return it->second;
     }
@@ -171,6 +211,11 @@ class fake_api final : public kube_api {
     if (call.plural == "leases" && lease_conflicts(call))
       return net::fail(net::error_kind::status, "the lease was written meanwhile", 409);
     return call.body.is_object() ? call.body.get_object() : json::object{};
+  }
+  const json::object* object_of(const api_call& call) {
+    if (find_object) return find_object(call);
+    const auto it = objects[call.plural].find(call.key);
+    return it == objects[call.plural].end() ? nullptr : &it->second;
   }
   scale* scale_of(const api_call& call) {
     if (find_scale) return find_scale(call);
@@ -331,12 +376,17 @@ class world {
   double now_s() { return std::chrono::duration<double>(scheduler_.clock().now().time_since_epoch()).count() - 3600; }
 
   void replaced(const std::string& plural, std::vector<json::object> objects) {
-    for (const auto& o : objects) api->keep_scale(plural, o, kube::watch_type::added);
+    api->objects[plural].clear();
+    for (const auto& o : objects) {
+      api->keep_scale(plural, o, kube::watch_type::added);
+      api->keep_object(plural, o, kube::watch_type::added);
+    }
     api->sinks.at(plural).replaced(std::move(objects));
     run();
   }
   void changed(const std::string& plural, json::object object, kube::watch_type type = kube::watch_type::modified) {
     api->keep_scale(plural, object, type);
+    api->keep_object(plural, object, type);
     api->sinks.at(plural).changed({type, std::move(object)});
     run();
   }

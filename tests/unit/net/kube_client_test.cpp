@@ -345,9 +345,9 @@ TEST_F(kube_limit_test, a_write_is_guarded_after_its_wait) {
   conn.qps = 4;
   conn.burst = 1;
   api = std::make_unique<client>(std::make_shared<http_client>(context.get_executor(), http_client_config()), std::move(conn));
-  api->guard_writes([&](const resource& res) -> std::optional<error> {
-    if (!closed || res == resources::leases) return std::nullopt;
-    return error{error_kind::cancelled, 0, "closed", std::nullopt};
+  api->guard_writes([&](const resource& res) -> result<std::shared_ptr<void>> {
+    if (!closed || res == resources::leases) return nullptr;
+    return fail(error_kind::cancelled, "closed");
   });
   ASSERT_TRUE(run(api->create(resources::pods, "ns", {})));
   begin(api->create(resources::pods, "ns", {}));

@@ -21,8 +21,9 @@ class rate_limiter_test : public ::testing::Test {
   void make(double qps, int burst) {
     limiter = std::make_unique<rate_limiter>(context.get_executor(), qps, burst, [this] { return now; });
   }
-  static asio::awaitable<void> ask(rate_limiter& limiter, std::vector<int>& passed, int number, bool urgent = false) {
-    const auto r = co_await limiter.acquire(urgent);
+  static asio::awaitable<void> ask(rate_limiter& limiter, std::vector<int>& passed, int number,
+                                   std::size_t lane = rate_limiter::lanes - 1) {
+    const auto r = co_await limiter.acquire(lane);
     EXPECT_TRUE(r) << r.error().message;
     passed.push_back(number);
   }
@@ -48,18 +49,75 @@ class rate_limiter_test : public ::testing::Test {
   int next = 0;
 };
 
-TEST_F(rate_limiter_test, the_urgent_go_first_in_the_order_of_asking) {
+TEST_F(rate_limiter_test, lanes_go_one_before_the_other_and_in_each_the_order_of_asking_counts) {
   make(1000, 1);
   ask(1);  // takes the token there is
-  asio::co_spawn(context, ask(*limiter, passed, 3), asio::detached);
-  asio::co_spawn(context, ask(*limiter, passed, 1, true), asio::detached);
-  asio::co_spawn(context, ask(*limiter, passed, 4), asio::detached);
-  asio::co_spawn(context, ask(*limiter, passed, 2, true), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 5, 3), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 1, 0), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 4, 2), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 6, 3), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 2, 0), asio::detached);
+  asio::co_spawn(context, ask(*limiter, passed, 3, 1), asio::detached);
   settle();
-  for (std::size_t n = 2; n <= 5; ++n) {
+  for (std::size_t n = 2; n <= 7; ++n) {
     now += 1ms;
     expect_passed(n);
   }
+}
+
+TEST_F(rate_limiter_test, no_lane_starves) {
+  make(1000, 1);
+  ask(1);
+  // Ever more callers in the lanes before: those of the last two lanes go all the same, at the latest after `patience` others.
+  const auto other = 1000, third = 2000, last = 3000;
+  for (int i = 0; i < 4; ++i) {
+    asio::co_spawn(context, ask(*limiter, passed, last + i, 3), asio::detached);
+    asio::co_spawn(context, ask(*limiter, passed, third + i, 2), asio::detached);
+  }
+  std::size_t expected = 1;
+  for (std::size_t turn = 0; turn < 4 * (rate_limiter::patience + 2) + 2; ++turn) {
+    for (std::size_t lane = 0; lane < 2; ++lane) asio::co_spawn(context, ask(*limiter, passed, other, lane), asio::detached);
+    settle();
+    now += 1ms;
+    ++expected;
+    test::run_until(context, [&] { return passed.size() >= expected; });
+  }
+  std::vector<int> of_last, of_third;
+  for (const int p : passed) {
+    if (p >= last) {
+      of_last.push_back(p - last);
+    } else if (p >= third) {
+      of_third.push_back(p - third);
+    }
+  }
+  EXPECT_EQ(of_last, (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(of_third, (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_GT(std::count(passed.begin(), passed.end(), other), 32) << "most tokens are theirs who go first";
+}
+
+TEST_F(rate_limiter_test, a_cancelled_lane_takes_no_token_and_leaves_the_others_waiting) {
+  make(1000, 1);
+  ask(1);
+  std::vector<result<void>> outcomes;
+  for (int i = 0; i < 3; ++i)
+    asio::co_spawn(context, limiter->acquire(0), [&](std::exception_ptr, result<void> r) { outcomes.push_back(r); });
+  settle();
+  ask(1);
+  EXPECT_EQ(limiter->waiting(), 4u);
+  limiter->cancel(0);
+  settle();
+  ASSERT_EQ(outcomes.size(), 3u);
+  for (const auto& r : outcomes) {
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error().kind, error_kind::cancelled);
+  }
+  EXPECT_EQ(limiter->waiting(), 1u);
+  now += 1ms;
+  expect_passed(2);
+  // Later callers wait in it as before.
+  asio::co_spawn(context, ask(*limiter, passed, 2, 0), asio::detached);
+  now += 1ms;
+  expect_passed(3);
 }
 
 TEST_F(rate_limiter_test, lets_the_burst_in_at_once_and_then_one_after_the_other) {
