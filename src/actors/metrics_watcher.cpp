@@ -12,39 +12,6 @@
 
 namespace inferno::actors {
 
-load_sample add_up(const std::vector<const pod_sample*>& samples, int pods, double time_s) {
-  load_sample sum;
-  sum.time_s = time_s;
-  sum.pods = pods;
-  int with_span = 0;
-  for (const auto* s : samples) {
-    if (!s->problem.empty()) {
-      if (sum.problem.empty()) sum.problem = s->pod.name + ": " + s->problem;
-      continue;
-    }
-    ++sum.pods_reporting;
-    const auto& l = s->load;
-    sum.running += l.running;
-    sum.waiting += l.waiting;
-    if (l.span_s <= 0) continue;
-    ++with_span;
-    sum.span_s += l.span_s;
-    sum.arrivals += l.arrivals;
-    sum.completions += l.completions;
-    sum.in_tokens += l.in_tokens;
-    sum.out_tokens += l.out_tokens;
-    sum.itl_sum_s += l.itl_sum_s;
-    sum.itl_count += l.itl_count;
-    sum.ttft_sum_s += l.ttft_sum_s;
-    sum.ttft_count += l.ttft_count;
-    sum.wait_sum_s += l.wait_sum_s;
-    sum.wait_count += l.wait_count;
-  }
-  // The pods' spans run side by side: the variant's is their mean. Rates add up, so counts refer to that common span.
-  if (with_span > 0) sum.span_s /= with_span;
-  return sum;
-}
-
 double metrics_watcher_state::now_s() const {
   return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count();
 }
@@ -185,11 +152,10 @@ void metrics_watcher_state::tell_samples(const collected_metrics& metrics) {
     double time_s = 0;
     for (const auto* s : samples)
       if (s->problem.empty()) time_s = std::max(time_s, s->load.time_s);
-    auto sample = add_up(samples, static_cast<int>(w.pods.size()), std::max(w.told_s, time_s));
+    auto sample = w.load.next(samples, w.pods, std::max(w.told_s, time_s), window_s);
     if (sample.pods_reporting == 0) {
       const auto why = sample.problem.empty() ? std::string("no sample of any of the variant's pods") : sample.problem;
-      const bool pending = !samples.empty() && std::all_of(samples.begin(), samples.end(), [](auto* s) { return s->pending; });
-      self->send(w.analyzer, metrics_lost{pending ? "MetricsPending" : "MetricsMissing", why});
+      self->send(w.analyzer, metrics_lost{"MetricsMissing", why});
     } else {
       w.told_s = sample.time_s;
       self->send(w.analyzer, load_arrived{std::move(sample)});
@@ -206,7 +172,10 @@ metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stat
   return {
       [self](const pods_changed& m) { self->state.set_pods(m); },
       [self](const variant_gone& m) { self->state.remove(m.key); },
-      [self](const settings_changed& m) { self->state.config.source->configure(m.settings); },
+      [self](const settings_changed& m) {
+        self->state.window_s = std::chrono::duration<double>(m.settings.rate_window).count();
+        self->state.config.source->configure(m.settings);
+      },
       [self](const collected& m) { self->state.arrived(m); },
       [self](const tick& t) {
         if (t.what == 0) self->delayed_send(self, self->state.config.interval, tick{0});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "actors/load_alignment.hpp"
 #include "actors/log.hpp"
 #include "actors/messages.hpp"
 
@@ -23,6 +24,7 @@ struct metrics_watcher_state {
     analyzer_actor analyzer;
     std::string model;
     std::vector<scrape_target> pods;
+    load_alignment load;
     bool queued = false;  ///< the analyzer knows of requests that wait at the gateway
     double told_s = 0;    ///< time of the last sample; times do not decrease
   };
@@ -37,6 +39,7 @@ struct metrics_watcher_state {
   bool asked_early = false;
   std::uint64_t round = 0;
   double asked_at_s = 0;
+  double window_s = 60;        ///< of the rates, as the settings have it
   std::string source_problem;  ///< said once at its beginning and end
   std::string source_warning;  ///< likewise
 
@@ -56,8 +59,5 @@ struct metrics_watcher_state {
 
 metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stateful_pointer<metrics_watcher_state> self,
                                                      metrics_watcher_config config);
-
-/// Sum of what the pods of one variant said; pure.
-load_sample add_up(const std::vector<const pod_sample*>& samples, int pods, double time_s);
 
 }  // namespace inferno::actors

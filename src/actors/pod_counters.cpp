@@ -5,101 +5,140 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 
 namespace inferno::actors {
 namespace {
 
-struct field {
-  std::string_view name;
-  double pod_counters::*into;
-};
-constexpr std::array fields{
-    field{"vllm:request_success_total", &pod_counters::success},
-    field{"vllm:request_arrival_total", &pod_counters::arrivals},
-    field{"vllm:request_prompt_tokens_sum", &pod_counters::prompt_sum},
-    field{"vllm:request_prompt_tokens_count", &pod_counters::prompt_count},
-    field{"vllm:request_generation_tokens_sum", &pod_counters::generation_sum},
-    field{"vllm:request_generation_tokens_count", &pod_counters::generation_count},
-    field{"vllm:time_per_output_token_seconds_sum", &pod_counters::itl_sum},
-    field{"vllm:time_per_output_token_seconds_count", &pod_counters::itl_count},
-    field{"vllm:time_to_first_token_seconds_sum", &pod_counters::ttft_sum},
-    field{"vllm:time_to_first_token_seconds_count", &pod_counters::ttft_count},
-    field{"vllm:request_queue_time_seconds_sum", &pod_counters::wait_sum},
-    field{"vllm:request_queue_time_seconds_count", &pod_counters::wait_count},
-    field{"vllm:num_requests_running", &pod_counters::running},
-    field{"vllm:num_requests_waiting", &pod_counters::waiting},
+using field = counter_field;
+
+constexpr std::array<std::string_view, static_cast<std::size_t>(field::fields)> names{
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:request_success_total",
+    "vllm:request_arrival_total",
+    "vllm:request_prompt_tokens_sum",
+    "vllm:request_prompt_tokens_count",
+    "vllm:request_generation_tokens_sum",
+    "vllm:request_generation_tokens_count",
+    "vllm:time_per_output_token_seconds_sum",
+    "vllm:time_per_output_token_seconds_count",
+    "vllm:inter_token_latency_seconds_sum",
+    "vllm:inter_token_latency_seconds_count",
+    "vllm:time_to_first_token_seconds_sum",
+    "vllm:time_to_first_token_seconds_count",
+    "vllm:request_queue_time_seconds_sum",
+    "vllm:request_queue_time_seconds_count",
+    "process_start_time_seconds",
 };
 
-/// Counters, unlike gauges, never go back while a server lives.
-bool went_back(const pod_counters& before, const pod_counters& now) {
-  return std::any_of(fields.begin(), fields.end(), [&](const field& f) {
-    const bool gauge = f.into == &pod_counters::running || f.into == &pod_counters::waiting;
-    return !gauge && now.*f.into < before.*f.into;
-  });
-}
+/// Sums and products of such values stay finite, and no server gets there.
+constexpr double most_of_anything = 1e15;
 
 }  // namespace
 
-tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model,
-                                                      double time_s) {
-  pod_counters out;
-  out.time_s = time_s;
-  bool any = false;
-  double itl_sum = 0, itl_count = 0;  // the newer name of time_per_output_token
-  for (const auto& s : text.samples) {
-    if (!model.empty()) {
-      const auto of = s.label_value("model_name");
-      if (!of.empty() && of != model) continue;
-    }
-    double* into = nullptr;
-    if (s.name == "vllm:inter_token_latency_seconds_sum") into = &itl_sum;
-    if (s.name == "vllm:inter_token_latency_seconds_count") into = &itl_count;
-    for (const auto& f : fields)
-      if (s.name == f.name) into = &(out.*f.into);
-    if (!into) continue;
-    if (!std::isfinite(s.value)) return tl::unexpected(fmt::format("{} is {}", s.name, s.value));
-    any = true;
-    *into += s.value;
-    if (s.name == "vllm:request_arrival_total") out.has_arrivals = true;
-  }
-  if (!any)
-    return tl::unexpected(model.empty() ? std::string("no vLLM metrics") : fmt::format("no vLLM metrics of model \"{}\"", model));
-  if (out.itl_count == 0 && itl_count > 0) {
-    out.itl_sum = itl_sum;
-    out.itl_count = itl_count;
-  }
-  return out;
+std::string_view name_of(field f) { return names[static_cast<std::size_t>(f)]; }
+
+std::optional<field> field_of(std::string_view metric) {
+  const auto it = std::find(names.begin(), names.end(), metric);
+  if (it == names.end()) return std::nullopt;
+  return static_cast<field>(it - names.begin());
 }
 
-load_sample difference(const pod_counters& last, const pod_counters& now) {
-  pod_counters before = last;
-  if (went_back(last, now)) {
-    // All counters began anew, those too that are already above what they were.
-    before = {};
-    before.time_s = last.time_s;
-    before.has_arrivals = last.has_arrivals;
+std::uint64_t hash_of(const std::vector<net::metrics::label>& labels) {
+  std::uint64_t sum = 0;
+  for (const auto& l : labels) {
+    const auto name = std::hash<std::string_view>{}(l.name), value = std::hash<std::string_view>{}(l.value);
+    sum += (name ^ (value + 0x9e3779b97f4a7c15u + (name << 6) + (name >> 2))) * 0xff51afd7ed558ccdu;
   }
-  load_sample d;
-  d.time_s = now.time_s;
-  d.span_s = now.time_s - before.time_s;
-  d.running = now.running;
-  d.waiting = now.waiting;
-  d.completions = now.success - before.success;
-  const double in_system = now.running + now.waiting - before.running - before.waiting;
-  d.arrivals =
-      now.has_arrivals && before.has_arrivals ? now.arrivals - before.arrivals : std::max(0.0, d.completions + in_system);
-  // Token sums are taken per counted request: the mean is what is asked for, whichever requests the histograms have seen.
-  const double prompts = now.prompt_count - before.prompt_count;
-  const double generations = now.generation_count - before.generation_count;
-  if (prompts > 0) d.in_tokens = (now.prompt_sum - before.prompt_sum) / prompts * d.completions;
-  if (generations > 0) d.out_tokens = (now.generation_sum - before.generation_sum) / generations * d.completions;
-  d.itl_sum_s = now.itl_sum - before.itl_sum;
-  d.itl_count = now.itl_count - before.itl_count;
-  d.ttft_sum_s = now.ttft_sum - before.ttft_sum;
-  d.ttft_count = now.ttft_count - before.ttft_count;
-  d.wait_sum_s = now.wait_sum - before.wait_sum;
-  d.wait_count = now.wait_count - before.wait_count;
-  return d;
+  return sum;
+}
+
+std::string server_reading::add(field f, std::uint64_t labels, double value) {
+  if (!(value >= 0 && value <= most_of_anything)) return fmt::format("{} is {}", name_of(f), value);
+  all_.push_back({f, labels, value});
+  present_ |= bit(f);
+  return {};
+}
+
+std::string server_reading::seal() {
+  std::sort(all_.begin(), all_.end(), [](const series& a, const series& b) { return a.key() < b.key(); });
+  const auto twice =
+      std::adjacent_find(all_.begin(), all_.end(), [](const series& a, const series& b) { return a.key() == b.key(); });
+  return twice == all_.end() ? std::string() : std::string(name_of(twice->field));
+}
+
+bool server_reading::empty() const {
+  return std::all_of(all_.begin(), all_.end(), [](const series& s) { return s.field == field::started; });
+}
+
+double server_reading::total(field f) const {
+  double sum = 0;
+  for (const auto& s : all_)
+    if (s.field == f) sum += s.value;
+  return sum;
+}
+
+std::optional<double> server_reading::started_s() const {
+  if (!has(field::started)) return std::nullopt;
+  return total(field::started);
+}
+
+void server_reading::keep_absent_of(const server_reading& older) {
+  const auto before = present_;
+  for (const auto& s : older.all_) {
+    if ((before & bit(s.field)) || s.field <= field::arrivals) continue;
+    all_.push_back(s);
+    present_ |= bit(s.field);
+  }
+  std::sort(all_.begin(), all_.end(), [](const series& a, const series& b) { return a.key() < b.key(); });
+}
+
+counter_reader::counter_reader(std::string model, net::metrics::exposition_limits limits)
+    : model_(std::move(model)),
+      text_([](std::string_view name) { return field_of(name).has_value(); },
+            [this](const net::metrics::sample& s) { return take(s); }, limits) {}
+
+std::string counter_reader::take(const net::metrics::sample& s) {
+  const auto f = *field_of(s.name);
+  const auto of = s.label_value("model_name");
+  if (!model_.empty() && !of.empty() && of != model_) return {};
+  auto problem = out_.add(f, hash_of(s.labels), s.value);
+  // Without a start that can be, a restart is told from the counters alone.
+  return f == field::started ? std::string() : problem;
+}
+
+tl::expected<server_reading, std::string> counter_reader::finish() {
+  if (auto cut = text_.finish(); !cut.empty()) return tl::unexpected(std::move(cut));
+  if (const auto twice = out_.seal(); !twice.empty()) return tl::unexpected(twice + " is there twice with the same labels");
+  if (out_.empty())
+    return tl::unexpected(model_.empty() ? std::string("no vLLM metrics")
+                                         : fmt::format("no vLLM metrics of model \"{}\"", model_));
+  return std::move(out_);
+}
+
+std::string missing_in(const server_reading& r) {
+  std::string out;
+  const auto name = [&](std::string_view family) {
+    if (!out.empty()) out += ", ";
+    out += family;
+  };
+  for (const auto f : {field::running, field::waiting})
+    if (!r.has(f) && !r.unread(f)) name(name_of(f));
+  const bool busy = r.in_system() > 0;
+  const bool served = std::any_of(r.all().begin(), r.all().end(), [](const auto& s) {
+    return s.value > 0 && s.field != field::running && s.field != field::waiting && s.field != field::started;
+  });
+  if (!r.has(field::success) && (busy || served)) name(name_of(field::success));
+  // Whatever has been completed has had its lengths observed.
+  const bool completed = r.total(field::success) > 0;
+  const auto lengths = [&](field sum, field count, std::string_view family) {
+    if (!completed || r.unread(count)) return;
+    if (!r.has(sum) || !r.has(count) || r.total(count) <= 0) name(family);
+  };
+  lengths(field::prompt_sum, field::prompt_count, "vllm:request_prompt_tokens");
+  lengths(field::generation_sum, field::generation_count, "vllm:request_generation_tokens");
+  return out;
 }
 
 }  // namespace inferno::actors

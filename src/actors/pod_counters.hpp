@@ -1,34 +1,107 @@
 #pragma once
-// vLLM's metrics of one pod, and what two readings of them say about the time between.
+// vLLM's metrics of one server, and what two readings of them say about the time between.
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "actors/domain.hpp"
 #include "net/metrics/exposition.hpp"
 
 namespace inferno::actors {
 
-/// One reading. Counters are totals since the server started.
-struct pod_counters {
-  double time_s = 0;
-  double success = 0;
-  double arrivals = 0;
-  bool has_arrivals = false;  ///< vllm:request_arrival_total is exported
-  double prompt_sum = 0, prompt_count = 0;
-  double generation_sum = 0, generation_count = 0;
-  double itl_sum = 0, itl_count = 0;
-  double ttft_sum = 0, ttft_count = 0;
-  double wait_sum = 0, wait_count = 0;
-  double running = 0;
-  double waiting = 0;
+/// The metrics that are read. Those up to `arrivals` say how many requests there are, the others how long they and their answers
+/// are.
+enum class counter_field : std::uint8_t {
+  running,
+  waiting,
+  success,
+  arrivals,
+  prompt_sum,
+  prompt_count,
+  generation_sum,
+  generation_count,
+  itl_sum,
+  itl_count,
+  newer_itl_sum,
+  newer_itl_count,
+  ttft_sum,
+  ttft_count,
+  wait_sum,
+  wait_count,
+  started,  ///< when the server's process started, in seconds of its node's clock
+  fields
+};
+/// The metric's name in an exposition.
+std::string_view name_of(counter_field f);
+/// nullopt: not among those that are read.
+std::optional<counter_field> field_of(std::string_view metric);
+
+/// Order of the labels does not matter.
+std::uint64_t hash_of(const std::vector<net::metrics::label>& labels);
+
+/// One reading of one server. Each field is absent or has at least one series; absent is not zero.
+class server_reading {
+ public:
+  struct series {
+    counter_field field;
+    std::uint64_t labels;
+    double value;
+    auto key() const { return std::pair(field, labels); }
+  };
+
+  double clock_s = 0;  ///< orders the readings of a server; seconds of whichever clock the source goes by
+  double wall_s = 0;   ///< wall-clock time of the reading, to compare `started` with; 0 = not known
+
+  /// Returns what is wrong with the value: "NAME is -1"; "" = it was added.
+  std::string add(counter_field f, std::uint64_t labels, double value);
+  /// To be called once all is added. Returns the name of a series that came twice, "" = all is well.
+  std::string seal();
+  bool empty() const;  ///< no vLLM metric at all
+  bool has(counter_field f) const { return present_ >> static_cast<int>(f) & 1u; }
+  double total(counter_field f) const;  ///< over the field's series; 0 when absent
+  std::optional<double> started_s() const;
+  double in_system() const { return total(counter_field::running) + total(counter_field::waiting); }
+  const std::vector<series>& all() const { return all_; }
+  /// Nobody asked for the field in this reading, so its absence says nothing.
+  void leave_unread(counter_field f) { unread_ |= bit(f); }
+  bool unread(counter_field f) const { return unread_ >> static_cast<int>(f) & 1u; }
+  /// The field is known to be zero although it has no series yet.
+  void assume_zero(counter_field f) { present_ |= bit(f); }
+  /// Takes over the series of `older` whose fields this reading lacks. Requests and arrivals are not among them: what they say is
+  /// tied to the reading's own time.
+  void keep_absent_of(const server_reading& older);
+
+ private:
+  static std::uint32_t bit(counter_field f) { return std::uint32_t{1} << static_cast<int>(f); }
+  std::vector<series> all_;  ///< sorted by key once sealed
+  std::uint32_t present_ = 0;
+  std::uint32_t unread_ = 0;
 };
 
-/// Adds up the samples of `model` ("" = all). Error: no vLLM metric at all, or one of them is NaN or infinite; it is named.
-tl::expected<pod_counters, std::string> read_counters(const net::metrics::exposition& text, std::string_view model,
-                                                      double time_s);
+/// Fills a reading from an exposition that comes in pieces; samples of other models than `model` ("" = all) are left out.
+class counter_reader {
+ public:
+  explicit counter_reader(std::string model, net::metrics::exposition_limits limits = {});
+  counter_reader(const counter_reader&) = delete;
+  counter_reader& operator=(const counter_reader&) = delete;
+  /// Why the exposition is refused, "" = it goes on.
+  std::string feed(std::string_view bytes) { return text_.feed(bytes); }
+  /// The end of the text has come. Error: nothing of vLLM in it, a value that cannot be, a series that came twice, a text that
+  /// was cut, each by name.
+  tl::expected<server_reading, std::string> finish();
+  bool saw_eof() const { return text_.saw_eof(); }
 
-/// What happened between two readings. A counter that went back means a restart: all of them count from zero.
-/// Without an arrival counter, arrivals = completions + growth of running and waiting, at least 0.
-load_sample difference(const pod_counters& last, const pod_counters& now);
+ private:
+  std::string take(const net::metrics::sample& s);
+  std::string model_;
+  server_reading out_;
+  net::metrics::exposition_reader text_;
+};
+
+/// Families that decisions need and that `r` lacks although it shows that requests are served, comma-separated; "" = none.
+/// An engine may create a counter with its first request, so an idle server without it lacks nothing.
+std::string missing_in(const server_reading& r);
 
 }  // namespace inferno::actors

@@ -55,12 +55,13 @@ struct scrape_target {
   int port = 0;
 };
 
-/// Over which time a pod's figures were gathered, and what they are.
+/// Over which time a pod's figures were gathered, and what they are. A pod with several servers has a sample for each.
 struct pod_sample {
   kube::object_key pod;
-  load_sample load;      ///< pods and pods_reporting unused
-  std::string problem;   ///< not empty: the sample is unusable
-  bool pending = false;  ///< the problem is only that too little is known yet
+  load_sample load;         ///< pods and pods_reporting unused; span_s = 0: nothing has been counted since the last sample
+  std::string problem;      ///< not empty: the sample is unusable
+  std::string server{};     ///< which of the pod's, "" = its only one
+  bool whole_life = false;  ///< the counts are all the server has ever served
 };
 /// Requests that wait at the inference gateway, where no server could take them yet.
 struct gateway_queue {

@@ -6,6 +6,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 
+#include "actors/pod_tracks.hpp"
 #include "actors/prometheus_join.hpp"
 
 namespace inferno::actors {
@@ -15,24 +16,17 @@ using done_function = std::function<void(std::shared_ptr<const collected_metrics
 
 namespace {
 
-/// Queries of a round under way at a time: Prometheus takes 20 from everybody together unless told otherwise.
-constexpr std::size_t parallel_queries = 8;
-
-/// One collection: workers take queries until none is left or one has failed; the last one reports.
+/// One collection: the queries one after the other, until none is left or one has failed. So no more than one answer is in
+/// memory, and of several Prometheis behind one address the one that the connection leads to answers all.
 struct query_round {
-  query_round(net::metrics::prometheus_client c, const std::vector<scrape_target>& t, double now_s, std::chrono::milliseconds w)
-      : client(std::move(c)), join(t, now_s, std::chrono::duration<double>(w).count()), queries(prometheus_queries(w)) {
-    queries.push_back(gateway_queue_query());
-  }
+  query_round(net::metrics::prometheus_client c, std::shared_ptr<const std::vector<scrape_target>> t)
+      : client(std::move(c)), targets(std::move(t)), join(*targets) {}
   net::metrics::prometheus_client client;
+  std::shared_ptr<const std::vector<scrape_target>> targets;
   prometheus_join join;
-  std::vector<std::string> queries;  ///< the gateway's is the last
-  std::size_t next = 0;
-  std::size_t working = 0;
   std::chrono::milliseconds allowed{};
   std::chrono::steady_clock::time_point until;
   std::shared_ptr<collected_metrics> out = std::make_shared<collected_metrics>();
-  std::function<void()> finish;
 
   void fail(std::string why) {
     if (out->problem.empty()) out->problem = std::move(why);
@@ -56,38 +50,14 @@ struct query_round {
     co_return std::move(*answer);
   }
 
-  static asio::awaitable<void> worker(std::shared_ptr<query_round> self) {
-    while (self->out->problem.empty() && self->next < self->queries.size()) {
-      const auto i = self->next++;
-      const auto answer = co_await ask(self, self->queries[i]);
-      if (!answer) break;
-      if (i + 1 < self->queries.size()) {
-        self->join.add(i, *answer);
-      } else {
-        self->out->queues = prometheus_join::queues(*answer);
-      }
+  static asio::awaitable<void> run(std::shared_ptr<query_round> self) {
+    const auto queries = prometheus_queries();
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+      const auto answer = co_await ask(self, queries[i]);
+      if (!answer) co_return;
+      self->join.add(i, *answer);
     }
-  }
-
-  /// A worker has ended; what it threw, if it did, ends the round and nothing else.
-  void ended(const std::exception_ptr& thrown) {
-    try {
-      if (thrown) std::rethrow_exception(thrown);
-    } catch (const std::exception& e) {
-      fail(e.what());
-    }
-    if (--working == 0) finish();
-  }
-
-  static asio::awaitable<void> begin(std::shared_ptr<query_round> self) {
-    const auto scraped = co_await ask(self, prometheus_scraped_query());
-    if (!scraped) co_return;
-    self->join.add_scraped(*scraped);
-    const auto executor = co_await asio::this_coro::executor;
-    for (std::size_t i = 0; i < parallel_queries; ++i) {
-      ++self->working;
-      asio::co_spawn(executor, worker(self), [self](const std::exception_ptr& e) { self->ended(e); });
-    }
+    if (const auto answer = co_await ask(self, gateway_queue_query())) self->out->queues = prometheus_join::queues(*answer);
   }
 };
 
@@ -98,7 +68,45 @@ struct prometheus_source::impl {
   net::metrics::prometheus_connection connection;
   net::metrics::prometheus_access access;
   std::chrono::milliseconds window;
-  scrape_history history;
+  pod_tracks tracks;
+  scrape_rhythm rhythm;
+
+  /// One sample for each server of a target of which anything is or was known.
+  std::vector<pod_sample> samples(const query_round& round, double now_s) {
+    const auto window_s = std::chrono::duration<double>(window).count();
+    std::map<kube::object_key, std::vector<scraped_server>> found;
+    for (auto& s : round.join.servers()) {
+      auto& of_pod = found[s.target->pod];
+      of_pod.push_back(std::move(s));
+    }
+    std::vector<pod_sample> out;
+    rhythm.keep(*round.targets);
+    for (const auto& t : *round.targets) {
+      const auto servers = found.find(t.pod);
+      std::optional<double> scraped_s;
+      double age_s = 0;
+      if (servers != found.end())
+        for (const auto& s : servers->second)
+          if (!scraped_s || s.reading.clock_s > *scraped_s) std::tie(scraped_s, age_s) = std::pair(s.reading.clock_s, s.age_s);
+      const auto silence = rhythm.seen(t.pod, scraped_s, age_s, window_s);
+      if (!silence) continue;
+      if (servers == found.end() || !silence->empty()) {
+        out.push_back(unusable(t.pod, *silence));
+        continue;
+      }
+      for (auto& s : servers->second)
+        out.push_back(s.problem.empty() ? tracks.observe(t, s.server, std::move(s.reading), now_s - s.age_s)
+                                        : unusable(t.pod, s.problem));
+    }
+    return out;
+  }
+
+  static pod_sample unusable(const kube::object_key& pod, std::string why) {
+    pod_sample s;
+    s.pod = pod;
+    s.problem = std::move(why);
+    return s;
+  }
 
   static void run(const std::shared_ptr<impl>& self, std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
                   std::chrono::milliseconds allowed, done_function done) {
@@ -110,23 +118,27 @@ struct prometheus_source::impl {
     if (self->access.url.empty()) return refuse("PROMETHEUS_BASE_URL is not set");
     auto client = self->connection.client(self->access);
     if (!client) return refuse(client.error().message);
-    const auto window_s = std::chrono::duration<double>(self->window).count();
-    auto round = std::make_shared<query_round>(std::move(*client), *targets, now_s, self->window);
+    auto round = std::make_shared<query_round>(std::move(*client), std::move(targets));
     round->allowed = allowed;
     round->until = std::chrono::steady_clock::now() + allowed;
     round->out->warning = self->connection.problem();
-    round->working = 1;
-    round->finish = [self, r = round.get(), targets = std::move(targets), window_s, done = std::move(done)] {
-      if (r->out->problem.empty()) r->out->pods = self->history.judge(*targets, r->join.readings(), window_s);
-      done(std::move(r->out));
-    };
-    asio::co_spawn(self->executor, query_round::begin(round), [round](const std::exception_ptr& e) { round->ended(e); });
+    self->tracks.begin(round->targets, now_s);
+    asio::co_spawn(self->executor, query_round::run(round), [self, round, now_s, done](const std::exception_ptr& thrown) {
+      // What a round throws ends it and nothing else.
+      try {
+        if (thrown) std::rethrow_exception(thrown);
+        if (round->out->problem.empty()) round->out->pods = self->samples(*round, now_s);
+      } catch (const std::exception& e) {
+        round->fail(e.what());
+      }
+      done(std::move(round->out));
+    });
   }
 };
 
 prometheus_source::prometheus_source(asio::any_io_executor executor, net::http_client_config http,
                                      net::metrics::prometheus_access access, std::chrono::milliseconds window)
-    : impl_(std::make_shared<impl>(impl{executor, {executor, std::move(http)}, std::move(access), window, {}})) {}
+    : impl_(std::make_shared<impl>(impl{executor, {executor, std::move(http)}, std::move(access), window, {}, {}})) {}
 prometheus_source::~prometheus_source() = default;
 
 void prometheus_source::collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
@@ -138,7 +150,10 @@ void prometheus_source::collect(std::shared_ptr<const std::vector<scrape_target>
 
 void prometheus_source::configure(const runtime_settings& settings) {
   asio::post(impl_->executor, [self = impl_, access = settings.prometheus, window = settings.rate_window] {
-    if (self->access.url != access.url || self->window != window) self->history.clear();
+    if (self->access.url != access.url) {
+      self->tracks.clear();
+      self->rhythm = {};
+    }
     self->access = access;
     self->window = window;
   });

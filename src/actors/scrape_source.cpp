@@ -7,7 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <map>
 
-#include "net/metrics/exposition.hpp"
+#include "actors/pod_tracks.hpp"
 
 namespace inferno::actors {
 
@@ -33,7 +33,7 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
   std::shared_ptr<net::http_client> http;
   std::size_t parallel;
   std::chrono::milliseconds timeout;
-  std::map<kube::object_key, pod_counters> last;  ///< only touched on the executor, like all here
+  pod_tracks tracks;  ///< only touched on the executor, like all here
   std::size_t next_first = 0;
 
   static std::string url_of(const scrape_target& t) {
@@ -41,32 +41,47 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
                                                : fmt::format("http://[{}]:{}/metrics", t.ip, t.port);
   }
 
-  pod_sample sample_of(const scrape_target& t, const net::result<net::http_response>& r, double time_s) {
+  using clock = std::chrono::steady_clock;
+  struct answer {
+    server_reading reading;
+    clock::time_point at;  ///< when it began, which is when the counters were read
+  };
+
+  /// The text is read as it comes and none of it is kept: however much a server sends, it costs a piece of it at a time.
+  static asio::awaitable<tl::expected<answer, std::string>> ask(std::shared_ptr<impl> self, scrape_target target,
+                                                                std::chrono::milliseconds allowed) {
+    const auto until = clock::now() + allowed;
+    net::http_request request;
+    request.url = url_of(target);
+    request.timeout = allowed;
+    const auto refuse = [url = request.url](const std::string& why) { return tl::unexpected(fmt::format("{}: {}", url, why)); };
+    auto stream = co_await self->http->open_stream(std::move(request));
+    if (!stream) co_return tl::unexpected(stream.error().message);
+    answer out;
+    out.at = clock::now();
+    if ((*stream)->status() != 200)
+      co_return tl::unexpected(fmt::format("HTTP status {} from {}", (*stream)->status(), url_of(target)));
+    counter_reader text(target.model);
+    for (;;) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - clock::now());
+      if (left.count() <= 0) co_return refuse("timed out");
+      const auto part = co_await (*stream)->read_some(left);
+      if (!part) co_return tl::unexpected(part.error().message);
+      if (!*part) break;
+      if (const auto problem = text.feed(**part); !problem.empty()) co_return refuse(problem);
+    }
+    auto reading = text.finish();
+    if (!reading) co_return tl::unexpected(std::move(reading.error()));
+    if (!(*stream)->delimited() && !text.saw_eof())
+      co_return refuse("the response has neither a length nor chunks nor # EOF, so it may have been cut");
+    out.reading = std::move(*reading);
+    co_return out;
+  }
+
+  static pod_sample unusable(const scrape_target& t, std::string why) {
     pod_sample s;
     s.pod = t.pod;
-    if (!r) {
-      s.problem = r.error().message;
-      return s;
-    }
-    if (r->status != 200) {
-      s.problem = fmt::format("HTTP status {} from {}", r->status, url_of(t));
-      return s;
-    }
-    const auto text = net::metrics::parse_exposition(r->body, "vllm:");
-    const auto now = read_counters(text, t.model, time_s);
-    if (!now) {
-      s.problem = now.error();
-      return s;
-    }
-    const auto before = last.find(t.pod);
-    if (before == last.end()) {
-      s.load.time_s = time_s;
-      s.load.running = now->running;
-      s.load.waiting = now->waiting;
-    } else {
-      s.load = difference(before->second, *now);
-    }
-    last[t.pod] = *now;
+    s.problem = std::move(why);
     return s;
   }
 
@@ -76,36 +91,29 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
       const auto left =
           std::chrono::duration_cast<std::chrono::milliseconds>(round->began + round->allowed - std::chrono::steady_clock::now());
       if (left.count() <= 0) {
-        pod_sample s;
-        s.pod = target.pod;
-        s.problem = fmt::format("not asked: the others took {:.3g} s", std::chrono::duration<double>(round->allowed).count());
-        round->out->pods.push_back(std::move(s));
+        round->out->pods.push_back(unusable(
+            target, fmt::format("not asked: the others took {:.3g} s", std::chrono::duration<double>(round->allowed).count())));
         continue;
       }
       self->next_first = round->first + round->next;
-      net::http_request request;
-      request.url = url_of(target);
-      request.timeout = std::min(self->timeout, left);
-      const auto response = co_await self->http->request(std::move(request));
-      // the moment of the answer, on the caller's clock
-      const double time_s = round->now_s + std::chrono::duration<double>(std::chrono::steady_clock::now() - round->began).count();
-      round->out->pods.push_back(self->sample_of(target, response, time_s));
+      auto read = co_await ask(self, target, std::min(self->timeout, left));
+      if (!read) {
+        round->out->pods.push_back(unusable(target, std::move(read.error())));
+        continue;
+      }
+      // on the caller's clock
+      const double time_s = round->now_s + std::chrono::duration<double>(read->at - round->began).count();
+      read->reading.clock_s = time_s;
+      read->reading.wall_s = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+      round->out->pods.push_back(self->tracks.observe(target, "", std::move(read->reading), time_s));
     }
     if (--round->working == 0) self->finish(*round);
   }
 
-  void finish(scrape_round& round) {
-    // readings of pods that are gone are dropped
-    if (last.size() > 2 * round.targets->size() + 16) {
-      std::map<kube::object_key, pod_counters> kept;
-      for (const auto& t : *round.targets)
-        if (const auto it = last.find(t.pod); it != last.end()) kept.insert(*it);
-      last = std::move(kept);
-    }
-    round.done(std::move(round.out));
-  }
+  void finish(scrape_round& round) { round.done(std::move(round.out)); }
 
   void start(std::shared_ptr<scrape_round> round) {
+    tracks.begin(round->targets, round->now_s);
     round->working = std::min(parallel, round->targets->size());
     if (round->working == 0) {
       round->working = 1;

@@ -2,7 +2,6 @@
 // Metrics straight from the pods: every target's /metrics, many at a time.
 #include <boost/asio/any_io_executor.hpp>
 
-#include "actors/pod_counters.hpp"
 #include "actors/ports.hpp"
 #include "net/http/client.hpp"
 
@@ -10,7 +9,8 @@ namespace inferno::actors {
 
 class scrape_source final : public metrics_source {
  public:
-  /// At most `parallel` requests at once, each given `timeout`.
+  /// At most `parallel` requests at once, each given `timeout`. A response is read as it comes, within exposition_limits; one
+  /// whose end cannot be told from a cut connection is refused.
   scrape_source(std::shared_ptr<net::http_client> http, std::size_t parallel = 128,
                 std::chrono::milliseconds timeout = std::chrono::seconds(5));
   ~scrape_source() override;

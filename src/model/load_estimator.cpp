@@ -50,6 +50,9 @@ void load_estimator::detect_change() {
 
 void load_estimator::add(const load_observation& o) {
   if (!(o.span_s > 0)) return;
+  // What is mostly within the span of this one was known in part only when it was observed.
+  while (!kept_.empty() && kept_.back().time_s - 0.5 * kept_.back().span_s > o.time_s - o.span_s) kept_.pop_back();
+  since_ = std::min(since_, kept_.size());
   if (kept_.size() == kept_.capacity()) kept_.reserve(kept_.size() + kept_.size() / 4 + 4);
   const auto small = [](double x) { return static_cast<float>(x); };
   kept_.push_back({o.time_s, o.span_s, std::max(0.0, o.arrivals), small(o.completions), small(o.in_tokens), small(o.out_tokens),

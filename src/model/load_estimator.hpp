@@ -41,7 +41,7 @@ class load_estimator {
  public:
   explicit load_estimator(double window_s = 60, double settle_s = 10) : window_s_(window_s), settle_s_(settle_s) {}
   void set_window(double window_s) { window_s_ = window_s; }
-  /// Observations come in order of time; one with a span of zero is ignored.
+  /// Observations come in order of time; one with a span of zero is ignored. One whose span covers earlier ones replaces them.
   void add(const load_observation& o);
   /// Nothing observed yet: nullopt.
   std::optional<load_estimate> estimate() const;

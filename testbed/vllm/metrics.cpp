@@ -2,6 +2,8 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <chrono>
+
 namespace inferno::testbed {
 namespace {
 
@@ -53,6 +55,12 @@ vllm_metrics::vllm_metrics(const std::string& model, double kv_tokens) {
       histogram("vllm:request_decode_time_seconds", "Histogram of time spent in DECODE phase for request.", request_buckets);
   prompt_length_ = histogram("vllm:request_prompt_tokens", "Number of prefill tokens processed.", token_buckets);
   generation_length_ = histogram("vllm:request_generation_tokens", "Number of generation tokens processed.", token_buckets);
+  prometheus::BuildGauge()
+      .Name("process_start_time_seconds")
+      .Help("Start time of the process since unix epoch in seconds.")
+      .Register(r)
+      .Add({})
+      .Set(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (kv_tokens > 0)
     prometheus::BuildGauge()
         .Name("vllm:cache_config_info")

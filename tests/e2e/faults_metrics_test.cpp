@@ -51,7 +51,9 @@ class lying_prometheus {
       result.erase(end, result.end());
     }
     if (what == lie::nan)
-      for (auto& r : result) r.as_object()["value"].as_array()[1] = "NaN";
+      for (auto& r : result)
+        // Servers may say NaN; when they were scraped is Prometheus' own knowledge.
+        if (r.at("metric").as_object().contains("__name__")) r.as_object()["value"].as_array()[1] = "NaN";
   }
 
   static asio::awaitable<void> answer(std::shared_ptr<state> s, net::http_exchange& x) {
@@ -81,9 +83,7 @@ class lying_prometheus {
       const auto got = co_await s->client->request(std::move(request));
       status = got ? got->status : 502;
       body = got ? got->body : "";
-      // Servers may say NaN; when they were scraped is Prometheus' own knowledge.
-      const bool times = what == lie::nan && x.body().find("timestamp%28") != std::string::npos;
-      if (got && what != lie::none && what != lie::slow && !times) {
+      if (got && what != lie::none && what != lie::slow) {
         auto parsed = json::parse(body);
         distort(parsed, what);
         body = json::serialize(parsed);

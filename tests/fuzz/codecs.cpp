@@ -9,6 +9,7 @@
 #include <string>
 
 #include "actors/config_maps.hpp"
+#include "actors/server_track.hpp"
 #include "model/system_json.hpp"
 #include "net/kube/client.hpp"
 #include "net/kube/kubeconfig.hpp"
@@ -58,6 +59,25 @@ void exposition(std::string_view data) {
   const auto all = net::metrics::parse_exposition(data);
   const auto some = net::metrics::parse_exposition(data, "vllm:");
   require(some.samples.size() <= all.samples.size(), "a prefix leaves samples out");
+  const auto read = [&](std::size_t piece) {
+    actors::counter_reader reader("m");
+    for (std::size_t at = 0; at < data.size(); at += piece)
+      if (auto problem = reader.feed(data.substr(at, piece)); !problem.empty())
+        return tl::expected<actors::server_reading, std::string>(tl::unexpect, std::move(problem));
+    return reader.finish();
+  };
+  const auto whole = read(data.size() + 1), pieces = read(7);
+  require(whole.has_value() == pieces.has_value(), "the pieces of an exposition make no difference");
+  if (!whole) return;
+  actors::server_track track;
+  for (int i = 1; i < 4; ++i) {
+    auto next = *whole;
+    next.clock_s = i;
+    const auto d = track.observe(std::move(next), i == 1 ? std::optional(0.0) : std::nullopt).load;
+    require(std::isfinite(d.arrivals) && d.arrivals >= 0 && std::isfinite(d.out_tokens),
+            "what is believed is a number, from 0 on");
+    require(i == 1 || d.arrivals == 0, "the same reading again is no load");
+  }
 }
 
 /// "s", "a" or "c" for the map, the entry's name up to the end of the line, its value.

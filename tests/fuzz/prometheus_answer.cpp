@@ -1,16 +1,27 @@
 // What a Prometheus, or whoever listens at its address, may answer.
 #include <cmath>
 
+#include "actors/pod_tracks.hpp"
 #include "actors/prometheus_join.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 namespace inferno::fuzz {
+namespace {
 
-/// The first byte says which query it answers, in a fleet of one pod; a second answer to all others tells when that was scraped.
+net::metrics::vector_sample scrape_at(double time_s) {
+  net::metrics::vector_sample out;
+  out.labels = {{"inferno", "time"}, {"namespace", "llm"}, {"pod", "a"}, {"model_name", "m"}};
+  out.time_s = out.value = time_s;
+  return out;
+}
+
+}  // namespace
+
+/// The first byte says which query it answers, in a fleet of two pods; one of them has been scraped.
 void prometheus_answer(std::string_view data) {
   if (data.empty()) return;
-  const auto queries = actors::prometheus_queries(std::chrono::seconds(60));
-  const auto field = static_cast<std::size_t>(static_cast<unsigned char>(data[0])) % (queries.size() + 1);
+  const auto queries = actors::prometheus_queries().size();
+  const auto field = static_cast<std::size_t>(static_cast<unsigned char>(data[0])) % (queries + 1);
   net::http_response response;
   response.status = 200;
   response.body = std::string(data.substr(1));
@@ -23,18 +34,19 @@ void prometheus_answer(std::string_view data) {
   }
   (void)actors::prometheus_join::queues(*answer);
 
-  const std::vector<actors::scrape_target> targets{{{"llm", "a"}, "m", "10.0.0.1", 8000}, {{"llm", "b"}, "m", "10.0.0.2", 8000}};
-  net::metrics::vector_sample scraped;
-  scraped.labels = {{"namespace", "llm"}, {"pod", "a"}, {"model_name", "m"}};
-  actors::scrape_history history;
+  const auto targets = std::make_shared<const std::vector<actors::scrape_target>>(
+      std::vector<actors::scrape_target>{{{"llm", "a"}, "m", "10.0.0.1", 8000}, {{"llm", "b"}, "m", "10.0.0.2", 8000}});
+  actors::pod_tracks tracks;
   for (int round = 1; round < 4; ++round) {
-    actors::prometheus_join join(targets, 100.0 * round, 60);
-    scraped.time_s = scraped.value = 1.7e9 + 15 * round;
-    join.add_scraped({scraped});
-    for (std::size_t i = 0; i < queries.size(); ++i)
-      if (field == i || field == queries.size()) join.add(i, *answer);
-    if (field == queries.size()) join.add_scraped(*answer);
-    for (const auto& s : history.judge(targets, join.readings(), 60)) {
+    actors::prometheus_join join(*targets);
+    for (std::size_t i = 0; i < queries; ++i) {
+      join.add(i, {scrape_at(1.7e9 + 15 * round)});
+      if (field == i || field == queries) join.add(i, *answer);
+    }
+    tracks.begin(targets, 15.0 * round);
+    for (auto& found : join.servers()) {
+      if (!found.problem.empty()) continue;
+      const auto s = tracks.observe(*found.target, found.server, std::move(found.reading), 15.0 * round - found.age_s);
       if (!s.problem.empty()) continue;
       const auto& l = s.load;
       for (const double x : {l.span_s, l.arrivals, l.completions, l.in_tokens, l.out_tokens, l.itl_sum_s, l.itl_count,

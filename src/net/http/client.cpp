@@ -266,6 +266,7 @@ class response_stream final : public http_stream {
       : conn_(std::move(exchange.conn)),
         parser_(std::move(exchange.parser)),
         reusable_(exchange.reusable),
+        delimited_(!parser_->need_eof() || parser_->get().body().inflater),
         what_(std::move(what)),
         give_back_(std::move(give_back)) {}
   ~response_stream() override {
@@ -273,6 +274,7 @@ class response_stream final : public http_stream {
   }
   int status() const override { return static_cast<int>(parser_->get().result_int()); }
   std::string_view header(std::string_view name) const override { return view(parser_->get()[view(name)]); }
+  bool delimited() const override { return delimited_; }
 
   asio::awaitable<result<std::optional<std::string>>> read_some(std::chrono::milliseconds timeout) override {
     if (cancelled_) co_return fail(error_kind::cancelled, what_ + ": cancelled");
@@ -313,6 +315,7 @@ class response_stream final : public http_stream {
   client_connection_ptr conn_;
   std::unique_ptr<parser_type> parser_;
   bool reusable_;
+  bool delimited_;
   std::string what_;
   std::function<void(client_connection_ptr)> give_back_;
   bool cancelled_ = false;

@@ -55,6 +55,8 @@ class http_stream {
   virtual ~http_stream() = default;
   virtual int status() const = 0;
   virtual std::string_view header(std::string_view name) const = 0;
+  /// Whether the end of the body can be told from a cut connection: by a length, by chunks or by its compression.
+  virtual bool delimited() const = 0;
   /// Next bytes of the body, nullopt at its end. `timeout`: error `timeout` when nothing comes for so long. After an error the
   /// stream is of no more use. The stream must live until a pending read has returned.
   virtual asio::awaitable<result<std::optional<std::string>>> read_some(std::chrono::milliseconds timeout) = 0;

@@ -16,11 +16,12 @@ class line_reader {
  public:
   explicit line_reader(std::string_view line) : rest_(line) {}
 
-  /// nullptr = read; else what is wrong.
-  const char* read(sample& out, std::string_view prefix, bool& wanted) {
+  /// nullptr = read; else what is wrong. `is_wanted(name)`: the labels are kept.
+  template <class Predicate>
+  const char* read(sample& out, const Predicate& is_wanted, bool& wanted) {
     out.name = name();
     if (out.name.empty()) return "no metric name";
-    wanted = out.name.substr(0, prefix.size()) == prefix;
+    wanted = is_wanted(out.name);
     skip();
     if (!rest_.empty() && rest_.front() == '{') {
       rest_.remove_prefix(1);
@@ -112,6 +113,12 @@ class line_reader {
   std::string_view rest_;
 };
 
+std::string_view trimmed(std::string_view line) {
+  while (!line.empty() && (line.back() == '\r' || blank(line.back()))) line.remove_suffix(1);
+  while (!line.empty() && blank(line.front())) line.remove_prefix(1);
+  return line;
+}
+
 }  // namespace
 
 std::string_view sample::label_value(std::string_view label_name) const {
@@ -128,18 +135,74 @@ exposition parse_exposition(std::string_view text, std::string_view prefix) {
     auto line = text.substr(0, end);
     text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
     ++number;
-    while (!line.empty() && (line.back() == '\r' || blank(line.back()))) line.remove_suffix(1);
-    while (!line.empty() && blank(line.front())) line.remove_prefix(1);
+    line = trimmed(line);
     if (line.empty() || line.front() == '#') continue;
     sample s;
     bool wanted = false;
-    if (const char* problem = line_reader(line).read(s, prefix, wanted)) {
+    const auto has_prefix = [&](std::string_view name) { return name.substr(0, prefix.size()) == prefix; };
+    if (const char* problem = line_reader(line).read(s, has_prefix, wanted)) {
       if (out.bad_lines++ == 0) out.first_bad = fmt::format("line {}: {}", number, problem);
     } else if (wanted) {
       out.samples.push_back(std::move(s));
     }
   }
   return out;
+}
+
+std::string exposition_reader::line(std::string_view text) {
+  ++lines_;
+  if (lines_ > limits_.lines) return fmt::format("more than {} lines", limits_.lines);
+  if (text.size() > limits_.line_bytes) return fmt::format("line {} is longer than {} bytes", lines_, limits_.line_bytes);
+  text = trimmed(text);
+  if (text.empty()) return {};
+  if (eof_) return fmt::format("line {} follows # EOF", lines_);
+  if (text.front() == '#') {
+    eof_ = text == "# EOF";
+    return {};
+  }
+  sample s;
+  bool wanted = false;
+  const char* problem = line_reader(text).read(s, wanted_, wanted);
+  if (!wanted) return {};
+  if (problem) return fmt::format("{}: line {}: {}", s.name, lines_, problem);
+  if (++samples_ > limits_.samples) return fmt::format("more than {} samples of the metrics that are read", limits_.samples);
+  if (s.labels.size() > limits_.labels) return fmt::format("{}: line {}: more than {} labels", s.name, lines_, limits_.labels);
+  for (const auto& l : s.labels)
+    if (l.value.size() > limits_.label_bytes)
+      return fmt::format("{}: line {}: a label value of more than {} bytes", s.name, lines_, limits_.label_bytes);
+  return into_(s);
+}
+
+std::string exposition_reader::feed(std::string_view bytes) {
+  bytes_ += bytes.size();
+  if (bytes_ > limits_.bytes) return fmt::format("larger than {} bytes", limits_.bytes);
+  while (!bytes.empty()) {
+    const auto end = bytes.find('\n');
+    const auto part = bytes.substr(0, end);
+    if (begun_.size() + part.size() > limits_.line_bytes)
+      return fmt::format("line {} is longer than {} bytes", lines_ + 1, limits_.line_bytes);
+    if (end == std::string_view::npos) {
+      begun_ += part;
+      return {};
+    }
+    bytes.remove_prefix(end + 1);
+    std::string problem;
+    if (begun_.empty()) {
+      problem = line(part);
+    } else {
+      begun_ += part;
+      problem = line(begun_);
+      begun_.clear();
+    }
+    if (!problem.empty()) return problem;
+  }
+  return {};
+}
+
+std::string exposition_reader::finish() {
+  if (begun_.empty()) return {};
+  if (trimmed(begun_) == "# EOF") return line(begun_);
+  return fmt::format("the text ends within line {}", lines_ + 1);
 }
 
 }  // namespace inferno::net::metrics

@@ -1,4 +1,4 @@
-// From Prometheus' answers to samples of pods; what is silent is told from what has nothing to do.
+// From Prometheus' answers to readings of servers; what is silent is told from what has nothing to do.
 #include "actors/prometheus_join.hpp"
 
 #include <gmock/gmock.h>
@@ -10,268 +10,174 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using field = counter_field;
 
-std::size_t query_of(std::string_view part) {
-  const auto queries = prometheus_queries(std::chrono::seconds(60));
-  for (std::size_t i = 0; i < queries.size(); ++i)
-    if (queries[i].find(part) != std::string::npos) return i;
-  ADD_FAILURE() << "no query for " << part;
-  return 0;
-}
-std::size_t rate_of(std::string_view metric) { return query_of("rate(" + std::string(metric) + "["); }
-std::size_t last_of(std::string_view metric) { return query_of(" (last_over_time(" + std::string(metric) + "["); }
+constexpr double eval_s = 1700000000;  ///< Prometheus' clock
 
-constexpr double eval_s = 1000;  ///< Prometheus' clock
-
-net::metrics::vector_sample value(const std::string& pod, double v, const std::string& model = "m",
-                                  const std::string& instance = "", const std::string& job = "") {
-  net::metrics::vector_sample s;
-  if (!pod.empty()) s.labels = {{"namespace", "llm"}, {"pod", pod}};
-  s.labels.emplace_back("instance", instance);
-  s.labels.emplace_back("job", job);
-  s.labels.emplace_back("model_name", model);
-  s.time_s = eval_s;
-  s.value = v;
-  return s;
-}
+/// Of a pod's server, as one job scrapes it.
+struct seen_by {
+  std::string pod = "a", instance{}, job{}, model = "m";
+  net::metrics::vector_sample tagged(const std::string& label, const std::string& text, double v) const {
+    net::metrics::vector_sample s;
+    s.labels.emplace_back(label, text);
+    if (!pod.empty()) s.labels.insert(s.labels.end(), {{"namespace", "llm"}, {"pod", pod}});
+    s.labels.emplace_back("instance", instance);
+    s.labels.emplace_back("job", job);
+    s.labels.emplace_back("model_name", model);
+    s.time_s = eval_s;
+    s.value = v;
+    return s;
+  }
+  net::metrics::vector_sample value(const std::string& metric, double v) const { return tagged("__name__", metric, v); }
+  net::metrics::vector_sample scraped(double ago_s) const { return tagged("inferno", "time", eval_s - ago_s); }
+};
+const seen_by a{"a"}, b{"b"}, stranger{"stranger"};
 
 const std::vector<scrape_target> two_pods{{{"llm", "a"}, "m", "10.0.0.1", 8000}, {{"llm", "b"}, "m", "10.0.0.2", 8000}};
 
-TEST(PrometheusJoin, MakesOneSampleAPodFromRates) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add_scraped({value("a", eval_s - 4), value("b", eval_s - 1), value("stranger", eval_s)});
-  join.add(rate_of("vllm:request_success_total"), {value("a", 0.5), value("b", 1), value("stranger", 9), value("a", 7, "other")});
-  join.add(rate_of("vllm:request_generation_tokens_sum"), {value("a", 100)});
-  join.add(rate_of("vllm:request_generation_tokens_count"), {value("a", 0.5)});
-  join.add(last_of("vllm:num_requests_running"), {value("a", 3), value("b", 0)});
-  join.add(last_of("vllm:request_success_total"), {value("a", 700)});
-  join.add(query_of("count_over_time"), {value("a", 4)});
-  const auto readings = join.readings();
-  ASSERT_THAT(readings, SizeIs(2));
-  const auto& a = readings.at({"llm", "a"});
-  EXPECT_EQ(a.sample.problem, "");
-  EXPECT_DOUBLE_EQ(a.sample.load.time_s, 96) << "when it was scraped, on the controller's clock";
-  EXPECT_DOUBLE_EQ(a.sample.load.span_s, 60);
-  EXPECT_DOUBLE_EQ(a.sample.load.completions, 30);
-  EXPECT_DOUBLE_EQ(a.sample.load.out_tokens, 30 * 200);
-  EXPECT_DOUBLE_EQ(a.sample.load.running, 3);
-  EXPECT_DOUBLE_EQ(a.scraped_s.value(), eval_s - 4);
-  EXPECT_DOUBLE_EQ(a.age_s, 4);
-  EXPECT_DOUBLE_EQ(a.scrapes, 4);
-  EXPECT_DOUBLE_EQ(a.total, 700);
-  EXPECT_DOUBLE_EQ(a.in_window, 30);
-  EXPECT_DOUBLE_EQ(readings.at({"llm", "b"}).sample.load.completions, 60);
+TEST(PrometheusJoin, MakesOneReadingOfEachServer) {
+  prometheus_join join(two_pods);
+  join.add(0, {a.scraped(4), b.scraped(1), stranger.scraped(0), a.value("vllm:request_success_total", 700),
+               b.value("vllm:request_success_total", 60), stranger.value("vllm:request_success_total", 9),
+               seen_by{"a", "", "", "other"}.value("vllm:request_success_total", 7), a.value("vllm:num_requests_running", 3),
+               a.value("vllm:num_requests_waiting", 1), a.tagged("inferno", "start", 1600000000)});
+  join.add(
+      1, {a.scraped(4), a.value("vllm:request_generation_tokens_sum", 1000), a.value("vllm:request_generation_tokens_count", 5)});
+  join.add(2, {a.scraped(4)});
+  const auto servers = join.servers();
+  ASSERT_THAT(servers, SizeIs(2));
+  const auto& r = servers[0].reading;
+  EXPECT_EQ(servers[0].target->pod.name, "a");
+  EXPECT_EQ(servers[0].problem, "");
+  EXPECT_DOUBLE_EQ(servers[0].age_s, 4);
+  EXPECT_DOUBLE_EQ(r.clock_s, eval_s - 4);
+  EXPECT_DOUBLE_EQ(r.total(field::success), 700);
+  EXPECT_DOUBLE_EQ(r.in_system(), 4);
+  EXPECT_DOUBLE_EQ(r.started_s().value(), 1600000000);
+  EXPECT_DOUBLE_EQ(r.total(field::generation_sum), 1000);
+  EXPECT_EQ(missing_in(r), "vllm:request_prompt_tokens");
+  EXPECT_DOUBLE_EQ(servers[1].reading.total(field::success), 60);
 }
 
 TEST(PrometheusJoin, KnowsPodsByInstanceWhereNoLabelsAreSet) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add(rate_of("vllm:request_success_total"), {value("", 0.5, "m", "10.0.0.2:8000"), value("", 3, "m", "10.0.0.9:8000")});
-  const auto readings = join.readings();
-  ASSERT_THAT(readings, SizeIs(1));
-  EXPECT_EQ(readings.begin()->first.name, "b");
-  EXPECT_FALSE(readings.begin()->second.scraped_s);
+  prometheus_join join(two_pods);
+  const seen_by known{"", "10.0.0.2:8000"}, unknown{"", "10.0.0.9:8000"};
+  join.add(0, {known.scraped(1), unknown.scraped(1), known.value("vllm:request_success_total", 5)});
+  const auto servers = join.servers();
+  ASSERT_THAT(servers, SizeIs(1));
+  EXPECT_EQ(servers[0].target->pod.name, "b");
 }
 
-TEST(PrometheusJoin, JobsTellTheSameAndInstancesAddUp) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add_scraped(
-      {value("a", 990, "m", "1:80", "service"), value("a", 995, "m", "1:80", "pods"), value("a", 980, "m", "1:81", "pods")});
-  join.add(rate_of("vllm:request_success_total"),
-           {value("a", 0.4, "m", "1:80", "service"), value("a", 0.5, "m", "1:80", "pods"), value("a", 1, "m", "1:81", "pods")});
-  join.add(query_of("count_over_time"), {value("a", 3, "m", "1:80", "service"), value("a", 4, "m", "1:80", "pods")});
-  const auto a = join.readings().at({"llm", "a"});
-  EXPECT_DOUBLE_EQ(a.scrapes, 7) << "a scrape by whichever job makes the window fuller";
-  EXPECT_DOUBLE_EQ(a.sample.load.completions, 60 * (0.5 + 1)) << "of each server what was scraped last";
-  EXPECT_DOUBLE_EQ(a.scraped_s.value(), 995);
+TEST(PrometheusJoin, JobsSayTheSameAndServersOfAPodAreKeptApart) {
+  prometheus_join join(two_pods);
+  const seen_by service{"a", "1:80", "service"}, pods{"a", "1:80", "pods"}, second{"a", "1:81", "pods"};
+  join.add(0, {service.scraped(10), pods.scraped(5), second.scraped(20), service.value("vllm:request_success_total", 40),
+               pods.value("vllm:request_success_total", 50), second.value("vllm:request_success_total", 9)});
+  const auto servers = join.servers();
+  ASSERT_THAT(servers, SizeIs(2));
+  EXPECT_DOUBLE_EQ(servers[0].reading.total(field::success), 50) << "of each server what was scraped last";
+  EXPECT_EQ(servers[1].server, "1:81");
+  EXPECT_DOUBLE_EQ(servers[1].reading.total(field::success), 9);
 }
 
-TEST(PrometheusJoin, AJobThatHasJustBegunDoesNotHideARate) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add_scraped({value("a", 990, "m", "1:80", "service"), value("a", 995, "m", "1:80", "pods")});
-  join.add(rate_of("vllm:request_success_total"), {value("a", 0.4, "m", "1:80", "service")});
-  join.add(last_of("vllm:num_requests_running"), {value("a", 1, "m", "1:80", "service"), value("a", 1, "m", "1:80", "pods")});
-  const auto a = join.readings().at({"llm", "a"});
-  EXPECT_DOUBLE_EQ(a.sample.load.completions, 60 * 0.4);
-  EXPECT_DOUBLE_EQ(a.sample.load.running, 1);
+TEST(PrometheusJoin, AJobThatDropsMetricsDoesNotHideThem) {
+  prometheus_join join(two_pods);
+  const seen_by full{"a", "1:80", "service"}, thin{"a", "1:80", "pods"};
+  join.add(0, {full.scraped(10), thin.scraped(5), full.value("vllm:request_success_total", 40),
+               full.value("vllm:num_requests_running", 1), thin.value("vllm:num_requests_running", 2)});
+  const auto servers = join.servers();
+  ASSERT_THAT(servers, SizeIs(1));
+  EXPECT_DOUBLE_EQ(servers[0].reading.total(field::success), 40);
+  EXPECT_DOUBLE_EQ(servers[0].reading.total(field::running), 1) << "of one scrape, not of two";
 }
 
-TEST(PrometheusJoin, NanAndInfinityAreNamed) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add(rate_of("vllm:request_success_total"), {value("a", std::numeric_limits<double>::quiet_NaN()), value("b", 1)});
-  join.add(last_of("vllm:num_requests_running"), {value("b", std::numeric_limits<double>::infinity())});
-  const auto readings = join.readings();
-  ASSERT_THAT(readings, SizeIs(2));
-  EXPECT_EQ(readings.at({"llm", "a"}).sample.problem, "vllm:request_success_total is nan");
-  EXPECT_THAT(readings.at({"llm", "b"}).sample.problem, HasSubstr("vllm:num_requests is inf"));
+TEST(PrometheusJoin, AnAnswerOfAnotherScrapeIsNotMixedIn) {
+  prometheus_join join(two_pods);
+  join.add(0, {a.scraped(10), a.value("vllm:request_success_total", 40), a.value("vllm:num_requests_running", 0),
+               a.value("vllm:num_requests_waiting", 0)});
+  join.add(1, {a.scraped(3), a.value("vllm:request_generation_tokens_sum", 1000)});
+  const auto r = join.servers().at(0).reading;
+  EXPECT_FALSE(r.has(field::generation_sum));
+  EXPECT_EQ(missing_in(r), "") << "that nobody looked is no lack";
 }
 
 TEST(PrometheusJoin, WhatCannotBeIsNamed) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add(rate_of("vllm:request_success_total"), {value("a", -1), value("b", 1)});
-  join.add(query_of("delta("), {value("b", -2)});
-  join.add(rate_of("vllm:request_generation_tokens_sum"), {value("b", 1e300)});
-  const auto readings = join.readings();
-  EXPECT_EQ(readings.at({"llm", "a"}).sample.problem, "vllm:request_success_total is -1");
-  EXPECT_EQ(readings.at({"llm", "b"}).sample.problem, "vllm:request_generation_tokens_sum is 1e+300");
+  for (const double v : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0, 1e300}) {
+    prometheus_join join(two_pods);
+    join.add(0, {a.scraped(1), b.scraped(1), a.value("vllm:request_success_total", v), b.value("vllm:request_success_total", 1)});
+    const auto servers = join.servers();
+    EXPECT_THAT(servers.at(0).problem, HasSubstr("vllm:request_success_total is "));
+    EXPECT_EQ(servers.at(1).problem, "");
+  }
 }
 
 TEST(PrometheusJoin, NoTimeIsNoScrape) {
-  prometheus_join join(two_pods, 100, 60);
-  for (const double v : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0, 1e300})
-    join.add_scraped({value("a", v)});
-  join.add(rate_of("vllm:request_success_total"), {value("a", 1)});
-  EXPECT_FALSE(join.readings().at({"llm", "a"}).scraped_s);
-}
-
-TEST(PrometheusJoin, EmptyVectorsMakeNoSamples) {
-  prometheus_join join(two_pods, 100, 60);
-  join.add_scraped({});
-  for (std::size_t i = 0; i < prometheus_queries(std::chrono::seconds(60)).size(); ++i) join.add(i, {});
-  EXPECT_THAT(join.readings(), IsEmpty());
-}
-
-TEST(PrometheusQueries, AreFewAndSpanTheWindow) {
-  const auto queries = prometheus_queries(std::chrono::milliseconds(45000));
-  EXPECT_LE(queries.size(), 20u);
-  for (const auto& q : queries) EXPECT_THAT(q, HasSubstr("[45000ms]"));
-}
-
-// ---- what is silent, and what is not
-// --------------------------------------------------------------------------------------------
-
-/// A pod scraped every 15 s, asked for every 2 s, as Prometheus shows it over a window of 60 s.
-struct scraped_pod {
-  static constexpr double interval_s = 15, window_s = 60;
-  /// What is known of it `t` seconds after the start when it was scraped in these spans of time. The rate is as Prometheus
-  /// reckons it: what lies between the first and the last scrape of the window, over the window.
-  pod_reading at(double t) const {
-    pod_reading r;
-    double first = -1, last = -1;
-    for (double s = 0; s <= t; s += interval_s) {
-      if (gap_from <= s && s < gap_to) continue;
-      last = s;
-      if (s <= t - window_s) continue;
-      if (first < 0) first = s;
-      ++r.scrapes;
-    }
-    r.scraped_s = start_s + last;
-    r.age_s = t - last;
-    r.total = done_before + rate * last;
-    r.in_window = first < 0 ? 0 : rate * (last - first);
-    r.sample.pod = {"llm", "a"};
-    r.sample.load.time_s = t - r.age_s;
-    r.sample.load.span_s = window_s;
-    r.sample.load.completions = r.in_window;
-    return r;
+  for (const double v : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0, 1e300}) {
+    prometheus_join join(two_pods);
+    join.add(0, {a.tagged("inferno", "time", v), a.value("vllm:request_success_total", 1)});
+    EXPECT_THAT(join.servers(), IsEmpty());
   }
-  /// The sample after a round at `t`.
-  pod_sample judged(double t) {
-    const auto out = history.judge({two_pods[0]}, {{{"llm", "a"}, at(t)}}, window_s);
-    EXPECT_THAT(out, SizeIs(1));
-    return out.at(0);
+  prometheus_join nothing(two_pods);
+  for (std::size_t i = 0; i < prometheus_queries().size(); ++i) nothing.add(i, {});
+  EXPECT_THAT(nothing.servers(), IsEmpty());
+}
+
+// ---- the gateway ---------------------------------------------------------------------------------------------------------
+
+TEST(GatewayQueue, IsReadUnderEitherNameAndNeverTheSum) {
+  EXPECT_THAT(gateway_queue_query(), HasSubstr("llm_d_epp_flow_control_queue_size"));
+  EXPECT_THAT(gateway_queue_query(), HasSubstr("inference_extension_flow_control_queue_size"));
+  const auto waiting = [](const std::string& model, const std::string& target, double size, bool present) {
+    net::metrics::vector_sample s;
+    s.labels = {{"namespace", "llm"}, {"model_name", model}, {"target_model_name", target}};
+    if (present) s.labels.emplace_back("inferno", "present");
+    s.value = size;
+    return s;
+  };
+  const auto queues = prometheus_join::queues(
+      {waiting("m", "", 5, false), waiting("m", "m", 4, true), waiting("old", "", 7, false), waiting("new", "", 2, true)});
+  ASSERT_THAT(queues, SizeIs(3));
+  EXPECT_EQ(queues[0].size, 4);
+  EXPECT_EQ(queues[1].model, "old");
+  EXPECT_EQ(queues[1].size, 7);
+  EXPECT_EQ(queues[2].size, 2);
+}
+
+// ---- what is silent, and what is not -------------------------------------------------------------------------------------
+
+const kube::object_key pod{"llm", "a"};
+
+TEST(ScrapeRhythm, ThreeIntervalsWithoutAScrapeAreASilence) {
+  scrape_rhythm rhythm;
+  double last = 0;
+  for (double t = 0; t < 300; t += 2) {
+    last = eval_s + 15 * std::floor(t / 15);
+    EXPECT_EQ(rhythm.seen(pod, last, eval_s + t - last, 60), "") << t;
   }
-  /// The rounds from `from` to `to`: whatever is believed is about the load there is.
-  void believes_only_the_load(double from, double to) {
-    for (double t = from; t < to; t += 2) {
-      const auto s = judged(t);
-      if (s.problem.empty()) {
-        EXPECT_GE(s.load.completions, 0.7 * rate * window_s) << "at " << t;
-      }
-    }
+  EXPECT_EQ(rhythm.seen(pod, last, 44, 60), "") << "three scrapes may fail";
+  for (const double age : {46, 100, 250})
+    EXPECT_EQ(rhythm.seen(pod, last, age, 60), "not scraped since 2023-11-14T22:18:05Z") << "the same text each time";
+  EXPECT_EQ(rhythm.seen(pod, last + 300, 1, 60), "") << "it is back at once";
+}
+
+TEST(ScrapeRhythm, ASeriesThatEndedIsSilentAtOnce) {
+  scrape_rhythm rhythm;
+  EXPECT_EQ(rhythm.seen(pod, std::nullopt, 0, 60), std::nullopt) << "it has never been scraped";
+  EXPECT_EQ(rhythm.seen(pod, eval_s, 1, 60), "");
+  EXPECT_THAT(rhythm.seen(pod, std::nullopt, 0, 60).value(), HasSubstr("not scraped since"));
+  rhythm.keep({});
+  EXPECT_EQ(rhythm.seen(pod, std::nullopt, 0, 60), std::nullopt) << "a pod that went is forgotten";
+}
+
+TEST(ScrapeRhythm, SeveralPrometheisDoNotMakeItImpatient) {
+  scrape_rhythm rhythm;
+  // Two of them, 1 s apart, each every 15 s.
+  double last = 0;
+  for (int i = 0; i < 40; ++i) {
+    last = eval_s + 15 * (i / 2) + i % 2;
+    EXPECT_EQ(rhythm.seen(pod, last, 0.5, 60), "");
   }
-  double rate = 2, done_before = 100000, gap_from = 1e9, gap_to = 1e9;
-  double start_s = 1700000000;
-  scrape_history history;
-};
-
-TEST(ScrapeHistory, ASampleStaysUntilTheNextScrape) {
-  scraped_pod p;
-  p.believes_only_the_load(300, 330);
-  const auto fresh = p.judged(330);
-  EXPECT_EQ(fresh.problem, "");
-  p.rate = 0;  // nothing the next rounds show counts before it was scraped
-  const auto again = p.judged(344);
-  EXPECT_EQ(again.load.time_s, 330);
-  EXPECT_EQ(again.load.completions, fresh.load.completions);
-  p.judged(346);
-  EXPECT_LT(p.judged(346).load.completions, fresh.load.completions) << "an idle server is believed";
-  EXPECT_EQ(p.judged(346).problem, "");
-}
-
-TEST(ScrapeHistory, WithoutScrapesThePodIsSilentAndItsLoadDoesNotFall) {
-  scraped_pod p;
-  p.gap_from = 400;
-  p.believes_only_the_load(300, 390 + 45);
-  EXPECT_EQ(p.judged(390 + 44).problem, "") << "three scrapes may fail";
-  for (const double t : {390 + 46, 500, 600, 900}) {
-    EXPECT_EQ(p.judged(t).problem, "not scraped since 2023-11-14T22:19:50Z") << "the same text, for a status is written for each";
-  }
-}
-
-TEST(ScrapeHistory, ASeriesThatEndedIsSilentAtOnce) {
-  scraped_pod p;
-  p.believes_only_the_load(300, 340);
-  ASSERT_EQ(p.judged(340).problem, "");
-  auto ended = p.at(342);
-  ended.scraped_s.reset();
-  EXPECT_THAT(p.history.judge({two_pods[0]}, {{{"llm", "a"}, ended}}, 60).at(0).problem, HasSubstr("not scraped since"));
-  EXPECT_THAT(p.history.judge({two_pods[0]}, {}, 60).at(0).problem, HasSubstr("not scraped since"));
-  EXPECT_THAT(p.history.judge({}, {}, 60), IsEmpty());
-  EXPECT_THAT(p.history.judge({two_pods[0]}, {}, 60), IsEmpty()) << "a pod that went is forgotten";
-}
-
-TEST(ScrapeHistory, WhatIsBackIsBelievedWhenItsWindowIsFullAgain) {
-  scraped_pod p;
-  p.gap_from = 400;
-  p.gap_to = 700;
-  p.believes_only_the_load(300, 900);
-  EXPECT_THAT(scraped_pod(p).judged(900).problem, "");
-  scraped_pod again = p;
-  for (const double started : {500, 702, 716, 732}) {
-    again.history.clear();
-    again.believes_only_the_load(started, 900);
-    EXPECT_THAT(again.judged(900).problem, "") << "of a controller that was started meanwhile too";
-  }
-}
-
-TEST(ScrapeHistory, AControllerThatStartsNeedsOneScrapeMore) {
-  scraped_pod p;
-  EXPECT_EQ(p.judged(304).problem, "its series do not fill the rate window yet");
-  EXPECT_EQ(p.judged(314).problem, "its series do not fill the rate window yet");
-  EXPECT_TRUE(p.judged(314).pending);
-  EXPECT_EQ(p.judged(316).problem, "");
-}
-
-TEST(ScrapeHistory, ANewServerIsBelievedAtOnce) {
-  scraped_pod p;
-  p.done_before = 0;
-  p.rate = 1;
-  EXPECT_EQ(p.judged(0).problem, "");
-  EXPECT_EQ(p.judged(31).problem, "");
-  EXPECT_DOUBLE_EQ(p.judged(31).load.completions, 30);
-}
-
-TEST(ScrapeHistory, OneScrapeThatFailedIsNoSilence) {
-  scraped_pod p;
-  p.gap_from = 400;
-  p.gap_to = 406;
-  p.believes_only_the_load(300, 316);
-  for (double t = 316; t < 600; t += 2) EXPECT_EQ(p.judged(t).problem, "") << t;
-}
-
-TEST(ScrapeHistory, OfAnotherScrapeIntervalNothingIsLost) {
-  scraped_pod p;
-  p.believes_only_the_load(300, 400);
-  for (double t = 400; t < 700; t += 2) {
-    auto r = p.at(t);
-    // every other scrape only
-    const double last = 30 * std::floor(t / 30);
-    r.age_s = t - last;
-    r.scraped_s = p.start_s + last;
-    r.scrapes = 2;
-    const auto s = p.history.judge({two_pods[0]}, {{{"llm", "a"}, r}}, 60);
-    EXPECT_EQ(s.at(0).problem, "") << t;
-  }
+  EXPECT_EQ(rhythm.seen(pod, last, 20, 60), "");
 }
 
 }  // namespace

@@ -1,12 +1,15 @@
-// A round of scrapes as a whole, of servers that do not answer.
+// A round of scrapes as a whole, of servers that do not answer, answer in part or far too much.
 #include "actors/scrape_source.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <boost/asio/io_context.hpp>
+#include <fstream>
 
 #include "net/http/server.hpp"
-#include "tests/support/net_io.hpp"
+#include "tests/support/net_gzip.hpp"
+#include "tests/support/net_raw_server.hpp"
 
 namespace inferno::actors::testing {
 namespace {
@@ -46,6 +49,99 @@ TEST(ScrapeSource, ARoundEndsInTimeAndTheNextBeginsWithOthers) {
   server->stop();
   context.restart();
   context.poll();
+}
+
+// ---- bodies --------------------------------------------------------------------------------------------------------------
+
+const std::string page =
+    "vllm:num_requests_running 1\nvllm:num_requests_waiting 0\nvllm:request_success_total 5000\n"
+    "vllm:request_prompt_tokens_sum 500000\nvllm:request_prompt_tokens_count 5000\n"
+    "vllm:request_generation_tokens_sum 500000\nvllm:request_generation_tokens_count 5000\n";
+
+/// What one scrape of a server that sends these bytes, then some of these again and again, and closes, comes to.
+pod_sample scraped(const std::string& bytes, bool gzip = false, const std::string& more = {}, int times = 0) {
+  asio::io_context context;
+  test::raw_server server(context, [&](test::tcp::socket& socket, int) -> asio::awaitable<void> {
+    std::string held;
+    const auto request = co_await test::receive(socket, held);
+    for (int i = 0; i <= times; ++i) {
+      std::string part = i == 0 ? bytes : more;
+      if (!co_await test::send(socket, std::move(part))) co_return;
+    }
+  });
+  net::http_client_config config;
+  config.accept_gzip = gzip;
+  scrape_source source(std::make_shared<net::http_client>(context.get_executor(), config));
+  const auto targets =
+      std::make_shared<const std::vector<scrape_target>>(1, scrape_target{{"llm", "a"}, "m", "127.0.0.1", server.port()});
+  std::shared_ptr<const collected_metrics> out;
+  source.collect(targets, 100, 20s, [&](auto m) { out = std::move(m); });
+  test::run_until(context, [&] { return out != nullptr; });
+  return out->pods.at(0);
+}
+
+TEST(ScrapeSource, ABodyWithoutAProperEndIsRefused) {
+  EXPECT_EQ(scraped(test::ok(page)).problem, "");
+  const auto cut = page.substr(0, page.find("vllm:request_generation_tokens_sum"));
+  const std::string closing = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+  for (const auto& body : {page, cut})
+    EXPECT_THAT(scraped(closing + body).problem, HasSubstr("neither a length nor chunks nor # EOF, so it may have been cut"));
+  EXPECT_EQ(scraped(closing + page + "# EOF\n").problem, "") << "OpenMetrics has an end of its own";
+  const auto whole = test::ok(page);
+  EXPECT_NE(scraped(whole.substr(0, whole.size() * 2 / 3)).problem, "") << "less than its length";
+  const std::string chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const auto chunk = fmt::format("{:x}\r\n{}\r\n", page.size(), page);
+  EXPECT_NE(scraped(chunked + chunk).problem, "") << "chunks without an end";
+  EXPECT_EQ(scraped(chunked + chunk + "0\r\n\r\n").problem, "");
+  EXPECT_THAT(scraped(test::ok(page + page)).problem, HasSubstr("is there twice with the same labels"));
+}
+
+TEST(ScrapeSource, CompressionIsAnEndToo) {
+  test::gzip_writer writer;
+  const auto body = writer.ended(page);
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n";
+  EXPECT_EQ(scraped(head + body, true).problem, "");
+  EXPECT_NE(scraped(head + body.substr(0, body.size() - 9), true).problem, "");
+}
+
+double resident_mib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
+  return 0;
+}
+
+TEST(ScrapeSource, AHugeBodyCostsNoMemory) {
+  std::string lines;
+  while (lines.size() < (1u << 20)) lines += "vllm:x{label=\"value\"} 1\n";
+  const auto before = resident_mib();
+  const auto head = fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 60 * lines.size());
+  EXPECT_THAT(scraped(head, false, lines, 60).problem, HasSubstr("more than 100000 lines"));
+  EXPECT_LT(resident_mib() - before, 20);
+}
+
+TEST(ScrapeSource, ManyBombsAtOnceStayWithinTheRoundsMemory) {
+  // 60 MiB that compress to 60 KB or so, 128 of them at once.
+  std::string lines, body;
+  while (lines.size() < (1u << 20)) lines += "vllm:x{label=\"value\"} 1\n";
+  test::gzip_writer writer;
+  for (int i = 0; i < 60; ++i) body += writer.flushed(lines);
+  body += writer.ended();
+  const auto answer = test::ok(body, "Content-Encoding: gzip\r\n");
+  asio::io_context context;
+  test::raw_server server(context, test::always(answer));
+  net::http_client_config config;
+  config.accept_gzip = true;
+  scrape_source source(std::make_shared<net::http_client>(context.get_executor(), config));
+  std::vector<scrape_target> pods;
+  for (int i = 0; i < 128; ++i) pods.push_back({{"llm", std::to_string(i)}, "m", "127.0.0.1", server.port()});
+  std::shared_ptr<const collected_metrics> out;
+  const auto before = resident_mib();
+  source.collect(std::make_shared<const std::vector<scrape_target>>(std::move(pods)), 100, 60s,
+                 [&](auto m) { out = std::move(m); });
+  test::run_until(context, [&] { return out != nullptr; });
+  for (const auto& p : out->pods) EXPECT_THAT(p.problem, ::testing::AnyOf(HasSubstr("larger than"), HasSubstr("more than")));
+  EXPECT_LT(resident_mib() - before, 150) << "MiB, the server's own 128 copies of the compressed text included";
 }
 
 }  // namespace

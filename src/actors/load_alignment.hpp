@@ -1,0 +1,49 @@
+#pragma once
+// One variant's load from what its servers say, which they say over different spans of time.
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actors/ports.hpp"
+
+namespace inferno::actors {
+
+/// Counts of one server over the sum of their spans.
+struct server_load {
+  load_sample load;
+  bool whole_life = false;  ///< nothing was before it, or nothing comes after it: the counts are all there is
+  void add(const load_sample& more);
+};
+/// By how much a server's counts are scaled up at most, so that a few requests in a short span do not look like many.
+constexpr double most_amplified = 4;
+/// Sums of servers side by side over `span_s` > 0. Rates add up: each server's counts are scaled to the span. Those of a whole
+/// life are only ever scaled down.
+load_sample side_by_side(const std::vector<const server_load*>& servers, double span_s);
+
+/// Gathers what the servers of a variant say until all have said something, and then gives it as one sample over their common
+/// span. While pods are silent the others' is given as it comes, marked by pods_reporting < pods; when all are back within
+/// `window_s`, one sample over the whole silence replaces what was given meanwhile: it covers that time.
+class load_alignment {
+ public:
+  /// After each round. `pods`: the variant's ready pods; `samples`: what the round has about them; `time_s`: of the result.
+  /// span_s = 0: the gauges are new, and no counts are given.
+  load_sample next(const std::vector<const pod_sample*>& samples, const std::vector<scrape_target>& pods, double time_s,
+                   double window_s);
+
+ private:
+  struct server {
+    server_load since_given;  ///< since a sample was given last
+    server_load since_whole;  ///< since a sample of all pods was given last
+    bool here = false;        ///< its pod is still among the variant's
+    bool reports = false;     ///< its pod did in the last round
+  };
+  using server_key = std::pair<kube::object_key, std::string>;
+  load_sample state_of(const std::vector<const pod_sample*>& samples, const std::vector<scrape_target>& pods, double time_s);
+  load_sample give(server_load server::*what, double elapsed_s);
+  std::map<server_key, server> servers_;
+  double waits_since_s_ = -1;           ///< counts have waited for those of other servers; -1 = none wait
+  double given_s_ = -1, whole_s_ = -1;  ///< when counts were given last, and those of all pods; -1 = never
+};
+
+}  // namespace inferno::actors

@@ -1,0 +1,218 @@
+#include "actors/server_track.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace inferno::actors {
+namespace {
+
+using field = counter_field;
+
+constexpr double stale_s = 300;        ///< an older reading is nothing to compare with
+constexpr double start_slack_s = 5;    ///< between the clocks of two nodes
+constexpr double same_start_s = 1;     ///< by which a process' start time may wander
+constexpr int most_doubts = 4;         ///< in a row, before what is read is taken for a new beginning
+constexpr double clump = 64;           ///< completions that are always possible
+constexpr double any_pace = 16;        ///< completions a second that are always possible
+constexpr double fastest_pace = 2000;  ///< completions a second that no server reaches
+
+constexpr std::array counts{field::success,   field::arrivals,        field::prompt_count, field::generation_count,
+                            field::itl_count, field::newer_itl_count, field::ttft_count,   field::wait_count};
+
+/// The name of a count that is lower in `now`; "" = none.
+std::string fallen_since(const server_reading& before, const server_reading& now) {
+  auto b = before.all().begin();
+  for (const auto& s : now.all()) {
+    if (std::find(counts.begin(), counts.end(), s.field) == counts.end()) continue;
+    while (b != before.all().end() && b->key() < s.key()) ++b;
+    if (b != before.all().end() && b->key() == s.key() && s.value < b->value)
+      return fmt::format("{} went from {} to {}", name_of(s.field), b->value, s.value);
+  }
+  return {};
+}
+
+/// The process' own word on whether `now` is of a later one; nullopt = it says nothing.
+std::optional<bool> started_anew(const server_reading& before, const server_reading& now) {
+  const auto a = before.started_s(), b = now.started_s();
+  if (!a || !b) return std::nullopt;
+  return *b > *a + same_start_s;
+}
+
+}  // namespace
+
+std::optional<server_track::growth> server_track::grown(const server_reading& now, field f, bool restarted) const {
+  if (!now.has(f)) return std::nullopt;
+  // Before the first request there may be no histograms.
+  const bool nothing_before = f > field::arrivals && base_->has(field::success) && base_->total(field::success) == 0;
+  if (!restarted && !base_->has(f) && (!nothing_before || base_->unread(f))) return std::nullopt;
+  growth out;
+  auto b = base_->all().begin();
+  const auto end = base_->all().end();
+  for (const auto& s : now.all()) {
+    if (s.field != f) continue;
+    while (b != end && b->key() < s.key()) ++b;
+    const bool known = !restarted && b != end && b->key() == s.key();
+    out.amount += known ? s.value - b->value : s.value;
+    if (!known) out.from_zero += s.value;
+  }
+  return out;
+}
+
+/// The mean is of those requests that the histograms have seen in between, whichever these are.
+void server_track::lengths(const server_reading& now, bool restarted, load_sample& out) {
+  const auto note = [&](field sum, field count, std::optional<double>& last) {
+    const auto s = grown(now, sum, restarted), c = grown(now, count, restarted);
+    if (s && c && c->amount > 0 && s->amount >= 0) last = s->amount / c->amount;
+  };
+  note(field::prompt_sum, field::prompt_count, mean_in_);
+  note(field::generation_sum, field::generation_count, mean_out_);
+  // Completions of unknown length would make the others look shorter.
+  if (!mean_in_ || !mean_out_) out.completions = 0;
+  out.in_tokens = mean_in_.value_or(0) * out.completions;
+  out.out_tokens = mean_out_.value_or(0) * out.completions;
+}
+
+void server_track::measure(const server_reading& now, bool restarted, load_sample& out) {
+  out.span_s = now.clock_s - base_->clock_s;
+  out.completions = grown(now, field::success, restarted).value_or(growth{}).amount;
+  const auto arrived = grown(now, field::arrivals, restarted);
+  const double before = restarted ? 0 : base_->in_system();
+  out.arrivals = arrived ? arrived->amount : std::max(0.0, out.completions + now.in_system() - before);
+  const auto pair = [&](field sum, field count, double& sum_s, double& n) {
+    const auto s = grown(now, sum, restarted), c = grown(now, count, restarted);
+    if (!s || !c || c->amount <= 0 || s->amount < 0) return false;
+    sum_s = s->amount;
+    n = c->amount;
+    return true;
+  };
+  if (!pair(field::itl_sum, field::itl_count, out.itl_sum_s, out.itl_count))
+    pair(field::newer_itl_sum, field::newer_itl_count, out.itl_sum_s, out.itl_count);
+  pair(field::ttft_sum, field::ttft_count, out.ttft_sum_s, out.ttft_count);
+  pair(field::wait_sum, field::wait_count, out.wait_sum_s, out.wait_count);
+}
+
+double server_track::jump_limit(const server_reading& now, double span_s) const {
+  return clump + 4 * (base_->in_system() + now.in_system()) + (any_pace + 8 * pace_) * span_s;
+}
+
+server_track::objection server_track::impossible(const server_reading& now, bool restarted, const load_sample& d) const {
+  const auto grew = [&](field f, double by, std::string_view why) {
+    return fmt::format("{} grew by {:.6g} in {:.3g} s, {}", name_of(f), by, d.span_s, why);
+  };
+  if (d.completions > fastest_pace * std::max(1.0, d.span_s))
+    return {grew(field::success, d.completions, "more than a server can do"), false};
+  const double limit = jump_limit(now, d.span_s);
+  const double growth_of_queue = std::max(0.0, now.in_system() - (restarted ? 0 : base_->in_system()));
+  if (grown(now, field::arrivals, restarted) && d.arrivals > limit + 16 * (d.completions + growth_of_queue))
+    return {grew(field::arrivals, d.arrivals, "far more than it completed or holds"), false};
+  if (!restarted) {
+    const auto success = grown(now, field::success, false);
+    const double explained = 8 + base_->in_system() + now.in_system() + 2 * pace_ * d.span_s;
+    if (success && success->from_zero > explained)
+      return {grew(field::success, success->from_zero, "in series that were not there before"), false};
+    for (const auto f : {field::prompt_count, field::generation_count}) {
+      const auto observed = grown(now, f, false);
+      if (observed && d.completions > 16 + 4 * std::max(0.0, observed->amount))
+        return {grew(field::success, d.completions, fmt::format("but {} by {:.6g}", name_of(f), observed->amount)), false};
+    }
+  }
+  if (d.completions > limit) return {grew(field::success, d.completions, "far more than before"), true};
+  return {};
+}
+
+void server_track::rebase(server_reading now) {
+  if (base_) now.keep_absent_of(*base_);
+  base_ = std::move(now);
+  doubted_.reset();
+  doubts_ = 0;
+}
+
+server_track::outcome server_track::believe(server_reading now, bool restarted, outcome out) {
+  const double span_s = out.load.span_s;
+  if (span_s >= 1) pace_ = std::max(pace_, out.load.completions / span_s);
+  lengths(now, restarted, out.load);
+  if (restarted) base_.reset();
+  rebase(std::move(now));
+  trusted_ = true;
+  return out;
+}
+
+/// The reading is left alone until the next one: what it says is then told from two sides.
+server_track::outcome server_track::doubt(server_reading now, std::string why, outcome out) {
+  out.load = gauges_;
+  out.problem = why_ = std::move(why);
+  // A first reading alone is no reason to doubt the second.
+  if (trusted_ && ++doubts_ < most_doubts) {
+    doubted_ = std::move(now);
+    return out;
+  }
+  base_.reset();
+  rebase(std::move(now));
+  trusted_ = false;
+  return out;
+}
+
+server_track::outcome server_track::restart(server_reading now, const std::string& fallen, outcome out) {
+  const auto anew = started_anew(*base_, now);
+  if (anew == false) return doubt(std::move(now), fallen + " although the server has not restarted", std::move(out));
+  const bool confirmed = doubted_ && fallen_since(*doubted_, now).empty() && !fallen_since(*base_, *doubted_).empty();
+  measure(now, true, out.load);
+  const double span_s = out.load.span_s, in_system = base_->in_system() + now.in_system();
+  const double most = anew ? clump + 8 * in_system + 8 * pace_ * span_s : 8 + in_system + 2 * pace_ * span_s;
+  if (!anew && !confirmed) return doubt(std::move(now), fallen, std::move(out));
+  if (out.load.completions > most)
+    return doubt(std::move(now), fallen + ", which is more than it can have done since", std::move(out));
+  if (auto no = impossible(now, true, out.load); !no.why.empty()) return doubt(std::move(now), std::move(no.why), std::move(out));
+  return believe(std::move(now), true, std::move(out));
+}
+
+/// The first reading of a server that is known to be new.
+std::optional<server_track::outcome> server_track::birth(server_reading& now, double since_s, outcome out) {
+  if (since_s >= now.clock_s) return std::nullopt;
+  base_.emplace();
+  base_->clock_s = since_s;
+  measure(now, true, out.load);
+  out.whole_life = true;
+  if (impossible(now, true, out.load).why.empty()) return believe(std::move(now), true, std::move(out));
+  base_.reset();
+  return std::nullopt;
+}
+
+server_track::outcome server_track::observe(server_reading now, std::optional<double> since_s) {
+  outcome out;
+  out.load.running = now.total(field::running);
+  out.load.waiting = now.total(field::waiting);
+  out.load.missing = missing_in(now);
+  if (base_ && now.clock_s <= base_->clock_s) {
+    out.load = gauges_;
+    return out;
+  }
+  if (doubted_ && now.clock_s <= doubted_->clock_s) return {gauges_, why_, false};
+  if (base_ && now.clock_s - base_->clock_s > stale_s) base_.reset();
+  if (out.load.missing.empty() && !now.has(field::success)) {
+    // An engine may create the counter with its first request, but does not take it back.
+    if (base_ && base_->total(field::success) > 0) out.load.missing = name_of(field::success);
+    now.assume_zero(field::success);
+  }
+  gauges_ = out.load;
+  if (!out.load.missing.empty()) return out;
+  if (!base_ && since_s)
+    if (auto born = birth(now, *since_s, out)) return std::move(*born);
+  if (!base_) {
+    rebase(std::move(now));
+    trusted_ = false;
+    return out;
+  }
+  if (const auto fallen = fallen_since(*base_, now); !fallen.empty()) return restart(std::move(now), fallen, std::move(out));
+  measure(now, false, out.load);
+  auto no = impossible(now, false, out.load);
+  // The same jump seen from a second reading has been one.
+  const bool confirmed = no.may_be_confirmed && doubted_ && fallen_since(*doubted_, now).empty();
+  if (!no.why.empty() && !confirmed) return doubt(std::move(now), std::move(no.why), std::move(out));
+  return believe(std::move(now), false, std::move(out));
+}
+
+}  // namespace inferno::actors

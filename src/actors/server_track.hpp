@@ -1,0 +1,62 @@
+#pragma once
+// From readings of one server to the load between them; what cannot be is not believed.
+#include <optional>
+#include <string>
+
+#include "actors/pod_counters.hpp"
+
+namespace inferno::actors {
+
+/// Follows one server.
+///
+/// - A metric that is absent says nothing; when it is back, it is compared with its last value.
+/// - A server has restarted when one of its counts goes down. Its counters then count from zero. Where the process' own start
+///   time does not confirm it, the next reading has to: one odd reading is passed over, and the next good one covers its time
+///   too.
+/// - A sum that goes back while its count does not is a matter of clocks; this pair says nothing for this interval.
+/// - A server is not believed to have done more than it can have. Beyond `jump_limit()` the next reading has to confirm it, and
+///   counts from zero that no start time explains must lie within what it had in it and twice its best pace. What is refused
+///   again and again becomes the point from which further readings count, and the interval remains unknown.
+class server_track {
+ public:
+  struct outcome {
+    load_sample load;         ///< span_s = 0: no difference could be taken; completions: those of known length
+    std::string problem;      ///< not empty: the reading is not believed
+    bool whole_life = false;  ///< the counts are all the server has ever served
+  };
+  /// `since_s`: the server is known to be new, and took no request before that time of the readings' clock; used for the first
+  /// reading only. A reading that is not newer than the last one says nothing new.
+  outcome observe(server_reading now, std::optional<double> since_s = {});
+
+ private:
+  struct growth {
+    double amount = 0;
+    double from_zero = 0;  ///< of it, in series that were not there before
+  };
+  /// Why a difference cannot be, or at least not be believed at once; "" = it can.
+  struct objection {
+    std::string why;
+    bool may_be_confirmed = false;
+  };
+  std::optional<growth> grown(const server_reading& now, counter_field f, bool restarted) const;
+  void measure(const server_reading& now, bool restarted, load_sample& out);
+  void lengths(const server_reading& now, bool restarted, load_sample& out);
+  objection impossible(const server_reading& now, bool restarted, const load_sample& d) const;
+  double jump_limit(const server_reading& now, double span_s) const;
+  std::optional<outcome> birth(server_reading& now, double since_s, outcome out);
+  outcome restart(server_reading now, const std::string& fallen, outcome out);
+  outcome believe(server_reading now, bool restarted, outcome out);
+  outcome doubt(server_reading now, std::string why, outcome out);
+  void rebase(server_reading now);
+
+  std::optional<server_reading> base_;        ///< what the next reading is compared with
+  bool trusted_ = false;                      ///< a difference from it or to it was believed
+  std::optional<server_reading> doubted_;     ///< a reading that the next one has to confirm
+  load_sample gauges_;                        ///< of the last reading
+  std::string why_;                           ///< it has to
+  int doubts_ = 0;                            ///< in a row
+  double pace_ = 0;                           ///< the most requests a second it was seen to complete
+  std::optional<double> mean_in_, mean_out_;  ///< tokens of a request when they were last measured
+};
+
+}  // namespace inferno::actors
