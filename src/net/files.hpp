@@ -7,10 +7,15 @@
 #include <optional>
 #include <string>
 
+#include "net/error.hpp"
+
 namespace inferno::net {
 
-/// The whole file; nullopt when it cannot be read (a folder cannot either).
-std::optional<std::string> read_file(const std::filesystem::path& path);
+inline constexpr std::size_t small_file = 1u << 20;
+
+/// The whole of a regular file of at most `max_bytes`. A device, a pipe or a folder is refused, so that no path reads without
+/// end. Error kind `decode`: the message follows the name of the file ("is not a regular file") and does not repeat it.
+result<std::string> read_file(const std::filesystem::path& path, std::size_t max_bytes = small_file);
 
 /// Without white space at the end.
 std::string trimmed(std::string text);

@@ -69,6 +69,53 @@ result<std::shared_ptr<ssl::context>> make_client_context(const tls_options& opt
   return made;
 }
 
+reloaded_context::reloaded_context(std::vector<std::string> paths, std::function<made()> load,
+                                   std::function<void(std::string_view)> on_problem, std::function<clock::time_point()> now)
+    : paths_(std::move(paths)), load_(std::move(load)), on_problem_(std::move(on_problem)), now_(std::move(now)) {}
+
+reloaded_context::made reloaded_context::operator()() {
+  std::string tell;
+  made out;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto now = now_();
+    if (!looked_ || now - *looked_ >= std::chrono::seconds(1)) {
+      looked_ = now;
+      // Taken before the files are read: what changes meanwhile is seen the next time.
+      std::vector<std::optional<file_stamp>> found;
+      for (const auto& path : paths_) found.push_back(stamp_of(path));
+      if (found != stamps_ || !problem_.empty()) {
+        stamps_ = std::move(found);
+        auto loaded = load_();
+        if (loaded) good_ = *loaded;
+        auto problem = loaded ? std::string() : loaded.error().message;
+        if (problem != problem_) tell = problem;
+        problem_ = std::move(problem);
+      }
+    }
+    if (good_) {
+      out = good_;
+    } else {
+      out = fail(error_kind::tls, problem_);
+    }
+  }
+  if (!tell.empty() && on_problem_) on_problem_(tell);
+  return out;
+}
+
+std::function<reloaded_context::made()> client_certificate_files(tls_options texts, tls_paths paths,
+                                                                 std::function<void(std::string_view)> on_problem,
+                                                                 std::function<reloaded_context::clock::time_point()> now) {
+  std::vector files{paths.ca, paths.cert, paths.key};
+  auto load = [texts = std::move(texts), paths = std::move(paths)]() -> reloaded_context::made {
+    const auto options = read_again(texts, paths);
+    if (!options) return tl::unexpected<error>(options.error());
+    return make_client_context(*options);
+  };
+  auto source = std::make_shared<reloaded_context>(std::move(files), std::move(load), std::move(on_problem), std::move(now));
+  return [source] { return (*source)(); };
+}
+
 const std::string& verified_name(const tls_options& options, const std::string& host) {
   return options.server_name.empty() ? host : options.server_name;
 }

@@ -31,11 +31,9 @@ result<std::shared_ptr<ssl::context>> make_server_context(const tls_options& opt
   return made;
 }
 
-certificate_files::certificate_files(certificate_paths paths, std::function<void(std::string_view)> on_problem,
-                                     std::function<clock::time_point()> now)
-    : paths_(std::move(paths)), on_problem_(std::move(on_problem)), now_(std::move(now)) {}
+namespace {
 
-result<std::shared_ptr<ssl::context>> certificate_files::load() const {
+reloaded_context::made load(const certificate_paths& paths) {
   tls_options options;
   struct field {
     const std::string& path;
@@ -44,9 +42,9 @@ result<std::shared_ptr<ssl::context>> certificate_files::load() const {
     std::string& text;
   };
   std::string read;
-  for (const field& f : {field{paths_.cert, "server certificate", "CERTIFICATE", options.cert_pem},
-                         field{paths_.key, "server key", "PRIVATE KEY", options.key_pem},
-                         field{paths_.client_ca, "client CA certificate", "CERTIFICATE", options.ca_pem}}) {
+  for (const field& f : {field{paths.cert, "server certificate", "CERTIFICATE", options.cert_pem},
+                         field{paths.key, "server key", "PRIVATE KEY", options.key_pem},
+                         field{paths.client_ca, "client CA certificate", "CERTIFICATE", options.ca_pem}}) {
     if (f.path.empty()) continue;
     auto text = read_pem(f.path, f.name, f.block);
     if (!text) return tl::unexpected<error>(text.error());
@@ -58,33 +56,16 @@ result<std::shared_ptr<ssl::context>> certificate_files::load() const {
   return made;
 }
 
-result<std::shared_ptr<ssl::context>> certificate_files::operator()() {
-  std::string tell;
-  result<std::shared_ptr<ssl::context>> out;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto now = now_();
-    if (!looked_ || now - *looked_ >= std::chrono::seconds(1)) {
-      looked_ = now;
-      // Taken before the files are read: what changes meanwhile is seen the next time.
-      stamps found{stamp_of(paths_.cert), stamp_of(paths_.key), stamp_of(paths_.client_ca)};
-      if (found != stamps_ || !problem_.empty()) {
-        stamps_ = std::move(found);
-        auto made = load();
-        if (made) good_ = *made;
-        auto problem = made ? std::string() : made.error().message;
-        if (problem != problem_) tell = problem;
-        problem_ = std::move(problem);
-      }
-    }
-    if (good_) {
-      out = good_;
-    } else {
-      out = fail(error_kind::tls, problem_);
-    }
-  }
-  if (!tell.empty() && on_problem_) on_problem_(tell);
-  return out;
-}
+}  // namespace
+
+certificate_files::certificate_files(certificate_paths paths, std::function<void(std::string_view)> on_problem,
+                                     std::function<clock::time_point()> now)
+    : context_(std::make_unique<reloaded_context>(
+          std::vector{paths.cert, paths.key, paths.client_ca}, [paths] { return load(paths); }, std::move(on_problem),
+          std::move(now))) {}
+
+certificate_files::~certificate_files() = default;
+
+result<std::shared_ptr<ssl::context>> certificate_files::operator()() { return (*context_)(); }
 
 }  // namespace inferno::net

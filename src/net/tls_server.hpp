@@ -3,14 +3,11 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "net/error.hpp"
-#include "net/files.hpp"
 #include "net/tls.hpp"
 
 namespace boost::asio::ssl {
@@ -18,6 +15,8 @@ class context;
 }
 
 namespace inferno::net {
+
+class reloaded_context;
 
 /// A server's context: TLS 1.2 or newer, with cert_pem and key_pem. With ca_pem clients must show a certificate signed by one of
 /// these CAs. Error kind `tls`: a PEM text that is missing or cannot be used; the message says which one, never what is in it.
@@ -37,29 +36,18 @@ struct certificate_paths {
   std::string client_ca{};  ///< "" = clients need no certificate
 };
 
-/// The context of certificate and key in files, made anew when the files change, as cert-manager and the kubelet change them. The
-/// files are looked at once a second at most. What cannot be used is told to `on_problem` once, and the last good context stays.
-/// Thread-safe.
+/// The context of certificate and key in files, made anew when the files change: a reloaded_context.
 class certificate_files {
  public:
   using clock = std::chrono::steady_clock;
   explicit certificate_files(certificate_paths paths, std::function<void(std::string_view)> on_problem = {},
                              std::function<clock::time_point()> now = clock::now);
+  ~certificate_files();
   /// Error kind `tls`, naming field and path: only as long as there was never a good one.
   result<std::shared_ptr<boost::asio::ssl::context>> operator()();
 
  private:
-  using stamps = std::vector<std::optional<file_stamp>>;
-  result<std::shared_ptr<boost::asio::ssl::context>> load() const;
-
-  certificate_paths paths_;
-  std::function<void(std::string_view)> on_problem_;
-  std::function<clock::time_point()> now_;
-  std::mutex mutex_;
-  std::optional<clock::time_point> looked_;
-  stamps stamps_;
-  std::string problem_;  ///< of the last attempt; "" = it was good
-  std::shared_ptr<boost::asio::ssl::context> good_;
+  std::unique_ptr<reloaded_context> context_;
 };
 
 }  // namespace inferno::net

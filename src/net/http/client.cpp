@@ -5,10 +5,14 @@
 #include <algorithm>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <iterator>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 #include "net/http/client_connection.hpp"
 #include "net/http/gzip.hpp"
+#include "net/http/header_reading.hpp"
 #include "net/http/url.hpp"
 #include "net/tls_context.hpp"
 
@@ -22,11 +26,50 @@ using steady = std::chrono::steady_clock;
 namespace {
 
 constexpr std::uint32_t max_header = 64u << 10;
+constexpr std::size_t max_fields = 256;
+constexpr int max_interim = 10;            ///< responses 1xx before the final one
+constexpr std::size_t framing_factor = 8;  ///< a chunk of one byte takes six on the wire
+constexpr std::size_t framing_spare = 8u << 10;
+
+/// Bytes of all the bodies a client is receiving.
+struct receiving {
+  std::size_t bytes = 0;
+  std::size_t most = 0;
+};
+
+/// The part of one body in that, given back when the body is handed over or dropped.
+class receiving_share {
+ public:
+  receiving_share() = default;
+  explicit receiving_share(std::shared_ptr<receiving> all) : all_(std::move(all)) {}
+  receiving_share(receiving_share&& other) noexcept : all_(std::move(other.all_)), bytes_(std::exchange(other.bytes_, 0)) {}
+  receiving_share& operator=(receiving_share&& other) noexcept {
+    std::swap(all_, other.all_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~receiving_share() {
+    if (all_) all_->bytes -= bytes_;
+  }
+  /// False: all of them together are too large now.
+  bool grow_to(std::size_t bytes) {
+    if (!all_) return true;
+    all_->bytes += bytes - bytes_;
+    bytes_ = bytes;
+    return all_->bytes <= all_->most;
+  }
+
+ private:
+  std::shared_ptr<receiving> all_;
+  std::size_t bytes_ = 0;
+};
 
 struct received {
   std::string text;
+  std::size_t encoded = 0;  ///< bytes of the body as they came
+  receiving_share share;
   std::optional<gzip_inflater> inflater;
-  std::optional<error> problem;  ///< of the inflater
+  std::optional<error> problem;  ///< of the inflater, or of the share
 };
 
 /// A string that does not trust Content-Length with memory, and is inflated as it comes.
@@ -47,9 +90,14 @@ struct received_body {
       for (const auto b : beast::buffers_range_ref(buffers)) {
         const std::string_view bytes(static_cast<const char*>(b.data()), b.size());
         taken += bytes.size();
+        body_.encoded += bytes.size();
         if (!body_.inflater) {
           body_.text.append(bytes);
         } else if (judge(body_.inflater->feed(bytes, body_.text), ec); ec) {
+          break;
+        }
+        if (!body_.share.grow_to(body_.text.size())) {
+          judge(fail(error_kind::too_large, "the responses that are being received are too large together"), ec);
           break;
         }
       }
@@ -90,14 +138,41 @@ asio::awaitable<error_code> on_stream(client_connection& c, Operation operation)
 asio::awaitable<error_code> write_request(client_connection& c, http::request<http::string_body>& request) {
   co_return co_await on_stream(c, [&](auto& stream) { return http::async_write(stream, request, nothrow); });
 }
+/// Those of a trailer are among them.
+error_code judge_fields(const parser_type& parser) {
+  const auto& message = parser.get();
+  if (static_cast<std::size_t>(std::distance(message.begin(), message.end())) > max_fields)
+    return make_error_code(http::error::header_limit);
+  return {};
+}
+
 asio::awaitable<error_code> read_header(client_connection& c, parser_type& parser) {
-  co_return co_await on_stream(c, [&](auto& stream) { return http::async_read_header(stream, c.buffer, parser, nothrow); });
+  if (c.tls) co_return co_await read_header_of(*c.tls, c.buffer, parser, max_fields);
+  co_return co_await read_header_of(c.tcp, c.buffer, parser, max_fields);
 }
+/// `wire`, if any, receives the bytes that were taken from the connection.
+asio::awaitable<error_code> read_part(client_connection& c, parser_type& parser, std::size_t* wire = nullptr) {
+  const auto read = [&](auto& stream) { return http::async_read_some(stream, c.buffer, parser, nothrow); };
+  error_code ec;
+  std::size_t n = 0;
+  if (c.tls) {
+    std::tie(ec, n) = co_await read(*c.tls);
+  } else {
+    std::tie(ec, n) = co_await read(c.tcp);
+  }
+  if (wire) *wire += n;
+  co_return ec ? ec : judge_fields(parser);
+}
+
 asio::awaitable<error_code> read_rest(client_connection& c, parser_type& parser) {
-  co_return co_await on_stream(c, [&](auto& stream) { return http::async_read(stream, c.buffer, parser, nothrow); });
-}
-asio::awaitable<error_code> read_part(client_connection& c, parser_type& parser) {
-  co_return co_await on_stream(c, [&](auto& stream) { return http::async_read_some(stream, c.buffer, parser, nothrow); });
+  // Not eager: Beast would go on reading by itself as long as what it has read ends inside a chunk.
+  std::size_t wire = 0;
+  while (!parser.is_done()) {
+    const auto ec = co_await read_part(c, parser, &wire);
+    if (ec) co_return ec;
+    if (wire / framing_factor > parser.get().body().encoded + framing_spare) co_return make_error_code(http::error::body_limit);
+  }
+  co_return error_code{};
 }
 
 bool may_repeat(const http_request& req) {
@@ -149,6 +224,7 @@ error explain(const error_code& ec, const received* body, const std::string& wha
   error e;
   e.kind = inner ? inner->kind : kind_of(ec);
   e.message = fmt::format("{}: {}: {}", what, doing, inner ? inner->message : words_of(ec));
+  if (ec == http::error::buffer_overflow) e.message += " (a chunk's extension or the trailer)";
   if (ec == http::error::body_limit) e.message += fmt::format(" (at most {} bytes)", body_limit.value_or(0));
   return e;
 }
@@ -192,26 +268,39 @@ std::string_view http_response::header(std::string_view name) const {
 
 struct http_client::impl : std::enable_shared_from_this<http_client::impl> {
   impl(asio::any_io_executor e, http_client_config c)
-      : executor(std::move(e)), config(std::move(c)), idle(config.max_idle_per_origin, config.idle_timeout) {}
+      : executor(std::move(e)), config(std::move(c)), idle(config.max_idle_per_origin, config.idle_timeout) {
+    bodies->most = config.max_receiving;
+  }
 
   asio::any_io_executor executor;
   http_client_config config;
   /// Made by the first https request: a client of plain servers needs no certificates and pays for none.
   std::optional<result<std::shared_ptr<asio::ssl::context>>> context;
   connection_pool idle;
+  std::shared_ptr<receiving> bodies = std::make_shared<receiving>();
 
-  asio::awaitable<result<client_connection_ptr>> connect(const origin& where, steady::time_point deadline);
+  result<std::shared_ptr<asio::ssl::context>> context_for(const origin& where);
+  asio::awaitable<result<client_connection_ptr>> connect(const origin& where, std::shared_ptr<asio::ssl::context> tls,
+                                                         steady::time_point deadline);
   asio::awaitable<result<opened>> open(const http_request& req, const http_address& to, steady::time_point deadline,
                                        boost::optional<std::uint64_t> body_limit);
 };
 
-asio::awaitable<result<client_connection_ptr>> http_client::impl::connect(const origin& where, steady::time_point deadline) {
-  std::shared_ptr<asio::ssl::context> tls;
-  if (where.tls) {
-    if (!context) context = make_client_context(config.tls);
-    if (!*context) co_return fail(context->error().kind, where.name() + ": " + context->error().message);
-    tls = **context;
+/// nullptr for a plain origin.
+result<std::shared_ptr<asio::ssl::context>> http_client::impl::context_for(const origin& where) {
+  if (!where.tls) return nullptr;
+  if (config.tls_context) {
+    context = config.tls_context();
+  } else if (!context) {
+    context = make_client_context(config.tls);
   }
+  if (!*context) return fail(context->error().kind, where.name() + ": " + context->error().message);
+  return **context;
+}
+
+asio::awaitable<result<client_connection_ptr>> http_client::impl::connect(const origin& where,
+                                                                          std::shared_ptr<asio::ssl::context> tls,
+                                                                          steady::time_point deadline) {
   const auto until = std::min(deadline, steady::now() + config.connect_timeout);
   co_return co_await open_connection(executor, where, tls, config.tls, until);
 }
@@ -221,12 +310,14 @@ asio::awaitable<result<opened>> http_client::impl::open(const http_request& req,
   const bool gzip = config.accept_gzip && !names_encodings(req);
   auto message = make_message(req, to, gzip);
   if (!message) co_return tl::unexpected<error>(message.error());
+  const auto tls = context_for(to.where);
+  if (!tls) co_return tl::unexpected<error>(tls.error());
   for (bool again = false;; again = true) {
     opened out;
     // The second time only a new connection will do: a restarted server has closed all the old ones.
-    if (!again) out.conn = idle.take(to.where);
+    while (!again && (out.conn = idle.take(to.where)) && out.conn->context != *tls) out.conn->close();
     if (!out.conn) {
-      auto made = co_await connect(to.where, deadline);
+      auto made = co_await connect(to.where, *tls, deadline);
       if (!made) co_return tl::unexpected<error>(made.error());
       out.conn = *made;
     }
@@ -237,10 +328,15 @@ asio::awaitable<result<opened>> http_client::impl::open(const http_request& req,
     auto ec = sent;
     // A server that has refused a request in the middle of its body has hung up, but its answer may be here.
     if (!sent || kind_of(sent) == error_kind::closed) {
-      do {
+      for (int interim = 0;; ++interim) {
         out.parser = make_parser(req, body_limit);
         ec = co_await read_header(*out.conn, *out.parser);
-      } while (!ec && out.parser->get().result_int() / 100 == 1);
+        if (ec || out.parser->get().result_int() / 100 != 1) break;
+        if (interim == max_interim) {
+          ec = make_error_code(http::error::bad_status);
+          break;
+        }
+      }
       if (!sent) doing = "waiting for the response";
       if (ec && sent) ec = sent;
     }
@@ -340,6 +436,7 @@ asio::awaitable<result<http_response>> http_client::request(http_request req) {
   if (!exchange) co_return tl::unexpected<error>(exchange.error());
   auto& conn = *exchange->conn;
   auto& parser = *exchange->parser;
+  parser.get().body().share = receiving_share(state->bodies);
   // Beast reads no more at a time than the buffer holds.
   if (parser.content_length().value_or(1u << 14) > 4096) conn.buffer.reserve(1u << 14);
   const auto ec = co_await read_rest(conn, parser);

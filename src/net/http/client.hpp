@@ -3,6 +3,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,10 @@
 
 #include "net/error.hpp"
 #include "net/tls.hpp"
+
+namespace boost::asio::ssl {
+class context;
+}
 
 namespace inferno::net {
 
@@ -41,10 +46,17 @@ struct http_response {
 struct http_client_config {
   std::chrono::milliseconds connect_timeout{5000};
   std::chrono::milliseconds request_timeout{30000};
-  std::size_t max_body = 64u << 20;       ///< response bytes; more is `too_large`
+  /// Response bytes; more is `too_large`. So are a header of more than 64 KiB or 256 fields, a chunk's extension or a trailer of
+  /// more than 128 KiB, and a chunked body that is mostly framing.
+  std::size_t max_body = 64u << 20;
+  /// Bytes of the bodies that are being received at the same time, streams excepted; the response that exceeds it is `too_large`.
+  std::size_t max_receiving = 256u << 20;
   std::size_t max_idle_per_origin = 64;   ///< kept-alive connections
   std::chrono::seconds idle_timeout{60};  ///< older idle connections are not reused
   tls_options tls{};
+  /// Asked before every https request, so that certificates rotate (client_certificate_files fits); kept-alive connections of
+  /// another context are not used again. Empty = `tls` is read once. Its server_name and insecure_skip_verify hold anyway.
+  std::function<result<std::shared_ptr<asio::ssl::context>>()> tls_context{};
   /// Asks for gzip and inflates it, for requests that name no encodings themselves; max_body then bounds the inflated text too.
   bool accept_gzip = false;
 };

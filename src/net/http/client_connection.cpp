@@ -60,6 +60,7 @@ asio::awaitable<addresses> resolve(asio::any_io_executor executor, origin where,
 
 asio::awaitable<result<void>> handshake(client_connection_ptr c, origin where, std::shared_ptr<ssl::context> context,
                                         tls_options options) {
+  c->context = context;
   c->tls.emplace(c->tcp, *context);
   const auto name = verified_name(options, where.host);
   const auto problem = std::make_shared<std::string>();

@@ -29,8 +29,12 @@ std::string words_of(const boost::system::error_code& ec);
 
 /// One deadline at a time, of `tcp`, covers reads and writes.
 struct client_connection {
-  explicit client_connection(const asio::any_io_executor& executor) : tcp(executor) {}
+  /// A header, a chunk's extension and a trailer have to fit, and so has what is read at a time.
+  static constexpr std::size_t max_buffer = 128u << 10;
+
+  explicit client_connection(const asio::any_io_executor& executor) : tcp(executor), buffer(max_buffer) {}
   boost::beast::tcp_stream tcp;
+  std::shared_ptr<asio::ssl::context> context;                      ///< of `tls`; nullptr = plain
   std::optional<asio::ssl::stream<boost::beast::tcp_stream&>> tls;  ///< above `tcp`
   boost::beast::flat_buffer buffer;                                 ///< read, not yet parsed
   std::chrono::steady_clock::time_point idle_since{};

@@ -10,7 +10,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <set>
+#include <map>
 
 #include "net/http/server_connection.hpp"
 
@@ -20,7 +20,17 @@ using tcp = asio::ip::tcp;
 
 namespace {
 constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t turned_away = 100;  ///< connections beyond the limit that are told so at a time; more are just closed
+
+/// Whose connection it is: an IPv4 address, or the /64 of an IPv6 address, which one host may have to itself.
+std::string peer_of(const asio::ip::address& address) {
+  if (!address.is_v6()) return address.to_string();
+  const auto v6 = address.to_v6();
+  if (v6.is_v4_mapped()) return asio::ip::make_address_v4(asio::ip::v4_mapped, v6).to_string();
+  const auto bytes = v6.to_bytes();
+  return {bytes.begin(), bytes.begin() + 8};
 }
+}  // namespace
 
 struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
   impl(asio::any_io_executor e, http_server_config c, http_handler h, std::function<void(std::string_view)> error_handler)
@@ -39,15 +49,50 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
   asio::steady_timer pause;
   unsigned short port = 0;
   bool tls_fails = false;
-  std::set<std::shared_ptr<server_connection>> connections;
+  std::map<std::string, std::size_t> peers;  ///< connections of each, by peer_of()
+  std::map<std::shared_ptr<server_connection>, decltype(peers)::iterator> connections;
+  const std::shared_ptr<server_load> load = std::make_shared<server_load>();
   std::atomic<bool> stopped{false};
 
   /// Takes the connection out of the set however its coroutine ends.
   struct membership {
     std::shared_ptr<impl> server;
     std::shared_ptr<server_connection> member;
-    ~membership() { server->connections.erase(member); }
+    ~membership() { server->leave(member); }
   };
+
+  void join(const std::shared_ptr<server_connection>& c) {
+    const auto peer = peers.try_emplace(peer_of(c->peer_address()), 0).first;
+    ++peer->second;
+    connections.emplace(c, peer);
+  }
+
+  void leave(const std::shared_ptr<server_connection>& c) {
+    const auto it = connections.find(c);
+    if (it == connections.end()) return;
+    if (--it->second->second == 0) peers.erase(it->second);
+    connections.erase(it);
+  }
+
+  /// Closes the connection that has waited longest for a request, among those of the peer with the most connections. False: none
+  /// is waiting.
+  bool evict_one() {
+    std::shared_ptr<server_connection> chosen;
+    std::pair<std::size_t, server_connection::clock::duration> most;
+    const auto now = server_connection::clock::now();
+    for (const auto& [c, peer] : connections) {
+      const auto since = c->waiting_since();
+      if (!since || c->gone()) continue;
+      const std::pair rank(peer->second, now - *since);
+      if (chosen && rank <= most) continue;
+      chosen = c;
+      most = rank;
+    }
+    if (!chosen) return false;
+    chosen->close();
+    leave(chosen);  // its coroutine ends on its own
+    return true;
+  }
 
   static asio::awaitable<void> serve(std::shared_ptr<impl> self, std::shared_ptr<server_connection> c, bool welcome) {
     const membership held{self, c};
@@ -94,14 +139,15 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
         continue;
       }
       failing = false;
-      const auto present = self->connections.size();
-      // Even to turn somebody away takes a moment and a descriptor; beyond this they are just dropped.
-      if (present >= self->config.max_connections + 1000) continue;
+      const auto& most = self->config.max_connections;
+      if (self->connections.size() >= most) self->evict_one();
+      const bool welcome = self->connections.size() < most;
+      if (self->connections.size() >= most + turned_away) continue;
       auto tls = self->context_of_next();
       if (!tls) continue;
-      auto c = std::make_shared<server_connection>(std::move(socket), std::move(*tls), self->config);
-      self->connections.insert(c);
-      asio::co_spawn(self->executor, serve(self, c, present < self->config.max_connections), asio::detached);
+      auto c = std::make_shared<server_connection>(std::move(socket), std::move(*tls), self->config, self->load);
+      self->join(c);
+      asio::co_spawn(self->executor, serve(self, c, welcome), asio::detached);
     }
   }
 
@@ -109,7 +155,7 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
     boost::system::error_code ec;
     acceptor.close(ec);
     pause.cancel();
-    for (const auto& c : connections) c->close();
+    for (const auto& [c, peer] : connections) c->close();
   }
 };
 
@@ -145,7 +191,7 @@ std::string http_server::address() const {
 
 void http_server::drop_connections() {
   asio::dispatch(impl_->executor, [state = impl_] {
-    for (const auto& c : state->connections) c->abort();
+    for (const auto& [c, peer] : state->connections) c->abort();
   });
 }
 

@@ -29,6 +29,7 @@ class http_exchange {
   virtual std::optional<std::string> query(std::string_view name) const = 0;
   virtual std::string_view header(std::string_view name) const = 0;
   virtual const std::string& body() const = 0;
+  virtual std::string peer() const = 0;  ///< address of the client, "10.0.0.7" or "::1"
 
   /// Whole response; exactly one of respond / begin_stream, once. Sends keep the connection alive when the client asked for it.
   virtual asio::awaitable<void> respond(int status, std::string content_type, std::string body,
@@ -48,10 +49,19 @@ using http_handler = std::function<asio::awaitable<void>(http_exchange&)>;
 struct http_server_config {
   std::string address = "127.0.0.1";  ///< IPv4 or IPv6 literal
   unsigned short port = 0;            ///< 0 = a free one
-  std::size_t max_body = 8u << 20;    ///< request bytes; more is answered 413
-  std::size_t max_header = 64u << 10;
-  std::size_t max_connections = 20000;  ///< more are answered 503 and closed
-  std::chrono::seconds idle_timeout{120};
+  /// Request bytes; more is answered 413 before any of it is read. 0 = no route takes a body. The framing of a chunked body may
+  /// take at most eight times as much; a chunk's extension and the trailer have to fit a buffer of `max_header` or 64 KiB.
+  std::size_t max_body = 8u << 20;
+  std::size_t max_header = 64u << 10;  ///< more, or more than max_fields fields, is answered 431
+  std::size_t max_fields = 100;        ///< of a header, and of header and trailer together
+  /// If as many are open, the one that has waited longest for a request is closed in favour of a new one, that of the peer with
+  /// the most connections first. If none is waiting, the new one is answered 503.
+  std::size_t max_connections = 20000;
+  /// Bytes of whole responses that clients have not taken yet, over all connections; one more response is answered 503 then.
+  std::size_t max_unsent = 256u << 20;
+  std::chrono::seconds idle_timeout{120};           ///< between two requests of a connection
+  std::chrono::milliseconds header_timeout{10000};  ///< from the accept, or a later request's first byte, to the header's end
+  std::chrono::milliseconds body_timeout{60000};    ///< for a whole request body
   /// HTTPS: asked for every connection, so that certificates rotate (certificate_files fits); empty = plain HTTP.
   std::function<result<std::shared_ptr<asio::ssl::context>>()> tls{};
   std::chrono::milliseconds handshake_timeout{10000};  ///< for the whole handshake: a silent client gives its place back

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -19,12 +20,14 @@ using error_code = boost::system::error_code;
 namespace {
 
 constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
-constexpr std::chrono::seconds write_timeout{30};          ///< a client that takes nothing for so long is given up
-constexpr std::chrono::seconds linger_time{1};             ///< for what a refused client is still sending, and for its goodbye
-constexpr std::size_t linger_bytes = 64u << 20;            ///< likewise
-constexpr std::size_t first_buffer = 2048;                 ///< most requests fit
-constexpr std::size_t watch_buffer = 512;                  ///< of a pipelined request, while a response is streamed
-constexpr std::size_t body_buffer = std::size_t(1) << 16;  ///< for those with a large body
+/// Beast reports a header as too large once it has read so much: the buffer must hold a little more.
+constexpr std::size_t buffer_slack = 4u << 10;
+constexpr std::chrono::seconds write_timeout{30};  ///< a client that takes nothing for so long is given up
+constexpr std::chrono::seconds linger_time{1};     ///< for what a refused client is still sending, and for its goodbye
+constexpr std::size_t linger_bytes = 64u << 20;    ///< likewise
+constexpr std::size_t watch_buffer = 512;          ///< of a pipelined request, while a response is streamed
+constexpr std::size_t linger_buffer = 16u << 10;
+constexpr std::size_t slowest = 64u << 10;  ///< bytes a second in which a client must take a response
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -35,22 +38,23 @@ int hex_digit(char c) {
 
 std::string_view view(beast::string_view s) { return {s.data(), s.size()}; }
 
-/// What was read is not HTTP, as opposed to: nothing more comes.
-bool nonsense(const error_code& ec) {
-  return ec && ec.category() == http::make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream &&
-         ec != http::error::partial_message;
-}
-
 /// A value with a line break in it would become headers of its own.
 std::string_view one_line(std::string_view value) { return value.substr(0, value.find_first_of("\r\n")); }
 
-/// Path and query of a request target; a proxy may have sent a whole URL.
-std::string_view origin_form(std::string_view target) {
-  const auto scheme = target.find("://");
-  if (target.empty() || target.front() == '/' || scheme == std::string_view::npos) return target;
-  const auto slash = target.find_first_of("/?", scheme + 3);
-  return slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
-}
+/// Bytes of a response, for as long as they are being sent.
+class unsent_bytes {
+ public:
+  unsent_bytes(std::shared_ptr<server_load> load, std::size_t size) : load_(std::move(load)), size_(size) {
+    load_->unsent += size_;
+  }
+  ~unsent_bytes() { load_->unsent -= size_; }
+  unsent_bytes(const unsent_bytes&) = delete;
+  unsent_bytes& operator=(const unsent_bytes&) = delete;
+
+ private:
+  std::shared_ptr<server_load> load_;
+  std::size_t size_;
+};
 
 bool has_no_body(int status) { return status / 100 == 1 || status == 204 || status == 304; }
 
@@ -71,8 +75,16 @@ std::string percent_decoded(std::string_view in, bool plus_is_space) {
 }
 
 server_connection::server_connection(tcp::socket socket, std::shared_ptr<asio::ssl::context> tls,
-                                     const http_server_config& config)
-    : stream_(std::move(socket), std::move(tls)), config_(config), watch_over_(stream_.get_executor()) {}
+                                     const http_server_config& config, std::shared_ptr<server_load> load)
+    : stream_(std::move(socket), std::move(tls)),
+      config_(config),
+      load_(std::move(load)),
+      buffer_(std::max(config.max_header, body_buffer) + buffer_slack),
+      watch_over_(stream_.get_executor()) {
+  error_code gone_already;
+  const auto remote = stream_.socket().remote_endpoint(gone_already);
+  if (!gone_already) peer_ = remote.address();
+}
 
 std::string_view server_connection::method() const { return view(request_.method_string()); }
 
@@ -109,9 +121,12 @@ asio::awaitable<bool> server_connection::send(std::string head, std::string body
   if (stream_.secure()) head += std::exchange(body, {});
   const std::array<asio::const_buffer, 2> parts{asio::buffer(head), asio::buffer(body)};
   beast::buffers_suffix<std::array<asio::const_buffer, 2>> rest(parts);
-  // A deadline for every write, not for the whole: a large answer to a slow client may take its time.
+  // A deadline for every write, and for the whole one in proportion to its size: a large answer to a slow client may take its
+  // time, but a client that takes a byte now and then does not hold the answer's memory for ever.
+  const auto whole = write_timeout + std::chrono::seconds(asio::buffer_size(rest) / slowest);
+  const auto until = clock::now() + whole;
   while (!gone_ && asio::buffer_size(rest) > 0) {
-    stream_.tcp().expires_after(write_timeout);
+    stream_.tcp().expires_at(std::min(clock::now() + write_timeout, until));
     const auto [ec, n] = co_await stream_.async_write_some(rest, nothrow);
     if (ec) gone_ = true;
     rest.consume(n);
@@ -124,9 +139,17 @@ asio::awaitable<void> server_connection::respond(int status, std::string content
                                                  std::vector<http_header> headers) {
   if (begun_) throw std::logic_error("a response has been begun already");
   begun_ = true;
-  const bool bare = has_no_body(status);
-  auto head = head_text(status, content_type, headers, bare ? std::string() : fmt::format("Content-Length: {}\r\n", body.size()));
-  if (head_only_ || bare) body.clear();
+  const bool bare = head_only_ || has_no_body(status);
+  if (!bare && load_->unsent > 0 && load_->unsent + body.size() > config_.max_unsent) {
+    status = 503;
+    content_type = "text/plain";
+    headers.assign(1, {"Retry-After", "1"});
+    body = "too many responses are being sent\n";
+  }
+  auto head = head_text(status, content_type, headers,
+                        has_no_body(status) ? std::string() : fmt::format("Content-Length: {}\r\n", body.size()));
+  if (bare) body.clear();
+  const unsent_bytes held(load_, body.size());
   co_await send(std::move(head), std::move(body));
 }
 
@@ -166,6 +189,8 @@ asio::awaitable<void> server_connection::end_stream() {
 /// While a response is streamed nobody reads, so a client that went away would be noticed only at the next write but one. Under
 /// TLS a goodbye must be read to be known. What comes instead is a pipelined request: it may wait, in the buffer.
 void server_connection::watch_peer() {
+  // A client that has pipelined as much as the buffer holds is noticed at a write.
+  if (buffer_.size() + watch_buffer > buffer_.max_size()) return;
   watching_ = true;
   auto report = [self = shared_from_this()](error_code ec, std::size_t n) {
     self->watching_ = false;
@@ -233,6 +258,7 @@ asio::awaitable<bool> server_connection::shake_hands() {
 
 asio::awaitable<void> server_connection::refuse(int status, std::string why) {
   keep_alive_ = false;
+  waiting_since_ = clock::now();  // a client that does not take its refusal is closed in favour of another
   auto head = head_text(status, "text/plain", {}, fmt::format("Content-Length: {}\r\n", why.size()));
   if (!co_await send(std::move(head), std::move(why))) co_return;
   co_await say_goodbye();
@@ -257,7 +283,7 @@ asio::awaitable<void> server_connection::linger() {
   stream_.tcp().expires_after(linger_time);
   buffer_.clear();
   for (std::size_t total = 0; total < linger_bytes;) {
-    const auto space = buffer_.prepare(body_buffer);
+    const auto space = buffer_.prepare(linger_buffer);
     const auto [ec, n] = co_await stream_.tcp().async_read_some(space, nothrow);
     if (ec) break;
     total += n;
@@ -270,59 +296,6 @@ asio::awaitable<void> server_connection::turn_away() {
     co_await refuse(503, std::move(why));
   }
   close();
-}
-
-asio::awaitable<bool> server_connection::read_request() {
-  if (!co_await wait_for_peer()) co_return false;
-  http::request_parser<http::string_body> parser;
-  parser.header_limit(static_cast<std::uint32_t>(config_.max_header));
-  parser.body_limit(config_.max_body);
-  buffer_.reserve(first_buffer);
-  stream_.tcp().expires_after(config_.idle_timeout);
-  begun_ = streaming_ = head_only_ = false;
-  int refusal = 0;
-  std::string why;
-  const auto judge = [&](const error_code& ec) {
-    if (ec == http::error::header_limit) {
-      refusal = 431;
-      why = "the request's header is too large\n";
-    } else if (ec == http::error::body_limit) {
-      refusal = 413;
-      why = fmt::format("the request's body is larger than {} bytes\n", config_.max_body);
-    } else if (nonsense(ec)) {
-      refusal = 400;
-      why = fmt::format("not an HTTP request: {}\n", ec.message());
-    }
-    return !ec;
-  };
-  const auto [header_error, header_bytes] = co_await http::async_read_header(stream_, buffer_, parser, nothrow);
-  bool good = judge(header_error);
-  if (good) {
-    keep_alive_ = parser.keep_alive();
-    if (parser.get().version() >= 11 && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
-      std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-      std::string nothing;
-      good = co_await send(std::move(go_on), std::move(nothing));
-      if (good) stream_.tcp().expires_after(config_.idle_timeout);
-    }
-  }
-  if (good && !parser.is_done()) {
-    if (parser.content_length().value_or(body_buffer) > first_buffer) buffer_.reserve(body_buffer);
-    const auto [body_error, body_bytes] = co_await http::async_read(stream_, buffer_, parser, nothrow);
-    good = judge(body_error);
-    // Few requests are large: their room is not kept for the life of the connection.
-    if (buffer_.size() == 0) buffer_.shrink_to_fit();
-  }
-  if (refusal != 0) co_await refuse(refusal, std::move(why));
-  if (!good) co_return false;
-  stream_.tcp().expires_never();
-  request_ = parser.release();
-  head_only_ = request_.method() == http::verb::head;
-  const auto target = origin_form(view(request_.target()));
-  const auto question = target.find('?');
-  path_ = percent_decoded(target.substr(0, question), false);
-  query_ = question == std::string_view::npos ? std::string() : std::string(target.substr(question + 1));
-  co_return true;
 }
 
 asio::awaitable<void> server_connection::run(const http_handler& handler, const std::function<void(std::string_view)>& on_error) {
@@ -351,7 +324,10 @@ asio::awaitable<void> server_connection::run(const http_handler& handler, const 
       co_await respond(500, std::move(type), std::move(text), std::move(none));
     }
     if (!keep_alive_ || gone_) break;
+    used_ = true;
+    waiting_since_ = clock::now();
   }
+  waiting_since_ = clock::now();
   co_await say_goodbye();
   error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
+#include <charconv>
 
 namespace inferno::net {
 
@@ -16,6 +18,13 @@ std::string origin::host_header() const {
   auto out = name();
   if (port == (tls ? 443 : 80)) out.resize(out.rfind(':'));
   return out;
+}
+
+bool origin::loopback() const {
+  if (host == "localhost" || host.ends_with(".localhost")) return true;
+  boost::system::error_code not_literal;
+  const auto address = boost::asio::ip::make_address(host, not_literal);
+  return !not_literal && address.is_loopback();
 }
 
 result<http_address> parse_url(const std::string& text) {
@@ -40,8 +49,11 @@ result<http_address> parse_url(const std::string& text) {
     return bad("has no usable host");
   out.where.port = out.where.tls ? 443 : 80;
   if (parsed->has_port() && !parsed->port().empty()) {
-    out.where.port = parsed->port_number();
-    if (out.where.port == 0) return bad("has a port outside 1 to 65535");
+    // Boost.URL's port_number() is the number modulo 65536.
+    const auto digits = parsed->port();
+    const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), out.where.port);
+    if (ec != std::errc() || end != digits.data() + digits.size() || out.where.port == 0)
+      return bad("has a port outside 1 to 65535");
   }
   out.target = std::string(parsed->encoded_path());
   if (out.target.empty()) out.target = "/";

@@ -16,6 +16,7 @@ struct origin {
   auto operator<=>(const origin&) const = default;
   std::string name() const;         ///< "host:port", "[::1]:port"
   std::string host_header() const;  ///< the same without a scheme's usual port
+  bool loopback() const;            ///< "localhost" and names below it, 127.0.0.0/8, ::1: what is sent stays on this host
 };
 
 struct http_address {

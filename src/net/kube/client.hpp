@@ -11,6 +11,7 @@
 
 #include "net/error.hpp"
 #include "net/http/client.hpp"
+#include "net/tls_files.hpp"
 
 namespace inferno::net::kube {
 
@@ -60,6 +61,7 @@ struct connection {
   /// Called for every request, so a rotated token is used at once; "" or empty function = no Authorization header.
   std::function<std::string()> bearer_token{};
   tls_options tls{};
+  tls_paths tls_files{};  ///< where the texts of `tls` come from, so that they can be read again when the files change
   /// Requests in a second over time, and at once; qps 0 = no limit. Watches and whatever concerns leases are not held up; the
   /// others wait in their lanes.
   double qps = 0;

@@ -16,6 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Those of hundreds of clusters, each with its CA, are larger than other small files.
+constexpr std::size_t max_kubeconfig = 16u << 20;
+
 struct kubeconfig_file {
   std::string path;
   fs::path folder;  ///< what relative paths in it are relative to
@@ -59,8 +62,8 @@ entry named(const kubeconfig_files& files, const char* list, const char* inner, 
   throw bad_config{paths_of(files), fmt::format("{} has no entry \"{}\"", list, name)};
 }
 
-/// FIELD-data (base64) or FIELD (a path, relative to the kubeconfig's folder).
-std::string pem_of(const entry& from, const std::string& field) {
+/// FIELD-data (base64) or FIELD (a path, relative to the kubeconfig's folder), which is left in `file`.
+std::string pem_of(const entry& from, const std::string& field, std::string& file) {
   const auto data = text_of(from.node[field + "-data"]);
   if (!data.empty()) {
     std::string clean;
@@ -77,8 +80,9 @@ std::string pem_of(const entry& from, const std::string& field) {
   }
   const auto path = text_of(from.node[field]);
   if (path.empty()) return {};
-  auto text = read_file(from.file->folder / path);
-  if (!text) from.refuse(fmt::format("{}: {} cannot be read", field, path));
+  file = (from.file->folder / path).string();
+  auto text = read_file(file);
+  if (!text) from.refuse(fmt::format("{}: {} {}", field, path, text.error().message));
   return std::move(*text);
 }
 
@@ -109,7 +113,7 @@ cluster_access read_config(const kubeconfig_files& files, const std::string& wan
   out.conn.url = text_of(cluster.node["server"]);
   if (out.conn.url.empty()) cluster.refuse(cluster.title + " has no server");
   auto& tls = out.conn.tls;
-  tls.ca_pem = pem_of(cluster, "certificate-authority");
+  tls.ca_pem = pem_of(cluster, "certificate-authority", out.conn.tls_files.ca);
   tls.insecure_skip_verify = text_of(cluster.node["insecure-skip-tls-verify"]) == "true";
   tls.server_name = text_of(cluster.node["tls-server-name"]);
   const auto user_name = text_of(context.node["user"]);
@@ -118,8 +122,8 @@ cluster_access read_config(const kubeconfig_files& files, const std::string& wan
   for (const char* refused : {"exec", "auth-provider", "username"})
     if (user.node[refused])
       user.refuse(fmt::format("{}: {} is not supported; use a token, a tokenFile or a client certificate", user.title, refused));
-  tls.cert_pem = pem_of(user, "client-certificate");
-  tls.key_pem = pem_of(user, "client-key");
+  tls.cert_pem = pem_of(user, "client-certificate", out.conn.tls_files.cert);
+  tls.key_pem = pem_of(user, "client-key", out.conn.tls_files.key);
   if (tls.cert_pem.empty() != tls.key_pem.empty())
     user.refuse(user.title + ": client-certificate and client-key belong together");
   out.conn.bearer_token = token_of(user);
@@ -127,8 +131,8 @@ cluster_access read_config(const kubeconfig_files& files, const std::string& wan
 }
 
 kubeconfig_file read_kubeconfig(const std::string& path) {
-  const auto text = read_file(path);
-  if (!text) throw bad_config{path, "cannot be read"};
+  const auto text = read_file(path, max_kubeconfig);
+  if (!text) throw bad_config{path, text.error().message};
   try {
     return {path, fs::absolute(path).parent_path(), YAML::Load(*text)};
   } catch (const YAML::Exception& e) {
@@ -184,10 +188,12 @@ result<cluster_access> in_cluster(const std::map<std::string, std::string>& envi
   out.conn.url =
       host.find(':') == std::string::npos ? fmt::format("https://{}:{}", host, port) : fmt::format("https://[{}]:{}", host, port);
   auto ca = read_file(folder / "ca.crt");
-  if (!ca) return fail(error_kind::decode, fmt::format("service account: {} cannot be read", (folder / "ca.crt").string()));
+  if (!ca)
+    return fail(error_kind::decode, fmt::format("service account: {} {}", (folder / "ca.crt").string(), ca.error().message));
   out.conn.tls.ca_pem = std::move(*ca);
-  if (!read_file(folder / "token"))
-    return fail(error_kind::decode, fmt::format("service account: {} cannot be read", (folder / "token").string()));
+  out.conn.tls_files.ca = (folder / "ca.crt").string();
+  if (const auto token = read_file(folder / "token"); !token)
+    return fail(error_kind::decode, fmt::format("service account: {} {}", (folder / "token").string(), token.error().message));
   out.conn.bearer_token = [reader = std::make_shared<token_file>(folder / "token")] { return (*reader)(); };
   out.ns = trimmed(read_file(folder / "namespace").value_or(""));
   return out;

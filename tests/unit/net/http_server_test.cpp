@@ -297,18 +297,25 @@ TEST_F(http_server_test, a_handler_that_fails_is_answered_500_and_reported) {
 TEST_F(http_server_test, turns_away_beyond_max_connections) {
   http_server_config config;
   config.max_connections = 2;
-  start(echo, config);
+  test::event go(context);
+  start(
+      [&](http_exchange& x) -> asio::awaitable<void> {
+        if (x.path() == "/held") co_await go.wait();
+        co_await echo(x);
+      },
+      config);
+  // Both are being served; idle ones would make room.
   auto first = connect(), second = connect();
-  for (auto* client : {&first, &second}) {
-    client->say("GET / HTTP/1.1\r\n\r\n");
-    ASSERT_EQ(first_line(client->answer()), "HTTP/1.1 200 OK");
-  }
+  for (auto* client : {&first, &second}) client->say("GET /held HTTP/1.1\r\n\r\n");
+  turns();
   auto third = connect();
   const auto refused = third.answer();
   EXPECT_EQ(first_line(refused), "HTTP/1.1 503 Service Unavailable");
   EXPECT_NE(refused.find("\r\nConnection: close\r\n"), std::string::npos);
   EXPECT_EQ(third.rest(), "");
   third.close();
+  go.set();
+  for (auto* client : {&first, &second}) EXPECT_EQ(first_line(client->answer()), "HTTP/1.1 200 OK");
   second.close();
   turns();
   auto fourth = connect();

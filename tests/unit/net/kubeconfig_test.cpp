@@ -95,11 +95,13 @@ TEST_F(kubeconfig_test, paths_are_relative_to_the_file) {
   EXPECT_EQ(loaded->conn.tls.ca_pem, "CA");
   EXPECT_EQ(loaded->conn.tls.cert_pem, "CERT");
   EXPECT_EQ(loaded->conn.tls.key_pem, "KEY");
+  EXPECT_EQ(fs::path(loaded->conn.tls_files.cert).filename(), "c.crt") << "files are read again when they change";
 }
 
 TEST_F(kubeconfig_test, data_goes_before_the_file) {
   const auto loaded = load(config(server + ", certificate-authority: absent.crt, certificate-authority-data: Q0E=", ""));
   ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_FALSE(loaded->conn.tls_files.any()) << "what stands in the kubeconfig does not change";
   EXPECT_EQ(loaded->conn.tls.ca_pem, "CA");
 }
 
@@ -179,7 +181,7 @@ TEST_F(kubeconfig_test, of_several_files_an_error_names_the_one_it_is_in) {
   EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": is not a YAML mapping");
   fs::remove(folder / "two");
   fs::create_directory(folder / "two");
-  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": cannot be read") << "it is there";
+  EXPECT_EQ(message(one + ":" + two), "kubeconfig " + two + ": is not a regular file") << "it is there";
 }
 
 TEST_F(kubeconfig_test, a_context_needs_no_user) {
@@ -241,6 +243,7 @@ TEST_F(kubeconfig_test, in_a_cluster_takes_the_service_account) {
   ASSERT_TRUE(access) << access.error().message;
   EXPECT_EQ(access->conn.url, "https://10.0.0.1:443");
   EXPECT_EQ(access->conn.tls.ca_pem, "CA");
+  EXPECT_EQ(access->conn.tls_files.ca, (folder / "ca.crt").string()) << "read again when it changes";
   EXPECT_FALSE(access->conn.tls.insecure_skip_verify);
   EXPECT_EQ(access->ns, "inferno-system");
   EXPECT_EQ(access->conn.bearer_token(), "one");

@@ -47,7 +47,8 @@ TEST_F(tls_files_test, names_field_and_path_of_what_cannot_be_used) {
   put("empty", "");
   const auto absent = path("absent"), empty = path("empty"), cert = path("tls.crt"), secret = path("tls.key");
   EXPECT_EQ(problem({.ca_path = absent}), "CA certificate " + absent + ": cannot be read");
-  EXPECT_EQ(problem({.ca_path = folder.string()}), "CA certificate " + folder.string() + ": cannot be read");
+  EXPECT_EQ(problem({.ca_path = folder.string()}), "CA certificate " + folder.string() + ": is not a regular file");
+  EXPECT_EQ(problem({.ca_path = "/dev/zero"}), "CA certificate /dev/zero: is not a regular file");
   EXPECT_EQ(problem({.ca_path = empty}), "CA certificate " + empty + ": there is no PEM block of a CERTIFICATE in it")
       << "an empty CA must not become the system's";
   EXPECT_EQ(problem({.cert_path = absent, .key_path = secret}), "client certificate " + absent + ": cannot be read");

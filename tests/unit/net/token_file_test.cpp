@@ -1,5 +1,9 @@
 #include "net/token_file.hpp"
 
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "tests/support/net_folder.hpp"
 
 namespace inferno::net {
@@ -66,13 +70,35 @@ TEST_F(token_file_test, follows_the_links_kubernetes_swaps) {
   EXPECT_EQ(token(), "other");
 }
 
-TEST(read_file_test, takes_the_bytes_as_they_are_and_refuses_folders) {
-  EXPECT_EQ(read_file(testing::TempDir()), std::nullopt);
-  EXPECT_EQ(read_file(testing::TempDir() + "no/such/file"), std::nullopt);
+TEST(read_file_test, refuses_what_is_no_regular_file_or_too_large) {
+  const auto problem = [](const std::string& path, std::size_t most = small_file) {
+    const auto read = read_file(path, most);
+    return read ? std::string("no problem") : read.error().message;
+  };
+  EXPECT_EQ(problem("/dev/zero"), "is not a regular file");
+  EXPECT_EQ(problem("/dev/null"), "is not a regular file");
+  EXPECT_EQ(problem(testing::TempDir()), "is not a regular file");
+  EXPECT_EQ(problem(testing::TempDir() + "no/such/file"), "cannot be read");
+  const auto name = testing::TempDir() + fmt::format("inferno_read_file_test_{}", ::getpid());
+  ASSERT_EQ(::mkfifo(name.c_str(), 0600), 0);
+  EXPECT_EQ(problem(name), "is not a regular file") << "and nobody waits for its writer";
+  std::filesystem::remove(name);
+  std::ofstream(name) << std::string(small_file, 'x');
+  EXPECT_EQ(problem(name), "no problem");
+  std::ofstream(name, std::ios::app) << "x";
+  EXPECT_EQ(problem(name), "is larger than 1048576 bytes");
+  EXPECT_EQ(problem(name, small_file + 1), "no problem");
+  // Sparse, as an attacker would make it.
+  std::filesystem::resize_file(name, std::uintmax_t(1) << 40);
+  EXPECT_EQ(problem(name), "is larger than 1048576 bytes");
+  std::filesystem::remove(name);
+}
+
+TEST(read_file_test, takes_the_bytes_as_they_are) {
   const auto name = testing::TempDir() + "inferno_read_file_test";
   const std::string bytes = std::string(10000, 'x') + std::string("\r\n\0\x1a end", 8);
   std::ofstream(name, std::ios::binary) << bytes;
-  EXPECT_EQ(read_file(name), bytes);
+  EXPECT_EQ(read_file(name).value(), bytes);
   std::filesystem::remove(name);
 }
 

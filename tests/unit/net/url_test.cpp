@@ -41,13 +41,44 @@ TEST(url_test, equal_origins_are_equal_however_they_are_written) {
 }
 
 TEST(url_test, refuses_what_cannot_be_asked) {
-  for (const char* bad : {"", "/path", "host:80", "ftp://host/", "http://", "http:///x", "http://host:0/", "http://host:65536/",
-                          "http://host:abc/", "http://host:9090x", "http://host:1:2/", "http://[::1]:x/", "http://ho st/",
-                          "http://host/a b", "http://host/\r\nX: 1", "http://[::1/", "http://a%0d%0ab/"}) {
+  for (const char* bad : {"",
+                          "/path",
+                          "host:80",
+                          "ftp://host/",
+                          "http://",
+                          "http:///x",
+                          "http://host:0/",
+                          "http://host:65536/",
+                          "http://host:99999/",
+                          "http://host:4294967376/",
+                          "http://host:18446744073709551617/",
+                          "http://host:abc/",
+                          "http://host:9090x",
+                          "http://host:1:2/",
+                          "http://[::1]:x/",
+                          "http://ho st/",
+                          "http://host/a b",
+                          "http://host/\r\nX: 1",
+                          "http://[::1/",
+                          "http://a%0d%0ab/"}) {
     const auto url = parse_url(bad);
     ASSERT_FALSE(url) << bad;
     EXPECT_EQ(url.error().kind, error_kind::address) << bad;
   }
+}
+
+TEST(url_test, knows_what_stays_on_this_host) {
+  const auto loopback = [](const char* text) {
+    const auto url = parse_url(text);
+    EXPECT_TRUE(url) << text << ": " << (url ? "" : url.error().message);
+    return url && url->where.loopback();
+  };
+  for (const char* here : {"http://localhost:8080", "http://LocalHost", "http://a.localhost/", "http://127.0.0.1",
+                           "http://127.9.9.9:1/", "http://[::1]:8080/"})
+    EXPECT_TRUE(loopback(here)) << here;
+  for (const char* away :
+       {"http://10.0.0.1", "http://localhost.example.org", "http://notlocalhost", "http://0.0.0.0", "http://[fe80::1]"})
+    EXPECT_FALSE(loopback(away)) << away;
 }
 
 TEST(url_test, refuses_user_information_without_repeating_it) {
