@@ -6,14 +6,15 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <random>
 
 #include "actors/config_maps.hpp"
 #include "actors/controller.hpp"
 #include "cli/commands.hpp"
+#include "net/http/url.hpp"
 #include "net/kube/kubeconfig.hpp"
+#include "net/token_file.hpp"
 
 namespace inferno::cli {
 namespace {
@@ -57,6 +58,22 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
+/// A namespace's name is an RFC 1123 label. "" = not given.
+const std::string& namespace_flag(const char* name, const std::string& text) {
+  constexpr std::string_view inside = "abcdefghijklmnopqrstuvwxyz0123456789-";
+  if (text.size() > 63 || text.find_first_not_of(inside) != std::string::npos || text.starts_with('-') || text.ends_with('-'))
+    refuse(fmt::format("{}: expected the name of a namespace (at most 63 of a-z, 0-9 and -, no - at either end), got \"{}\"",
+                       name, text));
+  return text;
+}
+
+/// An http or https URL. "" = not given.
+std::string url_flag(const char* name, std::string text) {
+  if (text.empty()) return text;
+  if (const auto url = net::parse_url(text); !url) refuse(fmt::format("{}: {}", name, url.error().message));
+  return text;
+}
+
 std::chrono::milliseconds duration_flag(const char* name, const std::string& text) {
   const auto d = actors::parse_duration(text);
   if (!d) refuse(fmt::format("{}: {}", name, d.error()));
@@ -67,7 +84,8 @@ std::chrono::milliseconds duration_flag(const char* name, const std::string& tex
 /// What the ConfigMap does not say, from the environment.
 net::metrics::prometheus_access prometheus_from(const flags& f) {
   net::metrics::prometheus_access access;
-  access.url = f.prometheus_url.empty() ? environment("PROMETHEUS_BASE_URL") : f.prometheus_url;
+  access.url = f.prometheus_url.empty() ? url_flag("PROMETHEUS_BASE_URL", environment("PROMETHEUS_BASE_URL"))
+                                        : url_flag("--prometheus-url", f.prometheus_url);
   const auto skip = environment("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY");
   if (!skip.empty() && skip != "true" && skip != "false")
     refuse(fmt::format("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY: expected true or false, got \"{}\"", skip));
@@ -86,14 +104,13 @@ net::metrics::prometheus_access prometheus_from(const flags& f) {
 kube::cluster_access find_access(const flags& f) {
   if (!f.kube_api_url.empty()) {
     kube::cluster_access access;
-    access.conn.url = f.kube_api_url;
-    if (!f.token_file.empty())
-      access.conn.bearer_token = [path = f.token_file] {
-        std::ifstream in(path);
-        std::string token;
-        in >> token;
-        return token;
-      };
+    access.conn.url = url_flag("--kube-api-url", f.kube_api_url);
+    if (f.token_file.empty()) return access;
+    const auto where = net::parse_url(f.kube_api_url)->where;
+    if (!where.tls && !where.loopback())
+      refuse(fmt::format("--kube-token-file: --kube-api-url {} is not https, and everybody on the way could read the token",
+                         f.kube_api_url));
+    access.conn.bearer_token = [file = std::make_shared<net::token_file>(f.token_file)] { return (*file)(); };
     return access;
   }
   auto path = f.kubeconfig;
@@ -132,10 +149,11 @@ actors::controller_config make_config(const flags& f) {
   config.api = access.conn;
   config.api.qps = f.kube_api_qps;
   config.api.burst = f.kube_api_burst;
-  if (const auto& ns = f.ns.empty() ? access.ns : f.ns; !ns.empty()) config.ns = ns;
-  config.watch_namespace = f.watch_namespace;
-  if (f.instance.size() > 63 ||
-      f.instance.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != std::string::npos)
+  if (const auto& ns = f.ns.empty() ? access.ns : namespace_flag("--namespace", f.ns); !ns.empty()) config.ns = ns;
+  config.watch_namespace = namespace_flag("--watch-namespace", f.watch_namespace);
+  constexpr std::string_view ends = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+  if (f.instance.size() > 63 || f.instance.find_first_not_of(std::string(ends) + "-_.") != std::string::npos ||
+      (!f.instance.empty() && (ends.find(f.instance.front()) == ends.npos || ends.find(f.instance.back()) == ends.npos)))
     refuse(fmt::format("--controller-instance: expected a label value, got \"{}\"", f.instance));
   config.instance = f.instance;
   config.metrics_address = f.metrics_address;

@@ -9,6 +9,7 @@
 
 #include "cli/input.hpp"
 #include "net/http/client.hpp"
+#include "net/http/url.hpp"
 #include "net/io_context_thread.hpp"
 
 namespace inferno::cli {
@@ -16,10 +17,18 @@ namespace {
 
 constexpr const char* pod_token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// The flag's file, else the pod's service account's; "" when there is neither.
-tl::expected<std::string, std::string> bearer_token(const remote_flags& f) {
+/// The flag's file, else the pod's service account's; "" when there is neither, or nobody asked for the token to be sent in the
+/// clear.
+tl::expected<std::string, std::string> bearer_token(const remote_flags& f, bool in_the_clear) {
   auto file = f.token_file;
+  if (!file.empty() && in_the_clear)
+    return tl::unexpected(
+        fmt::format("--token-file: --url {} is not https, and everybody on the way could read the token; use an https URL or "
+                    "a port-forward to localhost, or allow it with --allow-token-over-http",
+                    f.url));
   if (file.empty()) {
+    // A controller that serves plain HTTP asks for no token.
+    if (in_the_clear) return std::string();
     std::error_code none;
     if (!std::filesystem::exists(pod_token, none)) return std::string();
     file = pod_token;
@@ -45,11 +54,16 @@ void add_remote_flags(CLI::App& command, remote_flags& f) {
                      "bearer token of somebody who may get /metrics; - = standard input (default: the pod's service account)");
   command.add_option("--certificate-authority", f.ca_file, "CA of the controller's certificate (default: the system's)")
       ->check(CLI::ExistingFile);
+  command.add_flag("--allow-token-over-http", f.token_over_http, "send the token to an http URL that is not on this host");
   command.add_flag("--insecure-skip-tls-verify", f.insecure, "trust any certificate, a self-signed one for example");
 }
 
 tl::expected<std::string, std::string> fetch(const remote_flags& f, const std::string& path) {
-  auto token = bearer_token(f);
+  auto url = f.url;
+  while (url.ends_with('/')) url.pop_back();
+  const auto to = net::parse_url(url + path);
+  if (!to) return tl::unexpected(fmt::format("--url {}: {}", f.url, to.error().message));
+  auto token = bearer_token(f, !to->where.tls && !to->where.loopback() && !f.token_over_http);
   if (!token) return tl::unexpected(token.error());
   net::http_client_config config;
   config.tls.insecure_skip_verify = f.insecure;
@@ -58,8 +72,6 @@ tl::expected<std::string, std::string> fetch(const remote_flags& f, const std::s
     if (!ca) return tl::unexpected(fmt::format("--certificate-authority: {}: {}", f.ca_file, ca.error()));
     config.tls.ca_pem = std::move(*ca);
   }
-  auto url = f.url;
-  while (url.ends_with('/')) url.pop_back();
   net::http_request request;
   request.url = url + path;
   if (!token->empty()) request.headers.push_back({"Authorization", "Bearer " + *token});

@@ -14,8 +14,9 @@ struct remote_flags {
   std::string token_file;
   std::string ca_file;
   bool insecure = false;
+  bool token_over_http = false;
 };
-/// --url, --token-file, --certificate-authority, --insecure-skip-tls-verify.
+/// --url, --token-file, --certificate-authority, --insecure-skip-tls-verify, --allow-token-over-http.
 void add_remote_flags(CLI::App& command, remote_flags& f);
 
 /// GET of a path on the metrics port. Error: what is wrong and, where it is the flags, which one helps.

@@ -180,6 +180,22 @@ TEST(Controller, WrongFlagsAreRefusedByName) {
   refused({"--kubeconfig", "/nowhere/kubeconfig"}, "/nowhere/kubeconfig");
   refused({"--metrics-source", "guessing"}, "guessing");
   refused({"--no-such-flag"}, "--no-such-flag");
+  const std::vector<std::string> api{"--kube-api-url", "http://127.0.0.1:1"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), api.begin(), api.end());
+    return more;
+  };
+  refused(with({"--prometheus-url", "ftp://x"}), "--prometheus-url: \"ftp://x\" is neither http nor https");
+  refused(with({"--prometheus-url", "http://x:99999"}), "--prometheus-url: \"http://x:99999\" has a port outside 1 to 65535");
+  refused({"--kube-api-url", "https://x:0"}, "--kube-api-url: \"https://x:0\" has a port outside 1 to 65535");
+  for (const char* name : {"A_B", "../x", "-a", "a-", "a.b", "a b"}) {
+    refused(with({fmt::format("--namespace={}", name)}), fmt::format("--namespace: expected the name of a namespace"));
+    refused(with({fmt::format("--watch-namespace={}", name)}), fmt::format("got \"{}\"", name));
+  }
+  refused(with({"--watch-namespace", std::string(64, 'a')}), "--watch-namespace: ");
+  refused(with({"--controller-instance=-a"}), "--controller-instance: expected a label value, got \"-a\"");
+  // A token in the clear goes to this host only.
+  refused({"--kube-api-url", "http://192.0.2.1:1", "--kube-token-file", "/etc/hostname"}, "--kube-token-file: ");
   // KUBECONFIG is a list of files, the flag is one file.
   refused({"--kubeconfig", "/nowhere/a:/nowhere/b"}, "kubeconfig /nowhere/a:/nowhere/b: cannot be read");
   const auto listed = run_program("/usr/bin/env", {"KUBECONFIG=/nowhere/a:/nowhere/b", INFERNO_BIN, "controller"});

@@ -71,6 +71,7 @@ TEST(GetCli, NamesWhatIsWrong) {
     std::string part;
   };
   temp_folder folder;
+  std::ofstream(folder.file("one")) << "token\n";
   std::ofstream(folder.file("two")) << "one two\n";
   std::ofstream(folder.file("none")) << "\n";
   for (const auto& w :
@@ -81,6 +82,11 @@ TEST(GetCli, NamesWhatIsWrong) {
         wrong{{"get", "-n", "a b"}, 2, "--namespace: not a namespace: \"a b\""}, wrong{{"get", "-o", "xml"}, 2, "--output"},
         wrong{{"explain"}, 2, "variant is required"}, wrong{{"get", "--url", "nonsense"}, 1, "--url nonsense: "},
         wrong{{"get", "--url", "http://127.0.0.1:1"}, 1, "--url http://127.0.0.1:1: cannot connect"},
+        wrong{{"get", "--url", "http://127.0.0.1:65537"}, 1, "has a port outside 1 to 65535"},
+        wrong{{"get", "--url", "http://192.0.2.1:8080", "--token-file", folder.file("one")},
+              1,
+              "--token-file: --url http://192.0.2.1:8080 is not https"},
+        wrong{{"get", "--url", "http://127.0.0.1:1", "--token-file", folder.file("one")}, 1, "cannot connect"},
         wrong{{"get", "--token-file", "/nowhere"}, 1, "--token-file: /nowhere: cannot be opened"},
         wrong{{"get", "--token-file", folder.file("two")}, 1, "more than one word"},
         wrong{{"get", "--token-file", folder.file("none")}, 1, "no token in it"}}) {
