@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
@@ -16,6 +15,7 @@
 #include "actors/scrape_source.hpp"
 #include "actors/supervisor.hpp"
 #include "net/io_context_thread.hpp"
+#include "net/tls_context.hpp"
 #include "net/tls_server.hpp"
 
 namespace inferno::actors {
@@ -26,6 +26,8 @@ namespace {
 
 /// Questions to the API server about who may read the metrics port.
 constexpr int reviews_per_second = 20;
+/// Answers that may wait for the thread that renders them.
+constexpr std::size_t waiting_answers = 16;
 
 struct system_config : caf::actor_system_config {
   explicit system_config(std::size_t threads) { set("scheduler.max-threads", threads); }
@@ -55,7 +57,8 @@ struct controller::impl {
   system_config system_settings;
   std::unique_ptr<caf::actor_system> system;
   supervisor_actor root;
-  std::shared_ptr<std::atomic<bool>> alive = std::make_shared<std::atomic<bool>>(true);
+  std::shared_ptr<liveness> health = std::make_shared<liveness>();
+  std::shared_ptr<net::background_thread> renderer = std::make_shared<net::background_thread>(waiting_answers);
   std::unique_ptr<net::http_server> metrics_server;
   std::unique_ptr<net::http_server> probe_server;
   bool stopped = false;
@@ -90,8 +93,11 @@ struct controller::impl {
     net::http_server_config server;
     server.address = bound->first;
     server.port = bound->second;
-    server.max_body = 64u << 10;
-    server.max_connections = 1000;
+    // No route takes a body, so none is read, whoever sends it.
+    server.max_body = 0;
+    server.max_header = 16u << 10;
+    server.max_connections = 500;
+    server.max_unsent = 64u << 20;
     server.tls = std::move(tls);
     auto started =
         net::http_server::start(io.executor(), server, std::move(handler), [logger = config.logger](std::string_view what) {
@@ -105,6 +111,11 @@ struct controller::impl {
     net::http_client_config http;
     http.tls = config.api.tls;
     http.accept_gzip = true;
+    if (config.api.tls_files.any())
+      http.tls_context =
+          net::client_certificate_files(config.api.tls, config.api.tls_files, [logger = config.logger](std::string_view what) {
+            logger.warn("A certificate for the API server cannot be used; the last one stays", {{"error", what}});
+          });
     // A lease lost at the renew deadline is another's when its duration is over: no write of ours is under way then.
     if (config.election) {
       config.api.write_timeout = config.election->lease_duration - config.election->renew_deadline;
@@ -119,15 +130,17 @@ struct controller::impl {
       if (!made) return made.error();
       tls = std::move(*made);
     }
-    // Whoever knocks with one wrong token after the other uses up a limit of its own, not the controller's.
+    // Wrong tokens use up a limit of their own, neither the controller's nor that of the readers who are known.
     auto reviews = config.api;
     reviews.qps = reviews_per_second;
     reviews.burst = 2 * reviews_per_second;
-    auto auth = tls ? std::make_shared<http_auth>(std::make_shared<kube::client>(to_api, std::move(reviews))) : nullptr;
-    auto metrics = serve(config.metrics_address, make_metrics_handler(view, std::move(auth)), std::move(tls));
+    auto auth = tls ? std::make_shared<http_auth>(std::make_shared<kube::client>(to_api, reviews),
+                                                  std::make_shared<kube::client>(to_api, reviews))
+                    : nullptr;
+    auto metrics = serve(config.metrics_address, make_metrics_handler(view, std::move(auth), renderer), std::move(tls));
     if (!metrics) return metrics.error();
     metrics_server = std::move(*metrics);
-    auto probes = serve(config.probe_address, make_probe_handler(view, alive));
+    auto probes = serve(config.probe_address, make_probe_handler(view, [health = health] { return health->problem(); }));
     if (!probes) return probes.error();
     probe_server = std::move(*probes);
 
@@ -147,8 +160,9 @@ struct controller::impl {
     s.defaults = config.defaults;
     s.scrape_interval = config.scrape_interval;
     s.election = config.election;
+    s.health = health;
     root = system->spawn(supervisor, std::move(s));
-    root->attach_functor([state = alive] { *state = false; });
+    root->attach_functor([health = health] { health->end(); });
     return {};
   }
 
@@ -176,6 +190,7 @@ struct controller::impl {
     }
     if (metrics_server) metrics_server->stop();
     if (probe_server) probe_server->stop();
+    renderer->stop();
     io.stop();
     metrics_server.reset();
     probe_server.reset();

@@ -46,34 +46,68 @@ answer variants_answer(const board_view& view, std::string_view rest, text_forma
   return {404, text_plain, "no such variant in the last plan\n"};
 }
 
-answer metrics_answer(const board_view& view, const net::http_exchange& x) {
-  const auto path = x.path();
-  if (x.method() != "GET" && x.method() != "HEAD") return {405, text_plain, "only GET\n"};
+/// What an answer depends on, apart from the view.
+struct question {
+  std::string method, path, output, ns;
+};
+
+question question_of(const net::http_exchange& x) {
+  return {std::string(x.method()), std::string(x.path()), x.query("output").value_or("json"), x.query("namespace").value_or("")};
+}
+
+answer metrics_answer(const board_view& view, const question& q) {
+  const std::string_view path = q.path;
+  if (q.method != "GET" && q.method != "HEAD") return {405, text_plain, "only GET\n"};
   if (path == "/metrics") return {200, exposition, view.metrics_text()};
   if (path != variants_path && !path.starts_with(std::string(variants_path) + "/"))
     return {404, text_plain, "not found; there are /metrics and /api/v1/variants\n"};
-  const auto output = x.query("output").value_or("json");
-  const auto format = parse_text_format(output);
-  if (!format) return {400, text_plain, fmt::format("output: expected json, yaml or table, got \"{}\"\n", output)};
-  return variants_answer(view, path.substr(variants_path.size()), *format, x.query("namespace").value_or(""));
+  const auto format = parse_text_format(q.output);
+  if (!format) return {400, text_plain, fmt::format("output: expected json, yaml or table, got \"{}\"\n", q.output)};
+  return variants_answer(view, path.substr(variants_path.size()), *format, q.ns);
 }
 
-asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<const board_view> view,
-                                         std::shared_ptr<http_auth> auth) {
+struct metrics_port {
+  std::shared_ptr<const board_view> view;
+  std::shared_ptr<http_auth> auth;
+  std::shared_ptr<net::background_thread> renderer;
+};
+
+/// Ten thousand variants take long enough to hold up a lease's renewal.
+asio::awaitable<void> respond_rendered(net::http_exchange& x, std::shared_ptr<const metrics_port> port) {
+  auto q = question_of(x);
+  if (!port->renderer) {
+    auto now = metrics_answer(*port->view, q);
+    co_return co_await respond(x, std::move(now));
+  }
+  auto work = [port, q = std::move(q)] { return metrics_answer(*port->view, q); };
+  auto made = co_await net::run_in_background(port->renderer, std::move(work));
+  if (made) co_return co_await respond(x, std::move(*made));
+  std::vector<net::http_header> headers{{"Retry-After", "1"}};
+  std::string type = text_plain;
+  std::string body = "too many requests are being answered\n";
+  co_await x.respond(503, std::move(type), std::move(body), std::move(headers));
+}
+
+asio::awaitable<void> respond_to_allowed(net::http_exchange& x, std::shared_ptr<const metrics_port> port) {
   // One right for all of them: every cluster lets everybody who is known to it `get` /api/* (system:discovery), so that path
   // would keep nobody out. What is not GET is refused in any case.
   std::string authorization(x.header("Authorization"));
-  const auto verdict = co_await auth->check(std::move(authorization), "get", "/metrics");
-  if (verdict.status == 200) co_return co_await respond(x, metrics_answer(*view, x));
+  std::string peer = x.peer();
+  const auto verdict = co_await port->auth->check(std::move(authorization), "get", "/metrics", std::move(peer));
+  if (verdict.status == 200) co_return co_await respond_rendered(x, port);
   std::vector<net::http_header> headers;
   if (verdict.status == 401) headers.push_back({"WWW-Authenticate", "Bearer"});
+  if (verdict.status == 503) headers.push_back({"Retry-After", "1"});
   std::string type = text_plain;
   std::string body = verdict.problem + "\n";
   co_await x.respond(verdict.status, std::move(type), std::move(body), std::move(headers));
 }
 
-answer probe_answer(const board_view& view, bool alive, std::string_view path) {
-  if (path == "/healthz") return alive ? answer{200, text_plain, "ok\n"} : answer{503, text_plain, "the supervisor has ended\n"};
+answer probe_answer(const board_view& view, const std::function<std::string()>& problem, std::string_view path) {
+  if (path == "/healthz") {
+    const auto ill = problem();
+    return ill.empty() ? answer{200, text_plain, "ok\n"} : answer{503, text_plain, ill + "\n"};
+  }
   if (path != "/readyz") return {404, text_plain, "not found; there are /healthz and /readyz\n"};
   if (view.synced()) return {200, text_plain, "ok\n"};
   const auto trouble = view.trouble();
@@ -82,14 +116,16 @@ answer probe_answer(const board_view& view, bool alive, std::string_view path) {
 
 }  // namespace
 
-net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view, std::shared_ptr<http_auth> auth) {
-  if (!auth) return [view = std::move(view)](net::http_exchange& x) { return respond(x, metrics_answer(*view, x)); };
-  return [view = std::move(view), auth = std::move(auth)](net::http_exchange& x) { return respond_to_allowed(x, view, auth); };
+net::http_handler make_metrics_handler(std::shared_ptr<const board_view> view, std::shared_ptr<http_auth> auth,
+                                       std::shared_ptr<net::background_thread> renderer) {
+  const auto port = std::make_shared<const metrics_port>(metrics_port{std::move(view), std::move(auth), std::move(renderer)});
+  if (!port->auth) return [port](net::http_exchange& x) { return respond_rendered(x, port); };
+  return [port](net::http_exchange& x) { return respond_to_allowed(x, port); };
 }
 
-net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::shared_ptr<const std::atomic<bool>> alive) {
-  return [view = std::move(view), alive = std::move(alive)](net::http_exchange& x) {
-    return respond(x, probe_answer(*view, *alive, x.path()));
+net::http_handler make_probe_handler(std::shared_ptr<const board_view> view, std::function<std::string()> problem) {
+  return [view = std::move(view), problem = std::move(problem)](net::http_exchange& x) {
+    return respond(x, probe_answer(*view, problem, x.path()));
   };
 }
 

@@ -13,7 +13,7 @@
 namespace inferno::actors {
 namespace {
 
-enum : int { restart_core = -1, restart_leader = -2, drained = -3 };
+enum : int { restart_core = -1, restart_leader = -2, drained = -3, beat = -4 };
 constexpr std::chrono::milliseconds drain_poll{10};
 constexpr std::string_view instance_label = "inference.optimization/controller-instance";
 
@@ -148,6 +148,28 @@ std::chrono::milliseconds supervisor_state::pause_of(const std::string& unit_nam
   return u.backoff = std::clamp(u.backoff * 2, config.restart_min, config.restart_max);
 }
 
+/// Asks every actor for a sign of life. CAF itself answers the question, so an answer says that the scheduler runs and that the
+/// actor takes messages from its mailbox.
+void supervisor_state::ask_all() {
+  const auto health = config.health;
+  health->answered("supervisor");
+  const auto ask = [&](const auto& handle, const char* component) {
+    health->expect(component);
+    if (!handle) return;
+    self->request(caf::actor_cast<caf::actor>(handle), liveness::limit, caf::sys_atom::value, caf::get_atom::value,
+                  std::string("info"))
+        .then([health, component](caf::ok_atom, const std::string&, const caf::strong_actor_ptr&,
+                                  const std::string&) { health->answered(component); },
+              [](const caf::error&) {});  // what is silent for too long is seen by its last answer
+  };
+  ask(fleet_handle, "fleet");
+  ask(optimizer_handle, "optimizer");
+  ask(metrics_handle, "metrics watcher");
+  ask(board_handle, "board");
+  if (config.election) ask(leader_handle, "leader");
+  self->delayed_send(self, liveness::beat, tick{beat});
+}
+
 void supervisor_state::died(const caf::down_msg& m) {
   const auto it = names.find(m.source);
   if (it == names.end() || stopping) return;
@@ -191,6 +213,7 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
   s.config.view->set_leading(s.leading);
   s.start_core();
   if (s.config.election) s.start_leader();
+  if (s.config.health) s.ask_all();
   return {
       [self](const leadership& m) { self->state.set_leading(m.leading); },
       [self](const error_noted& m) { self->send(self->state.board_handle, m); },
@@ -198,7 +221,9 @@ supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<su
         auto& state = self->state;
         if (t.what == drained) return state.drain();
         if (state.stopping) return;
-        if (t.what == restart_core) {
+        if (t.what == beat) {
+          state.ask_all();
+        } else if (t.what == restart_core) {
           state.restart_pending = false;
           state.start_core();
         } else if (t.what == restart_leader) {

@@ -8,6 +8,7 @@
 #include "actors/board.hpp"
 #include "actors/fleet.hpp"
 #include "actors/leader.hpp"
+#include "actors/liveness.hpp"
 #include "actors/metrics_watcher.hpp"
 
 namespace inferno::actors {
@@ -28,6 +29,7 @@ struct supervisor_config {
   std::chrono::milliseconds restart_min{200};
   std::chrono::milliseconds restart_max{30000};   ///< what lives for twice as long is restarted without a long pause again
   std::chrono::milliseconds drain_patience{700};  ///< writes under way are awaited for so long when stopping
+  std::shared_ptr<liveness> health{};             ///< learns who answers; nullptr: nobody is asked
 };
 
 struct supervisor_state {
@@ -69,6 +71,7 @@ struct supervisor_state {
   void started(const std::string& unit_name) { units[unit_name].started = self->clock().now(); }
   std::chrono::milliseconds pause_of(const std::string& unit_name);
   std::uint64_t present_term() const { return leading ? term : 0; }
+  void ask_all();
 };
 
 supervisor_actor::behavior_type supervisor(supervisor_actor::stateful_pointer<supervisor_state> self, supervisor_config config);

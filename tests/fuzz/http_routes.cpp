@@ -60,24 +60,25 @@ asio::awaitable<void> review(net::http_exchange& x) {
 struct ports {
   asio::io_context io;
   std::shared_ptr<actors::board_view> view = view_of_one();
-  std::unique_ptr<net::http_server> reviewer = listen(review);
-  std::unique_ptr<net::http_server> open = listen(routes(nullptr));
+  std::unique_ptr<net::http_server> reviewer = listen(review, 1u << 16);
+  std::unique_ptr<net::http_server> open = listen(routes(nullptr), 0);
   std::unique_ptr<net::http_server> guarded;
   ports() {
     net::kube::connection api;
     api.url = "http://" + reviewer->address();
     auto http = std::make_shared<net::http_client>(io.get_executor(), net::http_client_config{});
-    guarded = listen(routes(std::make_shared<actors::http_auth>(std::make_shared<net::kube::client>(std::move(http), api))));
+    const auto reviews = std::make_shared<net::kube::client>(std::move(http), api);
+    guarded = listen(routes(std::make_shared<actors::http_auth>(reviews, reviews)), 0);
   }
   net::http_handler routes(std::shared_ptr<actors::http_auth> auth) {
     return [metrics = actors::make_metrics_handler(view, std::move(auth)),
-            probes = actors::make_probe_handler(view, std::make_shared<std::atomic<bool>>(true))](net::http_exchange& x) {
+            probes = actors::make_probe_handler(view, [] { return std::string(); })](net::http_exchange& x) {
       return x.path().ends_with('z') ? probes(x) : metrics(x);
     };
   }
-  std::unique_ptr<net::http_server> listen(net::http_handler handler) {
+  std::unique_ptr<net::http_server> listen(net::http_handler handler, std::size_t max_body) {
     net::http_server_config config;
-    config.max_body = 1u << 16;
+    config.max_body = max_body;
     auto started = net::http_server::start(io.get_executor(), config, std::move(handler));
     require(started.has_value(), "a loopback port can be listened on");
     return std::move(*started);

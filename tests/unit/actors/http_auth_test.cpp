@@ -31,7 +31,7 @@ std::string review(const std::string& path, const json::value& question) {
 
 class http_auth_test : public ::testing::Test {
  protected:
-  http_auth_test() {
+  explicit http_auth_test(double unknown_per_second = 0) {
     auto started = net::http_server::start(context.get_executor(), {}, [this](net::http_exchange& x) {
       ++calls;
       const bool broken = failing;
@@ -44,10 +44,15 @@ class http_auth_test : public ::testing::Test {
     api.url = "http://" + server->address();
     http_auth::settings settings;
     settings.now = [this] { return now; };
-    settings.most_entries = 4;
-    auth.emplace(std::make_shared<net::kube::client>(
-                     std::make_shared<net::http_client>(context.get_executor(), net::http_client_config{}), api),
-                 settings);
+    settings.most_allowed = 2;
+    settings.most_refused = 4;
+    settings.most_pending = 6;
+    settings.most_pending_of_peer = 3;
+    const auto http = std::make_shared<net::http_client>(context.get_executor(), net::http_client_config{});
+    auto slow = api;
+    slow.qps = unknown_per_second;
+    slow.burst = 4;
+    auth.emplace(std::make_shared<net::kube::client>(http, slow), std::make_shared<net::kube::client>(http, api), settings);
   }
   ~http_auth_test() override {
     auth.reset();
@@ -115,9 +120,56 @@ TEST_F(http_auth_test, an_api_server_in_trouble_lets_nobody_in_and_is_asked_agai
   EXPECT_EQ(check("Bearer good"), 200);
 }
 
-TEST_F(http_auth_test, many_tokens_do_not_fill_the_memory) {
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(check(fmt::format("Bearer {}", i)), 401);
+TEST_F(http_auth_test, many_wrong_tokens_do_not_displace_one_that_is_allowed) {
   EXPECT_EQ(check("Bearer good"), 200);
+  for (int i = 0; i < 20; ++i) {
+    now += std::chrono::milliseconds(1);
+    EXPECT_EQ(check(fmt::format("Bearer {}", i)), 401);
+  }
+  calls = 0;
+  EXPECT_EQ(check("Bearer good"), 200);
+  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(check("Bearer 19"), 401);
+  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(check("Bearer 0"), 401) << "the oldest refusal was forgotten";
+  EXPECT_EQ(calls, 1);
+}
+
+/// One review of an unknown token in a quarter of an hour: whoever has to wait for one waits for the whole test.
+class http_auth_flood_test : public http_auth_test {
+ protected:
+  http_auth_flood_test() : http_auth_test(0.001) {}
+  ~http_auth_flood_test() override { context.stop(); }
+  /// Returns when so many have been answered.
+  void flood(int number, const std::string& peer, int answered) {
+    for (int i = 0; i < number; ++i)
+      asio::co_spawn(context, auth->check(fmt::format("Bearer {}-{}", peer, i), "get", "/metrics", peer),
+                     [this](std::exception_ptr, http_auth::verdict v) { ++answers[v.status]; });
+    test::run_until(context, [&] {
+      int n = 0;
+      for (const auto& [status, times] : answers) n += times;
+      return n == answered;
+    });
+  }
+  std::map<int, int> answers;
+};
+
+TEST_F(http_auth_flood_test, a_known_reader_does_not_wait_behind_wrong_tokens) {
+  EXPECT_EQ(check("Bearer good"), 200);  // two of the burst of four
+  flood(1000, "10.0.0.1", 999);
+  EXPECT_EQ(answers[503], 997) << "more than the reviews under way is refused at once";
+  for (int i = 0; i < 5; ++i) {
+    now += std::chrono::seconds(60);
+    const auto began = std::chrono::steady_clock::now();
+    EXPECT_EQ(check("Bearer good"), 200) << "its refresh has a limit of its own";
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(1));
+  }
+}
+
+TEST_F(http_auth_flood_test, one_peer_does_not_take_all_reviews) {
+  flood(1000, "10.0.0.1", 1000);
+  EXPECT_EQ(answers[401], 3) << "its three reviews are within the burst";
+  EXPECT_EQ(check("Bearer new"), 401) << "another peer has its turn";
 }
 
 }  // namespace
