@@ -96,6 +96,17 @@ TEST(Deploy, TheChartTakesItsValues) {
   for (const auto* gone : {"CustomResourceDefinition", "NetworkPolicy", "PodDisruptionBudget"})
     EXPECT_THAT(rendered.out, Not(HasSubstr(std::string("kind: ") + gone)));
 
+  // The probe port is open to nobody but the pod's own node, unless the values say so.
+  const auto rules = [](const std::string& text) {
+    return objects_of(text)
+        .at("NetworkPolicy inferno-autoscaler-system/inferno-autoscaler-controller-manager")
+        .at("spec")
+        .at("ingress");
+  };
+  EXPECT_THAT(json::serialize(rules(helm_template({}).out)), Not(HasSubstr("probes")));
+  EXPECT_EQ(json::serialize(rules(helm_template({"networkPolicy.probesFrom[0].ipBlock.cidr=10.0.0.0/16"}).out).at(1)),
+            R"({"from":[{"ipBlock":{"cidr":"10.0.0.0/16"}}],"ports":[{"port":"probes","protocol":"TCP"}]})");
+
   struct wrong {
     std::string set, named;
   };
