@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "net/metrics/number.hpp"
 
 namespace inferno::net::metrics {
@@ -113,6 +115,10 @@ class line_reader {
   std::string_view rest_;
 };
 
+std::size_t name_length(std::string_view line) {
+  return static_cast<std::size_t>(std::find_if_not(line.begin(), line.end(), name_char) - line.begin());
+}
+
 std::string_view trimmed(std::string_view line) {
   while (!line.empty() && (line.back() == '\r' || blank(line.back()))) line.remove_suffix(1);
   while (!line.empty() && blank(line.front())) line.remove_prefix(1);
@@ -160,10 +166,11 @@ std::string exposition_reader::line(std::string_view text) {
     eof_ = text == "# EOF";
     return {};
   }
+  // Most lines are of metrics that nobody reads.
+  if (!wanted_(text.substr(0, name_length(text)))) return {};
   sample s;
   bool wanted = false;
   const char* problem = line_reader(text).read(s, wanted_, wanted);
-  if (!wanted) return {};
   if (problem) return fmt::format("{}: line {}: {}", s.name, lines_, problem);
   if (++samples_ > limits_.samples) return fmt::format("more than {} samples of the metrics that are read", limits_.samples);
   if (s.labels.size() > limits_.labels) return fmt::format("{}: line {}: more than {} labels", s.name, lines_, limits_.labels);

@@ -132,7 +132,7 @@ TEST(ScrapeSource, ManyBombsAtOnceStayWithinTheRoundsMemory) {
   test::raw_server server(context, test::always(answer));
   net::http_client_config config;
   config.accept_gzip = true;
-  scrape_source source(std::make_shared<net::http_client>(context.get_executor(), config));
+  scrape_source source(std::make_shared<net::http_client>(context.get_executor(), config), 128, 60s);
   std::vector<scrape_target> pods;
   for (int i = 0; i < 128; ++i) pods.push_back({{"llm", std::to_string(i)}, "m", "127.0.0.1", server.port()});
   std::shared_ptr<const collected_metrics> out;
