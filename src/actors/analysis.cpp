@@ -13,6 +13,8 @@ namespace {
 /// Smaller movements of demand do not make a new curve between cycles; at a cycle all count that are more than rounding.
 constexpr double material_change = 0.02;
 constexpr double any_change = 1e-6;
+/// Smaller movements of what arrives now do not make a new curve for a pool.
+constexpr double moment_change = 0.1;
 /// Requests wait for so long while another of the pool was to start for them: then this one starts too.
 constexpr double wake_patience_s = 300;
 /// A move to another accelerator that failed is not tried again for so long.
@@ -54,13 +56,33 @@ const model::service_class* catalog::find_class(const variant_object& variant) c
   return best;
 }
 
+/// Replicas have become Ready, or are so no more: nothing that demand or candidates depend on.
+bool variant_analysis::only_ready_differs(const variant_inputs& other) const {
+  if (!inputs_ || !inputs_->target || !other.target) return false;
+  const auto& a = *inputs_->target;
+  const auto& b = *other.target;
+  return a.ready_replicas != b.ready_replicas && a.replicas == b.replicas && a.uid == b.uid && a.other == b.other &&
+         (a.change == b.change || (a.change && b.change && *a.change == *b.change)) && inputs_->object == other.object &&
+         inputs_->target_problem == other.target_problem && inputs_->autoscaler == other.autoscaler &&
+         inputs_->shared == other.shared && inputs_->settings == other.settings &&
+         inputs_->observed_since == other.observed_since;
+}
+
 bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
+  const bool only_ready = only_ready_differs(*inputs);
   if (inputs_ && inputs_->observed_since != inputs->observed_since) first_sample_s_.reset();
   inputs_ = std::move(inputs);
+  if (only_ready) {
+    // A pool's other members may have waited for them.
+    inputs_changed_ = inputs_changed_ || pooled_;
+    return true;
+  }
   estimator_.set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   inputs_changed_ = true;
   if (nothing_runs()) {
     active_s_.reset();  // retention begins with the first sample after it has woken
+    // What it served when it was put to sleep is served by others of its pool, or does not arrive any more.
+    if (inputs_->object && inputs_->object->min_replicas == 0) demand_.rate = {};
   } else {
     waiting_since_s_.reset();
     insists_ = false;
@@ -152,8 +174,9 @@ bool variant_analysis::observe(const load_sample& s) {
   const auto& recent = recent_.push(s.time_s, replicas_needed(now), now, stabilization_s());
   // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
   if (complete || recent.rate > demand_.rate) demand_ = recent;
+  moment_ = complete ? now : demand_;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
-  return changed || demand_moved(material_change) || s.time_s - published_at_s_ >= 0.9 * interval_s;
+  return changed || demand_moved(material_change) || moment_moved() || s.time_s - published_at_s_ >= 0.9 * interval_s;
 }
 
 bool variant_analysis::waiting(double size, double time_s) {
@@ -205,9 +228,30 @@ bool variant_analysis::demand_moved(double share) const {
          moved(published_.shape.in_tokens, demand_.shape.in_tokens, share);
 }
 
+/// Traffic that moves from one member of a pool to another leaves the largest of the recent loads of both as they are.
+bool variant_analysis::moment_moved() const {
+  return pooled_ && moved(published_moment_.per_sec(), moment_.rate.per_sec(), moment_change);
+}
+
 bool variant_analysis::lost(std::string reason, std::string problem) {
   if (!lost_at_) lost_at_ = now_();
   return set_metrics({"MetricsAvailable", false, std::move(reason), std::move(problem)});
+}
+
+/// What its spec says: others of the pool may have the one replica that a variant by itself keeps.
+int variant_analysis::least_in_pool(const capacity_curve& curve) const {
+  const int said = inputs_->object->min_replicas.value_or(1);
+  const bool may_be_busy = metrics_.reason == "MetricsIncomplete" || knows_little();
+  return may_be_busy ? std::max(said, curve.current.num_replicas) : said;
+}
+
+void variant_analysis::add_moment(capacity_curve& curve) const {
+  const auto seconds = [](auto d) { return std::chrono::duration<double>(d).count(); };
+  // Where nothing runs nothing arrives; what did is others' to serve, and known from before for a while.
+  const auto load = nothing_runs() ? planned_load{} : moment_;
+  curve.moment = {load.rate, load.shape.in_tokens, load.shape.out_tokens};
+  curve.sampled_s = last_sample_s_;
+  curve.horizon_s = std::max(stabilization_s(), seconds(inputs_->settings.rate_window));
 }
 
 model::server_spec variant_analysis::make_server() const {
@@ -398,6 +442,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::woken(const capacity_cur
   const auto load = waiting_load();
   server.current.load = {std::max(load.rate, demand_.rate), load.shape.in_tokens, load.shape.out_tokens};
   curve->current = server.current;
+  curve->moment = server.current.load;
   evaluate(*curve, std::move(server), cls);
   if (!curve->hold) curve->hold_message = fmt::format("woken: {:.6g} requests wait at the gateway", waiting_);
   curve->asleep = std::move(asleep);
@@ -416,6 +461,11 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   auto server = make_server();
   curve->current = server.current;
   curve->min_replicas = server.min_replicas;
+  if (inputs_->target) curve->ready = inputs_->target->ready_replicas;
+  curve->least_in_pool = least_in_pool(*curve);
+  curve->wakes_pool = !nothing_runs() && !may_be_zero();
+  add_moment(*curve);
+  published_moment_ = curve->moment.arrival_rate;
   // Silent pods may carry load: none goes while some do not report, nor before demand has been watched for a while.
   if (knows_little()) server.keep_accelerator = true;
   if (metrics_.reason == "MetricsIncomplete" || knows_little()) {
@@ -435,6 +485,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     refreshed->metrics = curve->metrics;
     refreshed->measured = curve->measured;
     refreshed->urgent = false;
+    refreshed->ready = curve->ready;
+    refreshed->moment = curve->moment;
+    refreshed->sampled_s = curve->sampled_s;
     return last_ = std::move(refreshed);
   }
   standing_moved_ = false;
@@ -478,6 +531,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   if (nothing_runs() && !estimate_) estimate_ = model::load_estimate{};
   const auto base = *curve;
   evaluate(*curve, server, *cls);
+  pooled_ = !curve->pool.empty();
+  // Silence alone never takes a replica away.
+  curve->yields = curve->hold && curve->hold_reason == "Infeasible" && metrics_.status && !knows_little();
   if (nothing_runs() && object.min_replicas == 0 && waiting_ > 0) return woken(base, *cls, curve);
   if (curve->hold) return curve;
   const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs();

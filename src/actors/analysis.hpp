@@ -52,6 +52,10 @@ class variant_analysis {
   void find_yardstick();
   double replicas_needed(const planned_load& load) const;
   bool demand_moved(double share) const;
+  bool moment_moved() const;
+  bool only_ready_differs(const variant_inputs& other) const;
+  int least_in_pool(const capacity_curve& curve) const;
+  void add_moment(capacity_curve& curve) const;
 
   variant_key key_;
   wall_clock now_;
@@ -61,6 +65,9 @@ class variant_analysis {
   std::optional<model::load_estimate> estimate_;
   planned_load demand_;                         ///< the recent load that needs the most replicas
   planned_load published_;                      ///< of the last curve that was evaluated
+  planned_load moment_;                         ///< what arrives now, as far as that is known
+  model::req_rate published_moment_;            ///< rate of the last curve's
+  bool pooled_ = false;                         ///< the last curve was for a pool
   std::shared_ptr<const capacity_curve> last_;  ///< the last curve, when it was evaluated and nothing is held
   bool standing_moved_ = false;                 ///< conditions, or whether it may be zero, since then
   /// The accelerator in use and the targets, by which loads are compared; nullopt when they are not known.

@@ -128,7 +128,8 @@ void cluster_state::upsert(const workload_object& d, state_changes& changes) {
   const bool selector_changed = !entry.object || entry.object->selector != d.selector;
   const bool other_changed = entry.object && !same(entry.object->other, d.other);
   const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid ||
-                              other_changed || !same(entry.object->change, d.change);
+                              entry.object->ready_replicas != d.ready_replicas || other_changed ||
+                              !same(entry.object->change, d.change);
   if (selector_changed) {
     if (entry.object) unindex_target(*entry.object);
     for (const auto& pod : entry.pods) owner_.erase(pod);

@@ -322,6 +322,8 @@ workload_object decode_workload(const json::object& object, std::string_view kin
   out.uid = text_at(object, {"metadata", "uid"});
   out.replicas = replicas_of(object, 1);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
+  // Kubernetes leaves out a count of zero.
+  if (find(object, {"status"})) out.ready_replicas = std::max(0, integer_at(object, {"status", "readyReplicas"}, 0));
   if (kind == "Deployment") out.change = decode_change(object);
   return out;
 }

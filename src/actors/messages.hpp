@@ -148,16 +148,24 @@ struct capacity_curve {
   int min_replicas = 1;
   model::slo_targets slo;
   model::current_allocation current;
+  std::optional<int> ready;                         ///< Ready replicas of the target; nullopt = its kind does not report them
   std::vector<model::solver_candidate> candidates;  ///< `type` is left to the optimizer; devices are in `device_of`
   std::vector<std::string> device_of;               ///< device of candidates[i]
   std::shared_ptr<const curve_basis> basis;         ///< nullptr when there was nothing to evaluate
   std::string pool;                                 ///< shares its demand with the others of this pool; "" = with nobody
+  int least_in_pool = 0;                            ///< replicas it has in a pool whatever the others have
+  bool wakes_pool = true;                           ///< its pool has a replica, of whichever member
+  model::server_load moment;                        ///< what arrives now, of which the pool's demand is made
+  double sampled_s = 0;                             ///< when `moment` was, by the samples' clock
+  double horizon_s = 0;                             ///< a pool's demand is the largest sum of its moments of so long
   std::string current_device;                       ///< device and cards per replica of the present allocation
   int current_units = 1;
   model::load_estimate measured;  ///< what the servers report
   bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
   std::string hold_reason;        ///< CamelCase
   std::string hold_message;
+  /// On hold although the load is known: GPUs beyond min_replicas go to more important classes that lack them.
+  bool yields = false;
   condition metrics;
   condition target;
   std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do

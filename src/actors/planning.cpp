@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "actors/planning_parts.hpp"
+
 namespace inferno::actors {
 namespace {
 
@@ -21,31 +23,41 @@ model::allocation present(const capacity_curve& c) {
 
 bool held(const capacity_curve& c) { return c.hold || c.candidates.empty(); }
 
-/// `candidate` with another number of replicas: cost and value in proportion.
-model::allocation with_replicas(model::allocation candidate, int replicas) {
-  if (candidate.num_replicas > 0 && replicas != candidate.num_replicas) {
-    const double share = static_cast<double>(replicas) / candidate.num_replicas;
-    candidate.cost.cents *= share;
-    candidate.value *= share;
-    candidate.num_replicas = replicas;
-  }
-  return candidate;
+/// The candidate on the accelerator in use; nullptr: there is none.
+const model::solver_candidate* staying(const capacity_curve& curve) {
+  const auto same = std::find_if(curve.candidates.begin(), curve.candidates.end(),
+                                 [&](const auto& c) { return c.alloc.accelerator == curve.current.accelerator; });
+  return same == curve.candidates.end() ? nullptr : &*same;
 }
 
-/// What a variant gets when the solver left it without a full allocation: what the policy gave, at least minReplicas of what it
-/// has.
-decision denied(const std::shared_ptr<const capacity_curve>& curve, int granted) {
+constexpr auto no_candidate = static_cast<std::size_t>(-1);
+
+/// What a variant gets when the solver left it without a full allocation: what the policy gave, on the accelerator it was given
+/// for; at least minReplicas of what it has.
+decision denied(const std::shared_ptr<const capacity_curve>& curve, const model::solver_choice& choice) {
   decision d;
   d.curve = curve;
-  const auto same = std::find_if(curve->candidates.begin(), curve->candidates.end(),
-                                 [&](const auto& c) { return c.alloc.accelerator == curve->current.accelerator; });
-  const auto& wanted = same != curve->candidates.end() ? *same : curve->candidates.front();
-  const int floor = std::min(curve->min_replicas, wanted.alloc.num_replicas);
-  d.desired = with_replicas(wanted.alloc, std::max(granted, floor));
   d.reason = "CapacityLimited";
+  const int granted = choice.candidate < 0 ? 0 : choice.num_replicas;
+  const auto* wanted = granted > 0 ? &curve->candidates[static_cast<std::size_t>(choice.candidate)] : staying(*curve);
+  if (!wanted && curve->current.num_replicas > 0) {
+    // It is to leave its accelerator, and there is no GPU of another one: it stays with what others leave it.
+    const int floor = std::min(curve->min_replicas, curve->current.num_replicas);
+    d.desired = with_replicas(present(*curve), std::max(choice.num_replicas, floor));
+    wanted = &curve->candidates.front();
+  } else {
+    if (!wanted) wanted = &curve->candidates.front();
+    const bool stays = curve->current.accelerator.empty() || wanted->alloc.accelerator == curve->current.accelerator;
+    const int floor = stays || granted == 0 ? std::min(curve->min_replicas, wanted->alloc.num_replicas) : 0;
+    d.desired = with_replicas(wanted->alloc, std::max(granted, floor));
+  }
   d.message =
-      fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted.alloc.num_replicas, wanted.alloc.accelerator, granted);
-  if (granted < floor) d.message += fmt::format("; minReplicas keeps {}", floor);
+      fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted->alloc.num_replicas, wanted->alloc.accelerator, granted);
+  if (d.desired.accelerator != wanted->alloc.accelerator) {
+    d.message += fmt::format("; {} x {} stay", d.desired.num_replicas, d.desired.accelerator);
+  } else if (d.desired.num_replicas > granted) {
+    d.message += fmt::format("; minReplicas keeps {}", d.desired.num_replicas);
+  }
   return d;
 }
 
@@ -159,8 +171,15 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   // It may have been among the others.
   if (!s.acts || s.line < advice_.variants.size()) line_of(!s.acts, s.line).candidates.clear();
   auto& line = line_of(s.acts, s.line);
-  line.priority = c.priority;
+  line.priority = rank_of(c);
   line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
+  s.floor = c.current.num_replicas;
+  if (!held(c) || !c.yields || !s.acts || c.current_device.empty()) return;
+  // What it has beyond minReplicas it keeps before its own class, and after more important ones, get theirs.
+  s.floor = std::min(c.min_replicas, c.current.num_replicas);
+  if (s.floor == c.current.num_replicas) return;
+  line.priority = rank_of(c) - 1;
+  line.candidates.push_back(kept(c, c.current.num_replicas - s.floor));
 }
 
 /// While one of a pool is starting for the requests that wait, the others sleep on: else each would start, not the cheapest.
@@ -177,14 +196,6 @@ void planner::wake() {
   }
 }
 
-void planner::leave_pool(const variant_key& key, slot& s) {
-  if (s.pool.empty()) return;
-  auto& p = pools_[s.pool];
-  p.members.erase(key);
-  p.changed = true;
-  s.pool.clear();
-}
-
 void planner::remove(const variant_key& key) {
   const auto at = slots_.find(key);
   if (at == slots_.end()) return;
@@ -194,48 +205,12 @@ void planner::remove(const variant_key& key) {
   slots_.erase(at);
 }
 
-/// One line for the members together, their own ones emptied.
-void planner::share(pool& p) {
-  std::vector<model::variant_view> views;
-  p.order.assign(p.members.begin(), p.members.end());
-  for (const auto& key : p.order) views.push_back(slots_.at(key).curve->basis->view);
-  p.demand = std::make_unique<model::model_pool>(views);
-  auto mixes = p.demand->mixes(
-      [&](const model::variant_view& view, const model::allocation& a) -> tl::expected<std::pair<int, int>, std::string> {
-        for (const auto& [acc, profile] : view.options)
-          if (acc->name == a.accelerator) return std::pair(type_of(acc->type), profile->acc_count * acc->multiplicity);
-        return std::pair(-1, 1);
-      },
-      {0, true});
-  // What they cannot carry together, each tries by itself: best effort is better than nothing.
-  if (!mixes) {
-    p.demand.reset();
-    return;
-  }
-  const auto& first = *slots_.at(p.order.front()).curve;
-  if (!p.line) p.line = add_line(fmt::format("{}/pool {}", first.key.ns, first.pool));
-  auto& line = line_of(p.acts, *p.line);
-  line.priority = first.priority;
-  line.candidates = std::move(mixes->mixes);
-  for (const auto& key : p.order) line_of(p.acts, slots_.at(key).line).candidates.clear();
-}
-
-void planner::refresh_pools() {
-  for (auto it = pools_.begin(); it != pools_.end();) {
-    auto& p = it->second;
-    if (p.changed) {
-      for (const auto& key : p.members) {
-        auto& s = slots_.at(key);
-        s.fresh = true;
-        if (p.demand) line_of(p.acts, s.line).candidates = candidates_of(*s.curve);
-      }
-      p.demand.reset();
-      if (p.members.size() > 1) share(p);
-      if (!p.demand && p.line) drop_line(*std::exchange(p.line, std::nullopt));
-      p.changed = false;
-    }
-    it = p.members.empty() ? pools_.erase(it) : std::next(it);
-  }
+void planner::set_capacity(std::shared_ptr<const capacity_view> capacity) {
+  const bool same = capacity && capacity_ && capacity->known == capacity_->known && capacity->by_device == capacity_->by_device;
+  capacity_ = std::move(capacity);
+  // Mixes are made for the GPUs there are.
+  if (!same)
+    for (auto& [name, p] : pools_) p.changed = true;
 }
 
 /// The cards there are, less those of held variants: what they have is not to be given to others.
@@ -248,7 +223,7 @@ void planner::limit() {
   for (const auto& [key, s] : slots_) {
     const auto& c = *s.curve;
     if (!held(c)) continue;
-    take_away(c.current_device, c.current.num_replicas * c.current_units);
+    take_away(c.current_device, s.floor * c.current_units);
     if (c.change_needs) take_away(c.change_needs->first, c.change_needs->second);
   }
 }
@@ -268,6 +243,80 @@ planner::cards planner::cards_of(const decision& d) {
   return {type_of(c.current_device), replicas * c.current_units};
 }
 
+/// So many of the present replicas, as a candidate.
+model::solver_candidate planner::kept(const capacity_curve& c, int replicas) {
+  model::solver_candidate out{with_replicas(present(c), replicas), type_of(c.current_device), c.current_units, {}};
+  out.alloc.value = 0;
+  return out;
+}
+
+/// Whether a variant that was granted part of what it wants on another accelerator has more where it is. `used`: GPUs of the
+/// plan.
+bool planner::better_stays(const slot& s, const model::solver_choice& choice, const std::vector<int>& used) const {
+  const auto& c = *s.curve;
+  if (!choice.partial || choice.num_replicas == 0 || c.current.num_replicas == 0) return false;
+  const auto* same = staying(c);
+  const auto& other = c.candidates[static_cast<std::size_t>(choice.candidate)];
+  if (!same || same == &other || other.alloc.accelerator == c.current.accelerator) return false;
+  const auto& line =
+      (s.acts ? input_ : advice_).variants[s.line].candidates[static_cast<std::size_t>(same - c.candidates.data())];
+  int here = c.current.num_replicas;
+  if (line.type >= 0 && line.units_per_replica > 0) {
+    const auto t = static_cast<std::size_t>(line.type);
+    here = std::max(here, std::max(0, (s.acts ? input_ : advice_).capacity[t].count - used[t]) / line.units_per_replica);
+  }
+  here = std::min(here, line.alloc.num_replicas);
+  return choice.num_replicas * other.alloc.max_rate_per_replica.per_sec() <= here * same->alloc.max_rate_per_replica.per_sec();
+}
+
+/// The solver's plan, and another one where it would take capacity from variants by moving them to a part of what they want.
+model::solver_result planner::solve(model::solver_input& input, bool acts) {
+  std::vector<model::open_pool> open;
+  for (const auto& [name, p] : pools_)
+    if (p.demand && p.acts == acts && !p.complete) open.push_back({*p.line, p.demand.get()});
+  auto result = model::solve_with_pools(input, open);
+  std::vector<std::pair<std::size_t, std::size_t>> stay;  // line, candidate
+  std::vector<std::vector<model::solver_candidate>> saved;
+  for (const auto& [key, s] : slots_) {
+    if (s.acts != acts || held(*s.curve) || input.variants[s.line].candidates.empty()) continue;
+    const auto& c = *s.curve;
+    auto& list = input.variants[s.line].candidates;
+    if (better_stays(s, result.choices[s.line], result.used)) {
+      const auto at = static_cast<std::size_t>(staying(c) - c.candidates.data());
+      stay.emplace_back(s.line, at);
+      saved.push_back(std::exchange(list, {list[at]}));
+    } else if (result.choices[s.line].candidate < 0 && !staying(c) && c.current.num_replicas > 0 && !c.current_device.empty()) {
+      stay.emplace_back(s.line, no_candidate);
+      saved.push_back(std::exchange(list, {kept(c, c.current.num_replicas)}));
+    }
+  }
+  if (stay.empty()) return result;
+  result = model::solve_with_pools(input, open);
+  for (std::size_t i = 0; i < stay.size(); ++i) {
+    const auto& [line, at] = stay[i];
+    input.variants[line].candidates = std::move(saved[i]);
+    auto& choice = result.choices[line];
+    if (choice.candidate < 0) continue;
+    if (at == no_candidate && !choice.partial) --result.report.satisfied;
+    choice.candidate = at == no_candidate ? -1 : static_cast<int>(at);
+  }
+  // Bounds of a plan with fewer choices are none.
+  result.report.lower_bound.reset();
+  result.report.gap.reset();
+  return result;
+}
+
+/// What held variants keep is not what they were satisfied with.
+void planner::count_held(model::solver_result& result) const {
+  for (const auto& [key, s] : slots_) {
+    if (!held(*s.curve) || !s.acts || input_.variants[s.line].candidates.empty()) continue;
+    const auto& choice = result.choices[s.line];
+    if (choice.candidate < 0 || choice.partial) continue;
+    --result.report.satisfied;
+    --result.report.satisfiable;
+  }
+}
+
 /// Those that act first, the cards of the others being theirs; then the others with what is left.
 model::solver_result planner::solve() {
   limit();
@@ -278,7 +327,7 @@ model::solver_result planner::solve() {
     advises = true;
     take_away(s.curve->current_device, s.curve->current.num_replicas * s.curve->current_units);
   }
-  auto result = model::solve(input_);
+  auto result = solve(input_, true);
   if (!advises) return result;
   advice_.optimizer = input_.optimizer;
   // A device may be new since: of a variant that has no cards.
@@ -286,7 +335,7 @@ model::solver_result planner::solve() {
   advice_.capacity.resize(input_.capacity.size());
   for (std::size_t t = 0; t < result.used.size(); ++t)
     advice_.capacity[t].count = std::max(0, advice_.capacity[t].count - result.used[t]);
-  const auto advice = model::solve(advice_);
+  const auto advice = solve(advice_, false);
   for (std::size_t i = 0; i < advice_.variants.size(); ++i)
     if (!advice_.variants[i].candidates.empty()) result.choices[i] = advice.choices[i];
   result.price.resize(std::max(result.price.size(), advice.price.size()));
@@ -303,8 +352,21 @@ model::solver_result planner::solve() {
   return result;
 }
 
+/// What more important classes leave to a variant on hold.
+decision planner::decide_held(const slot& s, const model::solver_choice& choice) const {
+  auto d = holding(s.curve);
+  const bool shares = s.floor < s.curve->current.num_replicas;
+  const int keeps = shares ? s.floor + (choice.candidate < 0 ? 0 : choice.num_replicas) : s.floor;
+  if (!shares || keeps >= s.curve->current.num_replicas) return d;
+  d.hold = false;
+  d.desired = with_replicas(d.desired, keeps);
+  d.message +=
+      fmt::format("; {} of {} replicas stay, more important classes need the GPUs", keeps, s.curve->current.num_replicas);
+  return d;
+}
+
 decision planner::decide(const slot& s, const model::solver_choice& choice) const {
-  if (choice.candidate < 0 || choice.partial) return denied(s.curve, choice.candidate < 0 ? 0 : choice.num_replicas);
+  if (choice.candidate < 0 || choice.partial) return denied(s.curve, choice);
   decision d;
   d.curve = s.curve;
   d.desired = s.curve->candidates[static_cast<std::size_t>(choice.candidate)].alloc;
@@ -323,39 +385,15 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
   return d;
 }
 
-/// The part of a member in what its pool got.
-decision planner::decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const {
-  if (choice.candidate < 0) return denied(s.curve, 0);
-  const auto& mix = (p.acts ? input_ : advice_).variants[*p.line].candidates[static_cast<std::size_t>(choice.candidate)].mix;
-  decision d;
-  d.curve = s.curve;
-  d.desired.accelerator = s.curve->current.accelerator;
-  int wanted = 0;
-  for (std::size_t i = 0; i < mix.size(); ++i) {
-    if (p.order[mix[i].member] != s.curve->key) continue;
-    wanted = mix[i].alloc.num_replicas;
-    auto whole = mix[i].alloc;
-    model::add_percentiles(p.demand->members()[mix[i].member], whole);
-    d.desired = with_replicas(std::move(whole), choice.part_replicas[i]);
-  }
-  d.reason = "Optimized";
-  d.message = fmt::format("shares {:.2f} requests/min with {} other variants of its model and class",
-                          p.demand->members().front().server->current.load.arrival_rate.per_min(), p.order.size() - 1);
-  if (!s.curve->hold_message.empty()) d.message = s.curve->hold_message + "; " + d.message;
-  if (d.desired.num_replicas < wanted) {
-    d.reason = "CapacityLimited";
-    d.message = fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted, d.desired.accelerator, d.desired.num_replicas);
-  }
-  return d;
-}
-
 std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string trigger) {
   auto snapshot = std::make_shared<plan_snapshot>();
   snapshot->cycle = cycle;
   snapshot->trigger = std::move(trigger);
   wake();
   refresh_pools();
-  const auto result = solve();
+  auto result = solve();
+  count_held(result);
+  settle(result);
   std::vector<decision_table::value> all;
   all.reserve(slots_.size());
   std::vector<int> count(input_.capacity.size());
@@ -365,7 +403,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     if (p && !p->demand) p = nullptr;
     const auto line = p ? *p->line : s.line;
     if (s.fresh || !same_choice(choices_[line], result.choices[line])) {
-      auto d = held(*s.curve) ? holding(s.curve) : p ? decide_part(s, *p, result.choices[line]) : decide(s, result.choices[line]);
+      auto d = held(*s.curve) ? decide_held(s, result.choices[line]) : p ? decide_part(s, *p) : decide(s, result.choices[line]);
       d.cycle = cycle;
       s.at = cards_of(d);
       s.fresh = false;

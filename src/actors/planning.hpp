@@ -8,6 +8,7 @@
 #include <set>
 
 #include "actors/messages.hpp"
+#include "model/load_estimator.hpp"
 #include "model/pool.hpp"
 
 namespace inferno::actors {
@@ -16,7 +17,7 @@ class planner {
  public:
   void set_curve(std::shared_ptr<const capacity_curve> curve);
   void remove(const variant_key& key);
-  void set_capacity(std::shared_ptr<const capacity_view> capacity) { capacity_ = std::move(capacity); }
+  void set_capacity(std::shared_ptr<const capacity_view> capacity);
   void set_saturation(model::saturation_policy policy) { input_.optimizer.saturation = policy; }
   void set_solver(model::solver_kind solver) { input_.optimizer.solver = solver; }
   std::size_t size() const { return slots_.size(); }
@@ -40,14 +41,30 @@ class planner {
     std::shared_ptr<const decision> last;  ///< of the plan before
     cards at;                              ///< of `last`
     bool fresh = true;                     ///< the curve is newer than `last`
+    int floor = 0;                         ///< replicas that a held variant keeps from more important ones
+  };
+  /// What a member of a pool is to have in the end, and for now.
+  struct part {
+    const model::solver_candidate::part* mix = nullptr;  ///< of the candidate chosen; nullptr: none
+    std::string accelerator;                             ///< planned
+    int planned = 0;
+    int granted = 0;  ///< of those, what there are GPUs for
+    int now = 0;      ///< to ask for until others are Ready
+    bool operator==(const part& other) const {
+      return accelerator == other.accelerator && planned == other.planned && granted == other.granted && now == other.now;
+    }
   };
   struct pool {
     std::set<variant_key> members;
     bool acts = true;  ///< of all its members
     bool changed = true;
-    std::vector<variant_key> order;             ///< the members as the mixes count them
-    std::unique_ptr<model::model_pool> demand;  ///< there are several, and they are planned together
-    std::optional<std::size_t> line;            ///< their line in input_.variants
+    std::vector<variant_key> order;                  ///< the members as the mixes count them
+    std::unique_ptr<model::model_pool> demand;       ///< there are several, and they are planned together
+    bool complete = true;                            ///< every mix that may be best is among the candidates
+    std::optional<std::size_t> line;                 ///< their line in input_.variants
+    model::sliding_peak<model::server_load> recent;  ///< what arrived at all of them together
+    double at_s = 0;                                 ///< the newest of it
+    std::vector<part> parts;                         ///< by `order`: what the last plan came to
   };
 
   std::size_t add_line(std::string name);
@@ -57,15 +74,24 @@ class planner {
   void take(slot& s, std::shared_ptr<const capacity_curve> curve);
   void wake();
   void leave_pool(const variant_key& key, slot& s);
-  void share(pool& p);
+  model::server_load load_of(pool& p) const;
+  void share(pool& p, const model::server_load& load);
+  void settle(const model::solver_result& result);
+  std::vector<part> parts_of(const pool& p, const model::solver_choice& choice) const;
+  model::gpu_limits gpus();
   void refresh_pools();
   void limit();
   void take_away(const std::string& device, int count);
   model::solver_variant& line_of(bool acts, std::size_t line);
   model::solver_result solve();
+  model::solver_result solve(model::solver_input& input, bool acts);
+  bool better_stays(const slot& s, const model::solver_choice& choice, const std::vector<int>& used) const;
+  model::solver_candidate kept(const capacity_curve& c, int replicas);
+  void count_held(model::solver_result& result) const;
   cards cards_of(const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
-  decision decide_part(const slot& s, const pool& p, const model::solver_choice& choice) const;
+  decision decide_held(const slot& s, const model::solver_choice& choice) const;
+  decision decide_part(const slot& s, const pool& p) const;
 
   std::map<variant_key, slot> slots_;
   std::set<variant_key> wakers_;       ///< those with nothing running for which requests wait

@@ -1,0 +1,215 @@
+// What the planner makes of the solver's plan for variants that do not get all they want.
+#include "actors/planning.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct wish {
+  std::string accelerator;
+  int replicas;
+  double per_min;  ///< that a replica serves
+  double cents;
+};
+
+/// A variant with `has` replicas on `in_use`, and what it wants; on device "dev ACCELERATOR", a GPU a replica.
+std::shared_ptr<capacity_curve> curve(const std::string& name, int priority, const std::string& in_use, int has,
+                                      const std::vector<wish>& wishes) {
+  auto c = std::make_shared<capacity_curve>();
+  c->key = {"ns", name};
+  c->priority = priority;
+  c->current.accelerator = in_use;
+  c->current.num_replicas = has;
+  c->current_device = "dev " + in_use;
+  c->metrics.status = true;
+  c->actuate = true;
+  for (const auto& w : wishes) {
+    model::solver_candidate candidate;
+    candidate.units_per_replica = 1;
+    auto& a = candidate.alloc;
+    a.accelerator = w.accelerator;
+    a.num_replicas = w.replicas;
+    a.max_rate_per_replica = model::req_rate::per_min(w.per_min);
+    a.cost.cents = w.cents * w.replicas;
+    if (w.accelerator == in_use) c->current.cost.cents = w.cents * has;
+    c->candidates.push_back(candidate);
+  }
+  for (auto& s : c->candidates)
+    s.alloc.value = model::transition_value(c->current, s.alloc.accelerator, s.alloc.num_replicas, s.alloc.cost);
+  std::sort(c->candidates.begin(), c->candidates.end(),
+            [](const auto& x, const auto& y) { return x.alloc.value < y.alloc.value; });
+  for (const auto& s : c->candidates) c->device_of.push_back("dev " + s.alloc.accelerator);
+  return c;
+}
+
+/// On hold, the load known, for a target that nothing meets.
+std::shared_ptr<capacity_curve> infeasible(const std::string& name, int priority, int has) {
+  auto c = curve(name, priority, "A", has, {});
+  c->hold = true;
+  c->hold_reason = "Infeasible";
+  c->yields = true;
+  c->current.cost.cents = 40.0 * has;
+  return c;
+}
+
+std::shared_ptr<capacity_view> gpus(std::map<std::string, int> by_device) {
+  auto out = std::make_shared<capacity_view>();
+  out->known = true;
+  for (const auto& [name, n] : by_device) out->by_device["dev " + name] = n;
+  return out;
+}
+
+std::string decided(const plan_snapshot& plan, const std::string& name) {
+  const auto d = plan.decisions.find({"ns", name});
+  return fmt::format("{} x {}", d->desired.num_replicas, d->desired.accelerator);
+}
+
+// 22 A or 7 B are wanted, 4 A are there; there are 6 A and 3 B. 3 B serve 39 % more than 6 A.
+TEST(Planning, APartOfAnotherAcceleratorIsAppliedThere) {
+  planner p;
+  p.set_curve(curve("v", 1, "A", 4, {{"A", 22, 10, 40}, {"B", 7, 31.4, 100}}));
+  p.set_capacity(gpus({{"A", 6}, {"B", 3}}));
+  const auto plan = p.plan(1, "start");
+  EXPECT_EQ(decided(*plan, "v"), "3 x B");
+  EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
+}
+
+TEST(Planning, APartOfAnotherAcceleratorThatServesLessIsNotTaken) {
+  planner p;
+  p.set_curve(curve("v", 1, "A", 4, {{"A", 22, 10, 40}, {"B", 7, 31.4, 100}}));
+  p.set_capacity(gpus({{"A", 6}, {"B", 1}}));
+  EXPECT_EQ(decided(*p.plan(1, "start"), "v"), "6 x A") << "6 A serve twice what 1 B does";
+  // Once on B it stays there as long as that is more.
+  planner other;
+  other.set_curve(curve("v", 1, "B", 3, {{"A", 22, 10, 40}, {"B", 7, 31.4, 100}}));
+  other.set_capacity(gpus({{"A", 6}, {"B", 3}}));
+  EXPECT_EQ(decided(*other.plan(1, "start"), "v"), "3 x B");
+}
+
+/// Random shortages of one variant: never less than it has.
+TEST(Planning, NobodyElseThereNeverLessCapacityThanAtPresent) {
+  std::mt19937 engine(7);
+  const auto upto = [&](int n) { return std::uniform_int_distribution<>(0, n)(engine); };
+  for (int i = 0; i < 500; ++i) {
+    SCOPED_TRACE(i);
+    std::map<std::string, double> rate{{"A", 5.0 + upto(20)}, {"B", 5.0 + upto(40)}, {"C", 5.0 + upto(40)}};
+    const double demand = 100 + upto(400);
+    std::vector<wish> wishes;
+    for (const auto& [name, r] : rate) wishes.push_back({name, static_cast<int>(std::ceil(demand / r)), r, 10.0 + upto(90)});
+    const int has = 1 + upto(5);
+    planner p;
+    p.set_curve(curve("v", 1, "A", has, wishes));
+    p.set_capacity(gpus({{"A", has + upto(3)}, {"B", upto(4)}, {"C", upto(4)}}));
+    const auto plan = p.plan(1, "start");
+    const auto& d = plan->decisions.find({"ns", "v"})->desired;
+    EXPECT_GE(d.num_replicas * rate.at(d.accelerator), std::min(demand, has * rate.at("A")) - 1e-9)
+        << decided(*plan, "v") << " instead of " << has << " x A";
+  }
+}
+
+TEST(Planning, WithoutAGpuElsewhereAVariantStaysWhereItsTargetIsMissed) {
+  planner p;
+  p.set_curve(curve("v", 1, "A", 4, {{"B", 7, 31.4, 100}}));
+  p.set_capacity(gpus({{"A", 6}, {"B", 0}}));
+  const auto plan = p.plan(1, "start");
+  EXPECT_EQ(decided(*plan, "v"), "4 x A");
+  EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
+}
+
+TEST(Planning, WhatNothingMeetsYieldsGpusToAMoreImportantClass) {
+  planner p;
+  p.set_curve(infeasible("free", 10, 5));
+  p.set_curve(curve("premium", 1, "A", 1, {{"A", 4, 10, 40}}));
+  p.set_capacity(gpus({{"A", 6}}));
+  const auto plan = p.plan(1, "start");
+  EXPECT_EQ(decided(*plan, "premium"), "4 x A");
+  EXPECT_EQ(decided(*plan, "free"), "2 x A");
+  const auto d = plan->decisions.find({"ns", "free"});
+  EXPECT_FALSE(d->hold) << "it is carried out";
+  EXPECT_EQ(d->reason, "Infeasible");
+  EXPECT_THAT(d->message, HasSubstr("more important classes"));
+  EXPECT_DOUBLE_EQ(d->desired.cost.cents, 80);
+  EXPECT_EQ(plan->solver.satisfied, 1) << "not the one on hold";
+  EXPECT_EQ(plan->solver.satisfiable, 1);
+}
+
+TEST(Planning, WhatYieldsKeepsMinReplicasAndWhatNobodyNeeds) {
+  planner p;
+  p.set_curve(infeasible("free", 10, 5));
+  p.set_curve(curve("premium", 1, "A", 1, {{"A", 40, 10, 40}}));
+  p.set_capacity(gpus({{"A", 6}}));
+  auto plan = p.plan(1, "start");
+  EXPECT_EQ(decided(*plan, "free"), "1 x A");
+  EXPECT_EQ(decided(*plan, "premium"), "5 x A");
+  p.set_curve(curve("premium", 1, "A", 1, {{"A", 1, 10, 40}}));
+  plan = p.plan(2, "interval");
+  EXPECT_EQ(decided(*plan, "free"), "5 x A");
+  EXPECT_TRUE(plan->decisions.find({"ns", "free"})->hold);
+}
+
+TEST(Planning, NeitherItsOwnClassNorALessImportantOneTakesWhatIsHeld) {
+  planner p;
+  p.set_curve(infeasible("held", 5, 5));
+  p.set_curve(curve("equal", 5, "A", 1, {{"A", 4, 10, 40}}));
+  p.set_curve(curve("less", 9, "A", 0, {{"A", 4, 10, 40}}));
+  p.set_capacity(gpus({{"A", 6}}));
+  const auto plan = p.plan(1, "start");
+  EXPECT_EQ(decided(*plan, "held"), "5 x A");
+  EXPECT_EQ(decided(*plan, "equal"), "1 x A");
+}
+
+TEST(Planning, SilenceYieldsNothing) {
+  planner p;
+  auto silent = infeasible("free", 10, 5);
+  silent->hold_reason = "MetricsMissing";
+  silent->yields = false;
+  p.set_curve(silent);
+  p.set_curve(curve("premium", 1, "A", 1, {{"A", 4, 10, 40}}));
+  p.set_capacity(gpus({{"A", 6}}));
+  const auto plan = p.plan(1, "start");
+  EXPECT_EQ(decided(*plan, "free"), "5 x A");
+  EXPECT_EQ(decided(*plan, "premium"), "1 x A");
+}
+
+// ---- in the running controller ------------------------------------------------------------------------------------------------
+
+/// `targets` that no number of replicas meets.
+world& with_an_impossible_class(world& w, bool reports) {
+  auto configs = default_configs();
+  auto classes = default_classes();
+  classes["freemium.yaml"] = "name: Freemium\npriority: 10\ndata:\n  - model: default\n    slo-itl: 1\n";
+  configs[2] = config_json(std::string(classes_map), classes);
+  auto free = va_json("llm", "free");
+  free["spec"].as_object()["sloClassRef"] = json::object{{"name", "Freemium"}, {"key", "freemium.yaml"}};
+  load_each(w, {{"free", 50}, {"premium", 100}},
+            [reports](pod_sample& s) { return reports || s.pod.name.rfind("free", 0) != 0; });
+  populate(w, {"premium"}, {va_json("llm", "premium"), free}, 1, configs);
+  w.changed("deployments", deployment_json("llm", "free", 5));
+  for (int i = 0; i < 5; ++i) w.changed("pods", pod_json("llm", fmt::format("free-{}", i), "free"));
+  w.changed("nodes", node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 6));
+  w.advance(std::chrono::seconds(200));
+  return w;
+}
+
+TEST(Planning, InTheControllerPremiumGetsTheGpusOfWhatNothingMeets) {
+  world w;
+  with_an_impossible_class(w, true);
+  EXPECT_EQ(w.scale_patches("premium").back(), 4) << "100 requests a minute, 25.3 a replica";
+  EXPECT_EQ(w.scale_patches("free").back(), 2);
+  EXPECT_THAT(w.condition_of("OptimizationReady", "free"), HasSubstr("False Infeasible"));
+}
+
+TEST(Planning, InTheControllerSilentServersKeepTheirGpus) {
+  world w;
+  with_an_impossible_class(w, false);
+  EXPECT_TRUE(w.scale_patches("free").empty());
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing

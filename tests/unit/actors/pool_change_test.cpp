@@ -1,0 +1,307 @@
+// From one mix of a pool to another: make before break, by rule and in closed loop with pods that take their time.
+#include "actors/pool_change.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "cluster.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using replicas = std::vector<int>;
+
+pool_step step(int has, int ready, int wanted, double rate, double cost = 40, int type = 0) {
+  return {has, ready, wanted, false, rate, cost, type, 1, 4};
+}
+
+TEST(MakeBeforeBreak, OldReplicasStayUntilTheirSuccessorsAreReady) {
+  EXPECT_EQ(make_before_break({step(3, 3, 1, 80), step(0, 0, 1, 722, 100, 1)}, {235, 1, 0}, {}), (replicas{3, 1}));
+  EXPECT_EQ(make_before_break({step(3, 3, 1, 80), step(1, 0, 1, 722, 100, 1)}, {235, 1, 0}, {}), (replicas{3, 1}));
+  EXPECT_EQ(make_before_break({step(3, 3, 1, 80), step(1, 1, 1, 722, 100, 1)}, {235, 1, 0}, {}), (replicas{1, 1}));
+}
+
+TEST(MakeBeforeBreak, FallingDemandDoesNotWaitForWhatNeverBecomesReady) {
+  EXPECT_EQ(make_before_break({step(3, 3, 1, 80), step(1, 0, 1, 722, 100, 1)}, {80, 1, 0}, {}), (replicas{1, 1}));
+  EXPECT_EQ(make_before_break({step(3, 3, 0, 80), step(1, 0, 1, 722, 100, 1)}, {0, 1, 0}, {}), (replicas{1, 1})) << "one serves";
+}
+
+/// Batches of 4: ten requests in flight keep three replicas busy though nothing completes, wherever they are.
+TEST(MakeBeforeBreak, BusyServersStayThoughNothingCompletes) {
+  EXPECT_EQ(make_before_break({step(5, 5, 1, 80)}, {0, 1, 10}, {}), (replicas{3}));
+  EXPECT_EQ(make_before_break({step(5, 5, 0, 80), step(2, 2, 2, 722, 100, 1)}, {0, 1, 10}, {}), (replicas{1, 2}));
+  EXPECT_EQ(make_before_break({step(2, 2, 0, 80)}, {0, 1, 100}, {}), (replicas{2})) << "what does not fit is no reason to buy";
+}
+
+TEST(MakeBeforeBreak, UnderOverloadWhatIsThereStays) {
+  EXPECT_EQ(make_before_break({step(3, 2, 0, 80), step(0, 0, 5, 722, 100, 1)}, {1000, 1, 0}, {}), (replicas{2, 5}))
+      << "one of the three was not Ready";
+}
+
+/// Both on GPUs of one type, of which 20 are there and used: one at a time.
+TEST(MakeBeforeBreak, WithoutGpusForBothOneGoesForOneThatComes) {
+  EXPECT_EQ(make_before_break({step(20, 20, 0, 10), step(0, 0, 20, 10)}, {200, 1, 0}, {20}), (replicas{19, 1}));
+  EXPECT_EQ(make_before_break({step(19, 19, 0, 10), step(1, 0, 20, 10)}, {200, 1, 0}, {20}), (replicas{19, 1}))
+      << "one is on its way";
+  EXPECT_EQ(make_before_break({step(19, 19, 0, 10), step(1, 1, 20, 10)}, {200, 1, 0}, {20}), (replicas{18, 2}));
+  EXPECT_EQ(make_before_break({step(20, 20, 0, 10), step(0, 0, 20, 10)}, {200, 1, 0}, {25}), (replicas{20, 5}))
+      << "five fit beside";
+}
+
+TEST(MakeBeforeBreak, WhatOthersAreToHaveIsGivenAway) {
+  EXPECT_EQ(make_before_break({step(5, 5, 2, 10), step(0, 0, 1, 30, 40, 1)}, {50, 1, 0}, {3, 1}), (replicas{3, 1}));
+}
+
+/// Random pools with GPUs enough, replicas becoming Ready in random order: what serves is never less than the demand, or than
+/// what served before, and the plan is reached.
+TEST(MakeBeforeBreak, NeverServesLessAndAlwaysArrives) {
+  std::mt19937 engine(11);
+  const auto upto = [&](int n) { return std::uniform_int_distribution<>(0, n)(engine); };
+  for (int i = 0; i < 2000; ++i) {
+    SCOPED_TRACE(i);
+    const bool scarce = i % 2 == 1;
+    std::vector<pool_step> pool;
+    double planned = 0;
+    std::vector<int> at_first(3), at_last(3), gpus(3);
+    for (int m = 0; m < 2 + upto(2); ++m) {
+      const int has = upto(8);
+      pool.push_back({has, has, upto(8), false, 1.0 + upto(20), 10.0 + upto(50), upto(2), 1 + upto(1), 4});
+      const auto& s = pool.back();
+      planned += s.wanted * s.rate;
+      at_first[static_cast<std::size_t>(s.type)] += s.has * s.units;
+      at_last[static_cast<std::size_t>(s.type)] += s.wanted * s.units;
+    }
+    for (std::size_t t = 0; t < 3; ++t) gpus[t] = scarce ? std::max(at_first[t], at_last[t]) : at_first[t] + at_last[t];
+    if (planned == 0) continue;  // one of them stays for that
+    const double demand = planned * std::uniform_real_distribution<>(0.2, 1)(engine);
+    const auto serves = [&] {
+      double sum = 0;
+      for (const auto& s : pool) sum += s.ready * s.rate;
+      return sum;
+    };
+    bool arrived = false;
+    for (int round = 0; round < 200 && !arrived; ++round) {
+      const double before = serves();
+      const auto now = make_before_break(pool, {demand, 1, 0}, gpus);
+      std::vector<int> held(3);
+      arrived = true;
+      for (std::size_t m = 0; m < pool.size(); ++m) {
+        auto& s = pool[m];
+        arrived = arrived && now[m] == s.wanted && s.ready == s.wanted;
+        s.has = now[m];
+        s.ready = std::min(s.ready, s.has);
+        held[static_cast<std::size_t>(s.type)] += s.has * s.units;
+      }
+      for (std::size_t t = 0; t < 3; ++t) EXPECT_LE(held[t], gpus[t]);
+      if (!scarce) {
+        EXPECT_GE(serves(), std::min(demand, before) * (1 - 1e-9));
+      }
+      for (auto& s : pool) s.ready = std::min(s.has, s.ready + upto(2));
+    }
+    EXPECT_TRUE(arrived);
+  }
+}
+
+// ---- closed loop --------------------------------------------------------------------------------------------------------------
+
+/// Deployments whose pods are Ready `start` after they are asked for; one load balancer shares the requests among those that are,
+/// in proportion to their rates.
+class slow_pods : public world {
+ public:
+  struct deployment {
+    double rate = 0;  ///< requests/min of a pod within the targets
+    int replicas = 0;
+    std::vector<double> ready_at;  ///< of each pod
+  };
+
+  void begin(const std::map<std::string, int>& replicas_of, std::vector<json::object> variants,
+             std::chrono::seconds interval = 10s) {
+    cluster_follows = false;
+    source->respond = [this](const std::vector<scrape_target>& targets, double now) {
+      auto out = std::make_shared<collected_metrics>();
+      double sum = 0;
+      for (const auto& t : targets) sum += all.at(app_of(t)).rate;
+      for (const auto& t : targets) out->pods.push_back(healthy_sample(t, now, per_min * all.at(app_of(t)).rate / sum));
+      return out;
+    };
+    std::vector<json::object> deployments, pods;
+    for (const auto& [name, n] : replicas_of) {
+      auto& d = all[name];
+      d.rate = name.rfind("on-m", 0) == 0 ? 86.7 : 25.3;
+      d.replicas = n;
+      d.ready_at.assign(static_cast<std::size_t>(n), now_s());
+      deployments.push_back(object_of(name));
+      for (int i = 0; i < n; ++i) pods.push_back(pod_json("llm", fmt::format("{}-{}", name, i), name));
+    }
+    auto configs = default_configs();
+    const auto seconds = fmt::format("{}s", interval.count());
+    configs[0] = settings_json({{"GLOBAL_OPT_INTERVAL", seconds}});
+    configs[1] = config_json(
+        std::string(accelerators_map),
+        {{"A100", R"({"device":"NVIDIA-A100-PCIE-80GB","cost":"40.00","nodeSelector":{"gpu":"A100"}})"},
+         {"MI300X", R"({"device":"AMD-MI300X-192G","cost":"65.00","nodeSelector":{"gpu":"MI300X"},"resource":"amd.com/gpu"})"}});
+    replaced("nodes", nodes);
+    replaced("configmaps", std::move(configs));
+    replaced("deployments", std::move(deployments));
+    replaced("pods", std::move(pods));
+    replaced("variantautoscalings", std::move(variants));
+  }
+
+  json::object object_of(const std::string& name) {
+    auto o = deployment_json("llm", name, all.at(name).replicas);
+    o["status"].as_object()["readyReplicas"] = ready(name);
+    return o;
+  }
+  int ready(const std::string& name) {
+    const auto& d = all.at(name);
+    return static_cast<int>(std::count_if(d.ready_at.begin(), d.ready_at.end(), [&](double at) { return at <= now_s(); }));
+  }
+  double serves() {
+    double sum = 0;
+    for (const auto& [name, d] : all) sum += ready(name) * d.rate;
+    return sum;
+  }
+
+  /// Time goes by; the least that served relative to what was there at the beginning, or is wanted, is kept in `least`.
+  void go(std::chrono::seconds time) {
+    for (auto t = 0s; t < time; t += 2s) {
+      std::map<std::string, int> before;
+      for (const auto& [name, d] : all) before[name] = ready(name);
+      advance(2s);
+      for (; seen_ < api->calls.size(); ++seen_) carry_out(api->calls[seen_]);
+      for (auto& [name, d] : all)
+        if (ready(name) != before[name] || d.replicas != shown_[name]) show(name, before[name]);
+      least = std::min(least, serves());
+      for (const auto& [name, d] : all) most[name] = std::max(most[name], d.replicas);
+    }
+  }
+
+  std::map<std::string, deployment> all;
+  std::vector<json::object> nodes = roomy_nodes();
+  std::map<std::string, int> most;
+  double per_min = 0;
+  double start_s = 180;
+  double least = INFINITY;
+
+ private:
+  void carry_out(const api_call& call) {
+    if (call.verb != "patch" || call.plural != "deployments" || call.subresource != "scale" || !call.succeeded) return;
+    auto& d = all.at(call.key.name);
+    d.replicas = static_cast<int>(call.body.at("spec").at("replicas").as_int64());
+    // Those that are not Ready go first.
+    std::sort(d.ready_at.begin(), d.ready_at.end());
+    d.ready_at.resize(static_cast<std::size_t>(d.replicas), now_s() + start_s);
+  }
+  void show(const std::string& name, int before) {
+    const int now = ready(name);
+    for (int i = 0; i < std::max(now, before); ++i)
+      changed("pods", pod_json("llm", fmt::format("{}-{}", name, i), name),
+              i < now ? kube::watch_type::modified : kube::watch_type::deleted);
+    shown_[name] = all.at(name).replicas;
+    changed("deployments", object_of(name));
+  }
+
+  std::size_t seen_ = 0;
+  std::map<std::string, int> shown_;
+};
+
+json::object pooled(const std::string& name, const std::string& accelerator, int least = 0) {
+  auto o = va_json("llm", name, fmt::format(R"(,"minReplicas":{})", least));
+  o["metadata"].as_object()["labels"].as_object()["inference.optimization/acceleratorName"] = accelerator;
+  o["metadata"].as_object().erase("annotations");
+  return o;
+}
+
+/// 70 requests a minute: three A100 (25.3 each) cost 120 cents/h, one MI300X (86.7) 65.
+TEST(PoolInClosedLoop, ServesTheDemandThroughAChangeOfItsMix) {
+  slow_pods w;
+  w.per_min = 70;
+  w.begin({{"on-a", 3}, {"on-m", 0}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+  w.go(100s);
+  EXPECT_EQ(w.all["on-m"].replicas, 1) << "the cheaper one is started";
+  EXPECT_EQ(w.all["on-a"].replicas, 3);
+  w.go(500s);
+  EXPECT_GE(w.least, 70) << "what is Ready never serves less than what arrives";
+  EXPECT_EQ(w.all["on-m"].replicas, 1);
+  EXPECT_EQ(w.all["on-a"].replicas, 0) << "once the other is Ready, the old ones go";
+  // While traffic moves, the rate of those that lose it falls later than that of the others rises.
+  EXPECT_EQ(w.most["on-a"], 3);
+  EXPECT_LE(w.most["on-m"], 2);
+  const auto patches = w.scale_patches();
+  w.go(600s);
+  EXPECT_EQ(w.scale_patches(), patches) << "and that is all";
+}
+
+TEST(PoolInClosedLoop, AReplacementThatNeverBecomesReadyHoldsNothingUp) {
+  slow_pods w;
+  w.per_min = 70;
+  w.start_s = 1e9;
+  w.begin({{"on-a", 3}, {"on-m", 0}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+  w.go(400s);
+  EXPECT_EQ(w.all["on-a"].replicas, 3);
+  EXPECT_GE(w.least, 70);
+  w.per_min = 20;
+  w.go(300s);
+  EXPECT_EQ(w.all["on-a"].replicas, 1) << "falling demand scales down";
+  EXPECT_THAT(w.scale_patches("on-m"), ElementsAre(1));
+  const auto patches = w.scale_patches("on-a");
+  EXPECT_TRUE(std::is_sorted(patches.rbegin(), patches.rend())) << "and never up again";
+}
+
+/// Eight hours of a little traffic: one replica, the cheapest, and not one of each type.
+TEST(PoolInClosedLoop, KeepsOneReplicaNotOneOfEachType) {
+  slow_pods w;
+  w.per_min = 10;
+  w.begin({{"on-a", 1}, {"on-m", 1}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+  w.go(300s);
+  EXPECT_EQ(w.all["on-a"].replicas, 1);
+  EXPECT_EQ(w.all["on-m"].replicas, 0);
+  w.go(1200s);
+  EXPECT_THAT(w.scale_patches("on-m"), ElementsAre(0)) << "it does not come back";
+  EXPECT_THAT(w.scale_patches("on-a"), IsEmpty());
+  EXPECT_GE(w.least, 10);
+}
+
+TEST(PoolInClosedLoop, MinReplicasOfAMemberIsWhatItsSpecSays) {
+  slow_pods w;
+  w.per_min = 10;
+  w.begin({{"on-a", 1}, {"on-m", 1}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X", 1)});
+  w.go(600s);
+  EXPECT_EQ(w.all["on-m"].replicas, 1);
+  EXPECT_EQ(w.all["on-a"].replicas, 0) << "the other one serves all";
+}
+
+/// 500 requests a minute: 20 A100 cost 800 cents/h, six MI300X 390. The member that may move does, through the machinery that
+/// keeps the old replicas until the new ones are Ready.
+TEST(PoolInClosedLoop, AMemberThatMayMoveGoesToItsBestAccelerator) {
+  slow_pods w;
+  w.per_min = 500;
+  auto moves = pooled("on-a1", "A100");
+  moves["spec"].as_object()["keepAccelerator"] = false;
+  w.begin({{"on-a1", 20}, {"on-a2", 0}}, {moves, pooled("on-a2", "A100")});
+  w.go(120s);
+  const auto desired = w.status("on-a1").at("desiredOptimizedAlloc").as_object();
+  EXPECT_EQ(desired.at("accelerator"), "MI300X");
+  EXPECT_EQ(desired.at("numReplicas"), 6);
+  EXPECT_THAT(w.scale_patches(), IsEmpty()) << "not by scaling the old ones";
+  EXPECT_GE(w.least, 500);
+}
+
+/// Members that differ in nothing: nobody starts what another one has.
+TEST(PoolInClosedLoop, EqualMembersKeepTheirReplicas) {
+  slow_pods w;
+  w.per_min = 240;
+  w.begin({{"on-a1", 10}, {"on-a2", 1}}, {pooled("on-a1", "A100"), pooled("on-a2", "A100")});
+  w.go(600s);
+  EXPECT_EQ(w.all["on-a1"].replicas, 9);
+  EXPECT_EQ(w.all["on-a2"].replicas, 1);
+  EXPECT_GE(w.least, 240);
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing
