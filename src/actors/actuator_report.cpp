@@ -41,6 +41,7 @@ json::object make_status(const decision& d) {
                        {"maxBatch", c.current.max_batch},           {"variantCost", decimal(c.current.cost.cents)},
                        {"itlAverage", decimal(c.current.itl_ms)},   {"waitAverage", decimal(c.current.wait_ms)},
                        {"ttftAverage", decimal(c.current.ttft_ms)}, {"load", std::move(load)}};
+  if (c.ready) current["readyReplicas"] = *c.ready;
   json::object desired{
       {"accelerator", d.desired.accelerator}, {"numReplicas", d.desired.num_replicas}, {"maxBatch", d.desired.max_batch}};
   return {{"currentAlloc", std::move(current)}, {"desiredOptimizedAlloc", std::move(desired)}};
@@ -240,7 +241,8 @@ bool actuator_state::start_status() {
   std::vector<condition> conditions{
       d.curve->metrics,
       {"OptimizationReady", ready, reported->problem.empty() ? d.reason : "ActuationFailed", std::move(message)},
-      target_condition(d)};
+      target_condition(d),
+      d.curve->objectives};
   json::array list;
   for (const auto& c : conditions) {
     if (c.type.empty()) continue;

@@ -17,6 +17,10 @@ constexpr double any_change = 1e-6;
 constexpr double moment_change = 0.1;
 /// Requests wait for so long while another of the pool was to start for them: then this one starts too.
 constexpr double wake_patience_s = 300;
+/// A mean over the rate window that exceeds its objective by less may be chance.
+constexpr double missed_by = 1.05;
+/// ln 20: of an exponential distribution, over its mean; the assumption that `slo-ttw` is sized with.
+constexpr double exponential_p95 = 2.995732273553991;
 /// A move to another accelerator that failed is not tried again for so long.
 constexpr std::chrono::minutes change_patience{30};
 
@@ -34,6 +38,13 @@ void hold(capacity_curve& curve, std::string reason, std::string message) {
   curve.hold = true;
   curve.hold_reason = std::move(reason);
   curve.hold_message = std::move(message);
+}
+
+/// Of the candidate on the accelerator in use; 0 = there is none.
+int replicas_of(const capacity_curve& curve) {
+  for (const auto& c : curve.candidates)
+    if (c.alloc.accelerator == curve.current.accelerator) return c.alloc.num_replicas;
+  return 0;
 }
 
 /// A problem of one profile entry leaves the others usable; any other problem leaves nothing to decide on.
@@ -135,26 +146,64 @@ bool variant_analysis::set_metrics(condition next) {
   return changed;
 }
 
+/// Arrivals, and no request whose lengths were ever told: how many replicas they take is not known.
+bool variant_analysis::lengths_unknown() const {
+  if (!estimate_ || estimate_->shape.out_tokens > 0) return false;
+  return estimate_->arrival_rate.per_sec() > 0 || in_flight_peak_ > 0;
+}
+
+condition variant_analysis::metrics_condition(const load_sample& s) const {
+  const char* type = "MetricsAvailable";
+  if (!s.missing.empty()) return {type, false, "MetricsIncomplete", fmt::format("the servers do not report {}", s.missing)};
+  if (s.pods_reporting < s.pods)
+    return {type, false, "MetricsIncomplete",
+            fmt::format("{} of {} pods report{}{}", s.pods_reporting, s.pods, s.problem.empty() ? "" : ": ", s.problem)};
+  if (!estimator_.estimate())
+    return {type, false, "MetricsPending", "waiting for samples over a few seconds: a moment's requests are no rate"};
+  if (lengths_unknown() && s.completions > 0)
+    return {type, false, "MetricsIncomplete",
+            "requests complete, and vllm:request_generation_tokens has no output tokens of any of them"};
+  if (lengths_unknown())
+    return {type, false, "MetricsPending", "no request has completed yet: the number of output tokens is not known"};
+  return {type, true, "MetricsFound", "all pods of the variant report"};
+}
+
+/// Silent pods may carry load, so a sample without them is no less than it says and may be more: demand may rise by it and does
+/// not fall. Where families are missing the sums are not the load at all.
+void variant_analysis::take(const load_sample& s, bool complete) {
+  families_missing_ = !s.missing.empty();
+  if (families_missing_) return;
+  if (complete) {
+    partial_.reset();
+  } else if (!partial_) {
+    partial_.emplace();
+    if (inputs_) partial_->set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
+  }
+  auto& estimator = complete ? estimator_ : *partial_;
+  estimator.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
+                 s.ttft_count, s.wait_sum_s, s.wait_count});
+  in_flight_peak_ = in_flight_.push(watched_s_, s.running + s.waiting, s.running + s.waiting, stabilization_s());
+  auto estimate = estimator.estimate();
+  if (!estimate) return;
+  // What the reporting pods have not completed yet, others may have.
+  if (!complete && estimate->shape.out_tokens <= 0 && estimate_) estimate->shape = estimate_->shape;
+  const planned_load now{estimate->arrival_rate, estimate->shape};
+  const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
+  if (complete) estimate_ = estimate;
+  if (complete || replicas_needed(recent) > replicas_needed(demand_)) demand_ = recent;
+  moment_ = complete ? now : demand_;
+}
+
 bool variant_analysis::observe(const load_sample& s) {
   // After a silence the past is not known any more either.
   const bool was_silent = lost_at_ && std::chrono::duration<double>(now_() - *lost_at_).count() > stabilization_s();
-  lost_at_.reset();
+  const bool complete = s.missing.empty() && s.pods_reporting >= s.pods;
   if (!first_sample_s_ || was_silent) first_sample_s_ = s.time_s;
+  if (complete) watched_s_ += std::min(std::max(0.0, s.time_s - last_sample_s_), s.span_s);
+  lost_at_.reset();
   last_sample_s_ = s.time_s;
-  estimator_.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count,
-                  s.ttft_sum_s, s.ttft_count, s.wait_sum_s, s.wait_count});
-  const auto estimate = estimator_.estimate();
-  const bool complete = s.pods_reporting >= s.pods;
-  bool changed = false;
-  if (!estimate) {
-    changed = set_metrics({"MetricsAvailable", false, "MetricsPending", "waiting for a second sample to tell rates"});
-  } else if (!complete) {
-    changed = set_metrics(
-        {"MetricsAvailable", false, "MetricsIncomplete",
-         fmt::format("{} of {} pods report{}{}", s.pods_reporting, s.pods, s.problem.empty() ? "" : ": ", s.problem)});
-  } else {
-    changed = set_metrics({"MetricsAvailable", true, "MetricsFound", "all pods of the variant report"});
-  }
+  take(s, complete);
+  bool changed = set_metrics(metrics_condition(s));
   // What silent pods do is not known: they may be busy.
   const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
@@ -168,15 +217,28 @@ bool variant_analysis::observe(const load_sample& s) {
     change_paused_until_.reset();
     changed = standing_moved_ = true;
   }
-  if (!estimate) return changed;
-  estimate_ = estimate;
-  const planned_load now{estimate->arrival_rate, estimate->shape};
-  const auto& recent = recent_.push(s.time_s, replicas_needed(now), now, stabilization_s());
-  // Silent pods may carry load: with some missing, demand is believed to rise but not to fall.
-  if (complete || recent.rate > demand_.rate) demand_ = recent;
-  moment_ = complete ? now : demand_;
+  // The last curve would let servers go that have become busy since.
+  if (last_ && busy_floor() > published_floor_ && busy_floor() > replicas_of(*last_)) changed = standing_moved_ = true;
+  if (!estimate_) return changed;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
   return changed || demand_moved(material_change) || moment_moved() || s.time_s - published_at_s_ >= 0.9 * interval_s;
+}
+
+/// Requests in flight that fit into what is there: what does not fit waits, and is no reason to buy.
+double variant_analysis::slots_in_use() const {
+  if (!inputs_ || !inputs_->object || !inputs_->target) return 0;
+  const auto in_use = accelerator_in_use(*inputs_->object);
+  for (const auto& p : inputs_->object->profiles)
+    if (p.acc == in_use) return std::min(in_flight_peak_, 1.0 * inputs_->target->replicas * p.max_batch);
+  return 0;
+}
+
+/// Replicas in use that the requests in flight keep busy.
+int variant_analysis::busy_floor() const {
+  const auto in_use = accelerator_in_use(*inputs_->object);
+  for (const auto& p : inputs_->object->profiles)
+    if (p.acc == in_use && p.max_batch > 0) return static_cast<int>(std::ceil(slots_in_use() / p.max_batch));
+  return 0;
 }
 
 bool variant_analysis::waiting(double size, double time_s) {
@@ -185,7 +247,7 @@ bool variant_analysis::waiting(double size, double time_s) {
   // Pods that come up for them are not sent away before they have had the time to take them.
   if (size > 0 && inputs_ && (nothing_runs() || !metrics_.status)) {
     const auto load = waiting_load();
-    recent_.push(time_s, replicas_needed(load), load, stabilization_s());
+    recent_.push(watched_s_, replicas_needed(load), load, stabilization_s());
   }
   if (!nothing_runs()) return false;
   if (size <= 0) waiting_since_s_.reset();
@@ -263,13 +325,14 @@ model::server_spec variant_analysis::make_server() const {
   server.min_replicas = object.min_replicas.value_or(1);
   if (!nothing_runs() && !may_be_zero()) server.min_replicas = std::max(server.min_replicas, 1);
   server.max_replicas = object.max_replicas.value_or(0);
+  server.in_flight = slots_in_use();
   auto& current = server.current;
   current.accelerator = accelerator_in_use(object);
   current.num_replicas = inputs_->target ? inputs_->target->replicas : 0;
   for (const auto& p : object.profiles)
     if (p.acc == current.accelerator) current.max_batch = p.max_batch;
+  if (estimate_ || demand_.rate.per_sec() > 0) current.load = {demand_.rate, demand_.shape.in_tokens, demand_.shape.out_tokens};
   if (estimate_) {
-    current.load = {demand_.rate, demand_.shape.in_tokens, demand_.shape.out_tokens};
     current.itl_ms = estimate_->itl_ms;
     current.ttft_ms = estimate_->ttft_ms;
     current.wait_ms = estimate_->wait_ms;
@@ -422,9 +485,15 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     basis->server.min_replicas = std::min(server.min_replicas, basis->server.max_replicas);
   }
   basis->view.server = &basis->server;
-  curve.basis = std::move(basis);
   if (inputs_->settings.pools && object.pool != "off")
     curve.pool = object.pool.empty() ? fmt::format("{}/{}", cls.name, object.model_id) : object.pool;
+  // Whatever the others of a pool could carry, what is in flight is here.
+  if (!curve.pool.empty()) {
+    auto& least = basis->server.min_replicas;
+    least = std::max(least, busy_floor());
+    if (basis->server.max_replicas > 0) least = std::min(least, basis->server.max_replicas);
+  }
+  curve.basis = std::move(basis);
   for (auto& c : set.candidates) {
     model::add_percentiles(view, c);
     const auto* option = find(c.accelerator);
@@ -451,6 +520,30 @@ std::shared_ptr<const capacity_curve> variant_analysis::woken(const capacity_cur
   return curve;
 }
 
+/// What the servers report against the targets of the class. Once missed, an objective is met again when it is really met.
+condition variant_analysis::objectives(const capacity_curve& curve) {
+  const auto& m = curve.measured;
+  const auto& slo = curve.slo;
+  const double limit = missed_ ? 1 : missed_by;
+  std::string missed, met;
+  const auto compare = [&](double objective_ms, double measured_ms, const std::string& objective, const char* measured) {
+    if (objective_ms <= 0 || measured_ms <= 0) return;
+    auto& list = measured_ms > limit * objective_ms ? missed : met;
+    list += fmt::format("{}{} is {:.1f} ms, the objective is {} {:.1f} ms", list.empty() ? "" : "; ", measured, measured_ms,
+                        objective, objective_ms);
+  };
+  compare(slo.itl_ms, m.itl_ms, "mean", "measured mean ITL");
+  const bool percentile = slo.ttft_percentile > 0;
+  compare(slo.ttft_ms, m.ttft_ms, model::percentile_name(slo.ttft_percentile), "measured mean TTFT");
+  compare(slo.wait_p95_ms, m.wait_ms * exponential_p95, "p95", "wait's p95, estimated from the measured mean,");
+  missed_ = !missed.empty();
+  if (missed_) return {"ObjectivesMet", false, "ObjectiveMissed", std::move(missed)};
+  if (met.empty())
+    return {"ObjectivesMet", true, "NothingMeasured", "no objective can be compared: no request was measured in the rate window"};
+  if (percentile && slo.ttft_ms > 0 && m.ttft_ms > 0) met += " (percentiles are not measured)";
+  return {"ObjectivesMet", true, "WithinObjectives", std::move(met)};
+}
+
 std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   if (!inputs_ || !inputs_->object) return nullptr;
   auto curve = std::make_shared<capacity_curve>();
@@ -473,17 +566,19 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     if (server.max_replicas > 0) server.min_replicas = std::min(server.min_replicas, server.max_replicas);
   }
   if (estimate_) curve->measured = *estimate_;
+  const bool floor_moved = std::exchange(published_floor_, busy_floor()) != published_floor_;
   // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
   curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);
   published_with_metrics_ = metrics_.status;
   published_at_s_ = last_sample_s_;
   // Where neither inputs nor demand moved, the candidates are those of the last curve.
   const auto last = std::exchange(last_, nullptr);
-  if (last && !curve->urgent && !demand_moved(any_change) && last->target == curve->target && !standing_moved_) {
+  if (last && !curve->urgent && !demand_moved(any_change) && last->target == curve->target && !standing_moved_ && !floor_moved) {
     auto refreshed = std::make_shared<capacity_curve>(*last);
     refreshed->version = curve->version;
     refreshed->metrics = curve->metrics;
     refreshed->measured = curve->measured;
+    refreshed->objectives = objectives(*refreshed);
     refreshed->urgent = false;
     refreshed->ready = curve->ready;
     refreshed->moment = curve->moment;
@@ -512,6 +607,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     return curve;
   }
   curve->slo = target->slo;
+  curve->objectives = objectives(*curve);
   if (!inputs_->target) {
     hold(*curve, "TargetNotFound",
          inputs_->target_problem.empty() ? fmt::format("{} {}/{} not found", object.target.kind, key_.ns, object.target.name)
@@ -529,6 +625,8 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   }
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.
   if (nothing_runs() && !estimate_) estimate_ = model::load_estimate{};
+  const bool undecidable = families_missing_ || lengths_unknown();
+  if (undecidable && !nothing_runs()) return hold(*curve, metrics_.reason, metrics_.message), curve;
   const auto base = *curve;
   evaluate(*curve, server, *cls);
   pooled_ = !curve->pool.empty();

@@ -29,6 +29,12 @@ class variant_analysis {
 
  private:
   bool set_metrics(condition next);
+  condition metrics_condition(const load_sample& sample) const;
+  void take(const load_sample& sample, bool complete);
+  bool lengths_unknown() const;
+  int busy_floor() const;
+  double slots_in_use() const;
+  condition objectives(const capacity_curve& curve);
   void resolve(capacity_curve& curve);
   void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
   std::string obstacle_to(const std::string& accelerator, const capacity_curve& curve) const;
@@ -60,8 +66,13 @@ class variant_analysis {
   variant_key key_;
   wall_clock now_;
   std::shared_ptr<const variant_inputs> inputs_;
-  model::load_estimator estimator_;
-  model::sliding_peak<planned_load> recent_;
+  model::load_estimator estimator_;               ///< of complete samples: those of all pods, with all families
+  std::optional<model::load_estimator> partial_;  ///< of the incomplete ones since the last complete one: a lower bound
+  model::sliding_peak<planned_load> recent_;      ///< by watched_s_
+  model::sliding_peak<double> in_flight_;         ///< requests that run or wait at the servers, by watched_s_
+  double in_flight_peak_ = 0;                     ///< of the stabilization time
+  /// Time that complete samples cover. What happens while pods are silent moves neither the window nor the stabilization time on.
+  double watched_s_ = 0;
   std::optional<model::load_estimate> estimate_;
   planned_load demand_;                         ///< the recent load that needs the most replicas
   planned_load published_;                      ///< of the last curve that was evaluated
@@ -74,6 +85,9 @@ class variant_analysis {
   std::optional<std::pair<model::replica_config, model::slo_targets>> yardstick_;
   double published_at_s_ = 0;
   bool published_with_metrics_ = false;
+  int published_floor_ = 0;  ///< busy_floor() of the last curve
+  bool families_missing_ = false;
+  bool missed_ = false;  ///< ObjectivesMet was last False
   double last_sample_s_ = 0;
   std::optional<double> first_sample_s_;                          ///< of those without a long silence in between
   std::optional<std::chrono::system_clock::time_point> lost_at_;  ///< since when there are none

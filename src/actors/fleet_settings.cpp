@@ -107,6 +107,7 @@ void fleet_state::apply(const config_object& config_map) {
                                            {"priority", c.spec.priority},
                                            {"slo-itl", t.slo.itl_ms},
                                            {"slo-ttft", t.slo.ttft_ms},
+                                           {"slo-ttft-percentile", model::percentile_name(t.slo.ttft_percentile)},
                                            {"slo-ttw", t.slo.wait_p95_ms},
                                            {"slo-tps", t.slo.tps}});
     if (shared && announced) push_capacity();

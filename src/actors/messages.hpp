@@ -168,6 +168,7 @@ struct capacity_curve {
   bool yields = false;
   condition metrics;
   condition target;
+  condition objectives;  ///< ObjectivesMet: what the servers report against the targets; no type = there is nothing to compare
   std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do
   target_ref target_key;
   std::shared_ptr<const kube::resource> target_resource;  ///< nullptr: by the kind's name

@@ -71,6 +71,8 @@ void optimizer_state::tell(const plan_snapshot& plan) {
                         {"utilization", d->desired.busy},
                         {"sloItl", c.slo.itl_ms},
                         {"sloTtft", c.slo.ttft_ms},
+                        {"sloTtftPercentile", model::percentile_name(c.slo.ttft_percentile)},
+                        {"ttftAtPercentile", d->desired.ttft_objective_ms},
                         {"sloTtw", c.slo.wait_p95_ms},
                         {"sloTps", c.slo.tps}});
     // A hold is said when it begins and when its reason changes, not each cycle.

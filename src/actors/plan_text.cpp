@@ -18,14 +18,20 @@ json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
 json::object to_json(const decision& d) {
   const auto& c = *d.curve;
   auto predicted = latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms);
+  predicted["ttftObjective"] = d.desired.ttft_objective_ms;
   predicted["ttftPercentiles"] = model::percentiles_object(d.desired.ttft_at);
-  json::object slo{{"itl", c.slo.itl_ms}, {"ttft", c.slo.ttft_ms}, {"ttw", c.slo.wait_p95_ms}, {"tps", c.slo.tps}};
+  json::object slo{{"itl", c.slo.itl_ms},
+                   {"ttft", c.slo.ttft_ms},
+                   {"ttftPercentile", model::percentile_name(c.slo.ttft_percentile)},
+                   {"ttw", c.slo.wait_p95_ms},
+                   {"tps", c.slo.tps}};
   return {{"namespace", c.key.ns},
           {"name", c.key.name},
           {"model", c.model},
           {"class", c.class_name},
           {"accelerator", d.desired.accelerator},
           {"currentReplicas", c.current.num_replicas},
+          {"readyReplicas", c.ready ? json::value(*c.ready) : json::value()},
           {"desiredReplicas", d.desired.num_replicas},
           {"maxBatch", d.desired.max_batch},
           {"cost", d.desired.cost.cents},
@@ -34,6 +40,8 @@ json::object to_json(const decision& d) {
           {"predicted", std::move(predicted)},
           {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
           {"slo", std::move(slo)},
+          {"objectives",
+           json::object{{"met", c.objectives.status}, {"reason", c.objectives.reason}, {"message", c.objectives.message}}},
           {"actuationMode", to_string(c.mode)},
           {"hold", d.hold},
           {"reason", d.reason},
@@ -59,12 +67,18 @@ std::string to_text(const json::object& o, text_format f) {
   return f == text_format::yaml ? model::write_yaml(o) : model::write_json(o) + "\n";
 }
 
-const model::row titles{"NAMESPACE", "NAME",     "MODEL",  "CLASS", "ACCELERATOR", "REASON",  "REPLICAS", "DESIRED",
+const model::row titles{"NAMESPACE", "NAME",     "MODEL",  "CLASS", "ACCELERATOR", "REASON",  "REPLICAS", "READY", "DESIRED",
                         "CENTS/H",   "RATE/MIN", "ITL ms", "PLAN",  "TARGET",      "TTFT ms", "PLAN",     "TARGET"};
 constexpr std::size_t text_columns = 6;
 
 /// As many digits as somebody looks at; "-" for what is not known.
 std::string ms(double value) { return value > 0 ? fmt::format("{:.1f}", value) : "-"; }
+
+/// A TTFT that a percentile's objective is about is named; one without a name is a mean, as what is measured.
+std::string named_ms(const model::slo_targets& slo, double value) {
+  return slo.ttft_percentile > 0 && value > 0 ? fmt::format("{} {}", model::percentile_name(slo.ttft_percentile), ms(value))
+                                              : ms(value);
+}
 
 model::row table_row(const decision& d) {
   const auto& c = *d.curve;
@@ -75,6 +89,7 @@ model::row table_row(const decision& d) {
           d.desired.accelerator.empty() ? "-" : d.desired.accelerator,
           d.reason,
           std::to_string(c.current.num_replicas),
+          c.ready ? std::to_string(*c.ready) : "-",
           std::to_string(d.desired.num_replicas),
           fmt::format("{:.2f}", d.desired.cost.cents),
           fmt::format("{:.1f}", c.measured.arrival_rate.per_min()),
@@ -82,8 +97,8 @@ model::row table_row(const decision& d) {
           ms(d.desired.itl_ms),
           ms(c.slo.itl_ms),
           ms(c.measured.ttft_ms),
-          ms(d.desired.ttft_ms),
-          ms(c.slo.ttft_ms)};
+          named_ms(c.slo, d.desired.ttft_objective_ms > 0 ? d.desired.ttft_objective_ms : d.desired.ttft_ms),
+          named_ms(c.slo, c.slo.ttft_ms)};
 }
 
 std::string table(const plan_snapshot* plan, const std::string& ns, bool leading) {
@@ -104,6 +119,8 @@ std::string table(const plan_snapshot* plan, const std::string& ns, bool leading
 std::string table(const decision& d) {
   auto out = model::aligned({titles, table_row(d)}, text_columns);
   if (!d.message.empty()) out += fmt::format("{}: {}\n", d.reason, d.message);
+  const auto& objectives = d.curve->objectives;
+  if (!objectives.type.empty() && !objectives.status) out += fmt::format("{}: {}\n", objectives.reason, objectives.message);
   return out;
 }
 

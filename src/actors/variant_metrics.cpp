@@ -7,6 +7,8 @@
 namespace inferno::actors {
 namespace {
 
+/// Value of a series that is left out.
+constexpr double not_known = -1;
 /// Whose series: an HPA that reads the metric must not act on a dry run.
 enum class shown_for { all, acting, dry_run };
 bool applies(shown_for whose, const decision& d) {
@@ -30,6 +32,8 @@ constexpr variant_gauge gauges[] = {
     {"inferno_desired_replicas", "Replicas the optimizer wants for a variant", desired, shown_for::acting},
     {"inferno_dry_run_desired_replicas", "Likewise, of variants in dry-run", desired, shown_for::dry_run},
     {"inferno_current_replicas", "Replicas the variant's target asks for now", current},
+    {"inferno_ready_replicas", "Replicas of the variant's target that are ready; absent when its kind does not report them",
+     [](const decision& d) { return d.curve->ready ? 1.0 * *d.curve->ready : not_known; }},
     {"inferno_desired_ratio", "Desired replicas over current replicas; desired replicas when there are none",
      [](const decision& d) { return current(d) > 0 ? desired(d) / current(d) : desired(d); }, shown_for::acting},
     {"inferno_predicted_itl_seconds", "Predicted inter-token latency of the desired allocation",
@@ -60,9 +64,11 @@ std::string variant_metrics_text(const plan_snapshot& plan, const std::set<varia
     for (const auto& d : plan.decisions) {
       const auto& key = d->curve->key;
       if (gone.count(key) || !applies(g.whose, *d)) continue;
+      const double value = g.value(*d);
+      if (value == not_known) continue;
       prometheus::ClientMetric metric;
       metric.label = {{"accelerator_type", d->desired.accelerator}, {"namespace", key.ns}, {"variant_name", key.name}};
-      metric.gauge.value = g.value(*d);
+      metric.gauge.value = value;
       family.metric.push_back(std::move(metric));
     }
     if (!family.metric.empty()) serializer.Serialize(out, {family});

@@ -23,8 +23,9 @@ struct allocation {
   double rho = 0;             ///< in service / N
   req_rate rate_per_replica;  ///< planned for
   req_rate max_rate_per_replica;
-  std::string_view binding{};  ///< the target that limits the rate, "" when none
-  ttft_percentiles ttft_at;    ///< only where add_percentiles() was asked for them
+  std::string_view binding{};    ///< the target that limits the rate, "" when none
+  ttft_percentiles ttft_at;      ///< only where add_percentiles() was asked for them
+  double ttft_objective_ms = 0;  ///< likewise: the TTFT that the objective is about, mean or percentile
 };
 
 /// An accelerator that cannot serve a variant: a target it misses, or what is wrong with its profile or demand.

@@ -52,12 +52,19 @@ tl::expected<sized_batch, infeasible> size(const variant_view& view, const repli
   return sized_batch{c.max_batch, *sized};
 }
 
+/// The fewest replicas a server may have: its minimum, and room for what is in flight.
+double least_replicas(const server_spec& server, int batch) {
+  double least = std::max(static_cast<double>(server.min_replicas), std::ceil(server.in_flight / std::max(batch, 1)));
+  if (server.max_replicas > 0) least = std::min(least, static_cast<double>(std::max(server.max_replicas, server.min_replicas)));
+  return least;
+}
+
 allocation idle_allocation(const variant_view& view, const accelerator& acc, const model_profile& profile) {
   allocation a;
-  a.num_replicas = view.server->min_replicas;
-  if (a.num_replicas == 0) return a;
-  a.accelerator = acc.name;
   a.max_batch = view.server->max_batch > 0 ? view.server->max_batch : profile.max_batch;
+  a.num_replicas = static_cast<int>(std::min(least_replicas(*view.server, a.max_batch), 1.0 * most_replicas));
+  if (a.num_replicas == 0) return {};
+  a.accelerator = acc.name;
   a.cost = cost_of(acc, profile, a.num_replicas);
   const auto alone = times_at(profile.params, {1, 1}, 1);
   a.itl_ms = alone.itl_ms;
@@ -74,6 +81,7 @@ tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, co
                                                     const model_profile& profile) {
   const auto& server = *view.server;
   auto c = replica_of(view, profile, batch_limit(server, profile));
+  const double least = std::max(least_replicas(server, c.max_batch), 1.0);
   if (auto problem = validate(c)) return tl::unexpected(refusal{acc.name, {}, std::move(*problem)});
   const auto sized = size(view, c);
   if (!sized) return tl::unexpected(refusal{acc.name, sized.error(), {}});
@@ -82,7 +90,7 @@ tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, co
   const double per_replica = sized->sizing.at.throughput.per_sec();
   const double demand = demand_of(server.current.load, view.slo).per_sec();
   // A demand that is a whole multiple must not cost a replica more by a rounding error.
-  double replicas = std::max(std::ceil(demand / per_replica * (1 - 1e-9)), static_cast<double>(std::max(server.min_replicas, 1)));
+  double replicas = std::max(std::ceil(demand / per_replica * (1 - 1e-9)), least);
   if (replicas > most_replicas)
     return tl::unexpected(refusal{acc.name, {}, fmt::format("would need {:.6g} replicas, {} at most", replicas, most_replicas)});
   if (server.max_replicas > 0) replicas = std::min(replicas, static_cast<double>(server.max_replicas));
@@ -205,6 +213,10 @@ void add_percentiles(const variant_view& view, allocation& a) {
   } else {
     a.ttft_at = {a.ttft_ms, a.ttft_ms, a.ttft_ms, a.ttft_ms};
   }
+  a.ttft_objective_ms = a.ttft_ms;
+  const double percentile = view.slo.ttft_percentile;
+  if (percentile > 0 && a.rate_per_replica.per_sec() > 0)
+    a.ttft_objective_ms = ttft_quantile_ms(replica_of(view, *profile, a.max_batch), a.rate_per_replica, percentile / 100);
 }
 
 void predict_at(const variant_view& view, allocation& a, req_rate rate) {

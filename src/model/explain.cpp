@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace inferno::model {
 namespace {
@@ -63,6 +64,12 @@ slo_change scaled_slo(const variant_view& view, double factor, const std::option
     return out;
   }
   out.best = std::move(set.candidates.front());
+  // maxReplicas cuts a candidate without a word.
+  const auto& best = *out.best;
+  if (view.server->max_replicas > 0 && best.rate_per_replica.per_sec() > best.max_rate_per_replica.per_sec() * (1 + 1e-6))
+    out.reason = fmt::format(
+        "not met: maxReplicas allows {}, {:.0f} are needed", view.server->max_replicas,
+        std::ceil(best.num_replicas * best.rate_per_replica.per_sec() / best.max_rate_per_replica.per_sec() * (1 - 1e-9)));
   if (now) out.extra_cost = out.best->cost.cents - now->cost.cents;
   return out;
 }

@@ -28,7 +28,8 @@ struct explained_candidate {
   std::optional<batch_choice> best_batch;  ///< the batch the search would take
 };
 
-/// The best candidate when every latency target is scaled; what cannot be met is told by `reason`.
+/// The best candidate when every latency target is scaled; `reason` says what cannot be met, or that
+/// maxReplicas are too few.
 struct slo_change {
   double factor = 1;
   std::optional<allocation> best;

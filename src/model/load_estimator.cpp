@@ -7,45 +7,137 @@ namespace inferno::model {
 
 namespace {
 
-constexpr double change_ratio = 9;  ///< log likelihood ratio that a change must reach
-constexpr double least_change = 3;  ///< requests; fewer are no evidence however quiet it was before
+constexpr double change_ratio = 12;     ///< log likelihood ratio that a change must reach
+constexpr double least_change = 3;      ///< requests; fewer are no evidence however quiet it was before
+constexpr double clump_s = 0.9;         ///< requests that come within this time may be one clump
+constexpr double least_rest_s = 1;      ///< a rise must show in so much time besides the clump
+constexpr double least_fall_s = 5;      ///< a stall is shorter
+constexpr double clump_span_s = 5;      ///< observations that long are not added to for a clump at their edge
+constexpr double first_s = 5;           ///< at the beginning a rate takes so long,
+constexpr double first_requests = 20;   ///< or as many requests
+constexpr double enough_s = 10;         ///< a count over so much time is a rate, however it is spread
+constexpr double plausible_sigmas = 3;  ///< of a clump above the rate around it
+constexpr double prior_weight = 2;      ///< samples by which a dispersion of 1 is believed before there are any
 
 /// log likelihood of `count` Poisson events in `span` at their own mean rate, without the terms that cancel.
 double log_likelihood(double count, double span) { return count > 0 ? count * std::log(count / span) : 0.0; }
 
+double change_likelihood(double count_a, double span_a, double count_b, double span_b) {
+  return log_likelihood(count_a, span_a) + log_likelihood(count_b, span_b) - log_likelihood(count_a + count_b, span_a + span_b);
+}
+
 }  // namespace
+
+load_estimator::tally& load_estimator::tally::operator+=(const tally& other) {
+  count += other.count;
+  span_s += other.span_s;
+  squares += other.squares;
+  size += other.size;
+  return *this;
+}
+
+load_estimator::tally load_estimator::tally::operator-(const tally& other) const {
+  return {std::max(0.0, count - other.count), std::max(0.0, span_s - other.span_s), std::max(0.0, squares - other.squares),
+          size - other.size};
+}
+
+/// Variance of the counts over that of a Poisson process, at least 1: Pearson's chi squared over its degrees of freedom.
+double load_estimator::tally::dispersion() const {
+  if (count <= 0 || size < 2) return 1;
+  const double chi_squared = std::max(0.0, squares / rate() - count);
+  return std::max(1.0, (chi_squared + prior_weight) / (size - 1 + prior_weight));
+}
+
+load_estimator::tally load_estimator::tally_of(const kept& k) {
+  return {k.arrivals, k.span_s, k.arrivals * k.arrivals / k.span_s, 1};
+}
+
+load_estimator::tally load_estimator::since(std::size_t from) const {
+  tally sum;
+  for (std::size_t i = from; i < kept_.size(); ++i) sum += tally_of(kept_[i]);
+  return sum;
+}
+
+/// The observations that a clump may have fallen into whose first request is in that of index `from`.
+load_estimator::tally load_estimator::clump_at(std::size_t from) const {
+  auto sum = tally_of(kept_[from]);
+  double inner_s = 0;
+  for (std::size_t i = from + 1; i < kept_.size() && inner_s <= clump_s && sum.span_s < clump_span_s; ++i) {
+    sum += tally_of(kept_[i]);
+    inner_s += kept_[i].span_s;
+  }
+  return sum;
+}
+
+/// Of those that begin at or after `from`, the one that is furthest above the mean rate.
+load_estimator::tally load_estimator::largest_clump(std::size_t from) const {
+  const double mean = since(from).rate();
+  tally best;
+  double most = -1;
+  for (std::size_t i = from; i < kept_.size(); ++i) {
+    const auto clump = clump_at(i);
+    const double excess = clump.count - mean * clump.span_s;
+    if (best.size > 0 && excess <= most) continue;
+    most = excess;
+    best = clump;
+  }
+  return best;
+}
 
 void load_estimator::forget(double before_s) {
   const auto first = std::find_if(kept_.begin(), kept_.end() - 1, [&](const kept& k) { return k.time_s > before_s; });
   const auto gone = static_cast<std::size_t>(first - kept_.begin());
-  if (gone > since_) risen_ = false;  // a whole window has passed since
+  if (gone > since_) young_ = false;  // a whole window has passed since
   since_ -= std::min(since_, gone);
   kept_.erase(kept_.begin(), first);
 }
 
 void load_estimator::detect_change() {
-  double count = 0, span = 0;
-  for (std::size_t i = since_; i < kept_.size(); ++i) {
-    count += kept_[i].arrivals;
-    span += kept_[i].span_s;
-  }
-  const double whole = log_likelihood(count, span);
+  const auto whole = since(since_);
   double best = change_ratio;
-  double before_count = 0, before_span = 0;
+  double most_excess = 0;
   std::size_t split = since_;
-  for (std::size_t i = since_; i + 1 < kept_.size(); ++i) {
-    before_count += kept_[i].arrivals;
-    before_span += kept_[i].span_s;
-    const double after_count = count - before_count, after_span = span - before_span;
-    const double expected = before_count / before_span * after_span;
-    if (std::abs(after_count - expected) < least_change) continue;
-    const double ratio = log_likelihood(before_count, before_span) + log_likelihood(after_count, after_span) - whole;
-    if (ratio < best) continue;
+  tally after, clump;
+  for (std::size_t i = kept_.size(); i-- > since_ + 1;) {
+    after += tally_of(kept_[i]);
+    const auto candidate = clump_at(i);
+    const double excess = candidate.count - whole.rate() * candidate.span_s;
+    if (clump.size == 0 || excess > most_excess) {
+      clump = candidate;
+      most_excess = excess;
+    }
+    const auto before = whole - after;
+    const bool rise = after.rate() > before.rate();
+    const auto seen = rise ? after - clump : after;
+    if (rise ? seen.span_s < least_rest_s : seen.span_s < least_fall_s || seen.size < 2) continue;
+    const double expected = before.rate() * seen.span_s;
+    if (rise ? seen.count - expected < least_change : expected - seen.count < least_change) continue;
+    double ratio = change_likelihood(before.count, before.span_s, seen.count, seen.span_s);
+    if (ratio <= best) continue;
+    // The change may lie within the last observation before the split, whose count then differs from the others' for that reason.
+    ratio /= std::max((before - tally_of(kept_[i - 1])).dispersion(), after.dispersion());
+    if (ratio <= best) continue;
     best = ratio;
-    split = i + 1;
-    risen_ = after_count > expected;
+    split = i;
+    young_ = rise;
   }
+  if (split == since_) return;
   since_ = split;
+  if (!young_) return;
+  if (!risen_at_s_) shape_before_rise_ = last_shape_;
+  risen_at_s_ = kept_.back().time_s;
+}
+
+request_shape load_estimator::measured_shape() const {
+  double in_requests = 0, out_requests = 0, in = 0, out = 0;
+  for (const auto& k : kept_) {
+    if (k.completions <= 0) continue;
+    // Requests whose lengths are not told do not make the others shorter.
+    if (k.in_tokens > 0) in_requests += k.completions, in += k.in_tokens;
+    if (k.out_tokens > 0) out_requests += k.completions, out += k.out_tokens;
+  }
+  if (out_requests <= 0) return {};
+  return {in_requests > 0 ? in / in_requests : 0, out / out_requests};
 }
 
 void load_estimator::add(const load_observation& o) {
@@ -58,30 +150,34 @@ void load_estimator::add(const load_observation& o) {
   kept_.push_back({o.time_s, o.span_s, std::max(0.0, o.arrivals), small(o.completions), small(o.in_tokens), small(o.out_tokens),
                    small(o.itl_sum_s), small(o.itl_count), small(o.ttft_sum_s), small(o.ttft_count), small(o.wait_sum_s),
                    small(o.wait_count)});
-  // A sample that spans the window by itself (a rate query) replaces the past.
-  if (o.span_s >= 0.5 * window_s_) {
-    since_ = kept_.size() - 1;
-    risen_ = false;
-  }
   forget(o.time_s - window_s_);
   detect_change();
-  double completions = 0, in = 0, out = 0;
-  for (const auto& k : kept_) {
-    if (k.completions <= 0) continue;
-    completions += k.completions;
-    in += k.in_tokens;
-    out += k.out_tokens;
-  }
-  if (completions > 0 && out > 0) last_shape_ = {in / completions, out / completions};
+  // When nothing completes any more, the last few that leave the window are not what is typical.
+  if (o.completions > 0 && o.out_tokens > 0) last_shape_ = measured_shape();
+  if (risen_at_s_ && o.time_s - *risen_at_s_ > window_s_) risen_at_s_.reset();
 }
 
 std::optional<load_estimate> load_estimator::estimate() const {
   if (kept_.empty()) return std::nullopt;
+  const auto all = since(since_);
+  double arrivals = all.count;
+  const bool short_time = all.span_s < std::min(enough_s, window_s_);
+  if (short_time || young_) {
+    const auto clump = largest_clump(since_);
+    const auto rest = all - clump;
+    if (rest.span_s >= least_rest_s) {
+      const double plausible = rest.rate() * clump.span_s;
+      arrivals -=
+          std::max(0.0, clump.count - plausible - plausible_sigmas * std::sqrt(rest.dispersion() * plausible) - least_change);
+    } else if (short_time) {
+      return std::nullopt;
+    }
+  }
+  // The first requests of all are no rate yet; a rise has proved to be one.
+  if (since_ == 0 && all.span_s < std::min(first_s, window_s_) && arrivals > 0 && arrivals < first_requests) return std::nullopt;
   load_observation sum;
   for (std::size_t i = since_; i < kept_.size(); ++i) {
     const auto& k = kept_[i];
-    sum.span_s += k.span_s;
-    sum.arrivals += k.arrivals;
     sum.itl_sum_s += k.itl_sum_s;
     sum.itl_count += k.itl_count;
     sum.ttft_sum_s += k.ttft_sum_s;
@@ -90,11 +186,13 @@ std::optional<load_estimate> load_estimator::estimate() const {
     sum.wait_count += k.wait_count;
   }
   const auto mean_ms = [](double sum_s, double count) { return count > 0 ? 1000 * sum_s / count : 0.0; };
-  double arrivals = sum.arrivals;
-  if (risen_) arrivals -= std::sqrt(arrivals) * std::max(0.0, 1 - sum.span_s / settle_s_);
-  return load_estimate{req_rate::per_sec(std::max(0.0, arrivals) / sum.span_s), last_shape_,
-                       mean_ms(sum.itl_sum_s, sum.itl_count), mean_ms(sum.ttft_sum_s, sum.ttft_count),
-                       mean_ms(sum.wait_sum_s, sum.wait_count)};
+  auto shape = last_shape_;
+  if (risen_at_s_) {
+    shape.in_tokens = std::max(shape.in_tokens, shape_before_rise_.in_tokens);
+    shape.out_tokens = std::max(shape.out_tokens, shape_before_rise_.out_tokens);
+  }
+  return load_estimate{req_rate::per_sec(arrivals / all.span_s), shape, mean_ms(sum.itl_sum_s, sum.itl_count),
+                       mean_ms(sum.ttft_sum_s, sum.ttft_count), mean_ms(sum.wait_sum_s, sum.wait_count)};
 }
 
 }  // namespace inferno::model

@@ -31,19 +31,27 @@ struct load_estimate {
   double wait_ms = 0;
 };
 
-/// Keeps the observations of the last `window_s` seconds. Whether the rate changed in between is asked anew with every one: the
-/// generalised likelihood ratio of two Poisson rates, before and after the best split, against a single one (Lorden 1971; a ratio
-/// of 9 lets fewer than one steady window in a thousand pass for a change). What lies before the change is then dropped.
-/// While less than `settle_s` seconds have passed since a rise, the estimate is held back by up to one standard deviation of its
-/// count, so that a few requests that happen to come together do not buy a GPU. Lengths are means over the whole window: they do
-/// not change with the rate.
+/// Estimates the arrival rate from the observations of the last `window_s` seconds.
+///
+/// A change of the rate needs both counts and time. With every observation the generalised likelihood ratio of two rates, before
+/// and after the best split, is compared with that of a single one (Lorden 1971; a ratio of 12 lets fewer than one steady window
+/// in a thousand pass for a change). What lies before a change is dropped. The ratio is divided by the index of dispersion of the
+/// counts, so that arrivals that come in bunches are not taken for changes. On the far side of a rise the largest clump, the
+/// observations that requests of less than a second can have fallen into, is left out of the evidence, and what remains must span
+/// a second: a clump is a backlog and no rate, and the same holds for the counts that catch up after a stall. A fall must have
+/// lasted 5 s in at least two observations.
+///
+/// The estimate is the mean since the last change. As long as that is less than a window ago, a clump counts with what the rest
+/// makes plausible (three standard deviations above its mean). Lengths are means over the whole window: they do not change with
+/// the rate. For a window after a rise they are not below what they were before, because short requests complete first.
 class load_estimator {
  public:
-  explicit load_estimator(double window_s = 60, double settle_s = 10) : window_s_(window_s), settle_s_(settle_s) {}
+  explicit load_estimator(double window_s = 60) : window_s_(window_s) {}
   void set_window(double window_s) { window_s_ = window_s; }
   /// Observations come in order of time; one with a span of zero is ignored. One whose span covers earlier ones replaces them.
   void add(const load_observation& o);
-  /// Nothing observed yet: nullopt.
+  /// nullopt: nothing observed yet, or for so short a time that a clump cannot be told from a rate: less than 10 s (or the
+  /// window) in all, and less than a second besides the largest clump; or, at the beginning, less than 5 s with 1 to 19 requests.
   std::optional<load_estimate> estimate() const;
 
  private:
@@ -53,14 +61,30 @@ class load_estimator {
     double time_s, span_s, arrivals;
     float completions, in_tokens, out_tokens, itl_sum_s, itl_count, ttft_sum_s, ttft_count, wait_sum_s, wait_count;
   };
+  /// Arrivals of consecutive observations.
+  struct tally {
+    double count = 0, span_s = 0;
+    double squares = 0;  ///< sum of count^2 / span
+    int size = 0;
+    tally& operator+=(const tally& other);
+    tally operator-(const tally& other) const;
+    double rate() const { return span_s > 0 ? count / span_s : 0; }
+    double dispersion() const;
+  };
+  static tally tally_of(const kept& k);
+  tally since(std::size_t from) const;
+  tally clump_at(std::size_t from) const;
+  tally largest_clump(std::size_t from) const;
   void forget(double before_s);
   void detect_change();
+  request_shape measured_shape() const;
   double window_s_;
-  double settle_s_;
-  bool risen_ = false;      ///< a rise lies at since_
+  bool young_ = true;       ///< a rise, or the beginning, lies at since_
   std::vector<kept> kept_;  ///< of the last window_s_ seconds, and the newest in any case
   std::size_t since_ = 0;   ///< the first of them after the last change of the rate
   request_shape last_shape_{};
+  request_shape shape_before_rise_{};
+  std::optional<double> risen_at_s_;
 };
 
 /// What had the largest value in the last `hold` of time: demand may rise at once and falls only when it has stayed low.
@@ -72,7 +96,8 @@ class sliding_peak {
     const auto old = std::find_if(entries_.begin(), entries_.end(), [&](const entry& e) { return e.time_s > time_s - hold_s; });
     entries_.erase(entries_.begin(), old);
     while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
-    entries_.push_back({time_s, value, std::move(what)});
+    // Of entries of one time, which leave together, the largest is enough.
+    if (entries_.empty() || entries_.back().time_s < time_s) entries_.push_back({time_s, value, std::move(what)});
     return entries_.front().what;
   }
   /// Values every entry anew, when the measure itself has changed.

@@ -54,6 +54,8 @@ std::optional<std::string> validate(const replica_config& c) {
   return std::nullopt;
 }
 
+std::string percentile_name(double percentile) { return percentile > 0 ? fmt::format("p{:g}", percentile) : "mean"; }
+
 std::optional<double> parse_percentile(std::string_view text) {
   if (text == "mean") return 0;
   if (text.substr(0, 1) == "p") text.remove_prefix(1);

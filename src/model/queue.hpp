@@ -78,6 +78,9 @@ std::optional<std::string> validate(const replica_config&);
 /// `slo-ttft-percentile` as people write it: "mean" = 0, else a percentile between 0 and 100, as "p95" or "95"; nullopt: neither.
 std::optional<double> parse_percentile(std::string_view text);
 
+/// "mean" for 0, "p95" for 95.
+std::string percentile_name(double percentile);
+
 /// Refuses NaN and targets outside of model/limits.hpp; 0 = no target.
 std::optional<std::string> validate(const slo_targets&);
 

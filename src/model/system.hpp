@@ -67,6 +67,9 @@ struct server_spec {
   int min_replicas = 1;
   int max_replicas = 0;  ///< 0 = no limit
   int max_batch = 0;     ///< override of the profile's; 0 = none
+  /// Requests that are being served or wait for it and must find room: no candidate has fewer slots, replicas times batch, within
+  /// max_replicas. 0 = none, or not known.
+  double in_flight = 0;
   /// Servers of one pool, model and class share their demand, in proportion to what each can serve; "" = none.
   std::string pool;
   current_allocation current;

@@ -57,6 +57,7 @@ json::object change_object(const slo_change& c) {
     out["numReplicas"] = c.best->num_replicas;
     out["cost"] = c.best->cost.cents;
     out["extraCost"] = c.extra_cost;
+    if (!c.reason.empty()) out["limited"] = c.reason;
   } else {
     out["infeasible"] = c.reason;
   }
@@ -136,8 +137,10 @@ std::string explanation_table(const explanation& e) {
           fmt::format("cards of type {}: {} of {} used, one more would save {:.2f} cents/h\n", t.type, t.used, t.limit, t.price);
   if (e.next_best) out += fmt::format("next best: {}, {:+.2f} cents/h\n", named(*e.next_best), e.next_best_extra_cost);
   for (const auto& c : e.slo_changes)
-    out += fmt::format("targets {:+.0f} %: {}\n", 100 * (c.factor - 1),
-                       c.best ? fmt::format("{}, {:+.2f} cents/h", named(*c.best), c.extra_cost) : c.reason);
+    out += fmt::format(
+        "targets {:+.0f} %: {}\n", 100 * (c.factor - 1),
+        c.best ? fmt::format("{}, {:+.2f} cents/h{}{}", named(*c.best), c.extra_cost, c.reason.empty() ? "" : "; ", c.reason)
+               : c.reason);
   return out;
 }
 

@@ -37,7 +37,7 @@ TEST(GetCli, ShowsTheFleetOfARunningController) {
   EXPECT_EQ(all.exit_code, 0) << all.err;
   EXPECT_THAT(all.err, IsEmpty());
   EXPECT_THAT(line_of(all.out, "NAMESPACE"),
-              StartsWith("NAMESPACE NAME MODEL CLASS ACCELERATOR REASON REPLICAS DESIRED CENTS/H"));
+              StartsWith("NAMESPACE NAME MODEL CLASS ACCELERATOR REASON REPLICAS READY DESIRED CENTS/H"));
   EXPECT_THAT(line_of(all.out, "llm-d-sim"),
               StartsWith("llm-d-sim vllme-deployment default Premium A100 Optimized 1 1 40.00 0.0 - 21.0 24.0"));
   EXPECT_THAT(all.out, HasSubstr("1 variants, 40.00 cents/h; cycle "));

@@ -89,7 +89,7 @@ TEST_F(Kubectl, PrintsTheColumnsOfTheQuickStart) {
   EXPECT_EQ(squeezed(lines(ok({"get", "deployments", "-n", "llm-d-sim"}).out)[0]), "NAME READY UP-TO-DATE AVAILABLE AGE");
   const auto va = lines(ok({"get", "variantautoscalings.llmd.ai", "-n", "llm-d-sim"}).out);
   ASSERT_EQ(va.size(), 2u);
-  EXPECT_EQ(squeezed(va[0]), "NAME MODEL ACCELERATOR CURRENTREPLICAS OPTIMIZED AGE");
+  EXPECT_EQ(squeezed(va[0]), "NAME MODEL ACCELERATOR CURRENTREPLICAS READY OPTIMIZED AGE");
   EXPECT_EQ(squeezed(va[1]).rfind("vllme-deployment default ", 0), 0u);
   const auto pods = lines(ok({"get", "pods", "-n", "llm-d-sim", "-o", "wide"}).out);
   EXPECT_EQ(squeezed(pods[0]), "NAME READY STATUS RESTARTS AGE IP NODE");

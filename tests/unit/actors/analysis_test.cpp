@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 namespace inferno::actors {
 namespace {
 
@@ -44,19 +46,170 @@ load_sample sample(double time_s, double arrivals, double completions, double ou
 
 double planned_per_s(variant_analysis& a) { return a.make_curve()->current.load.arrival_rate.per_sec(); }
 
-TEST(Analysis, ALoadOfUnknownLengthsDoesNotOutliveTheFirstKnownOne) {
+TEST(Analysis, ALoadOfUnknownLengthsIsHeldUntilOneIsKnown) {
   variant_analysis a({"n", "v"});
-  a.update(quickstart());
-  // Nothing is completed in the first second: there is no telling how many replicas this needs.
-  a.observe(sample(1, 50, 0, 0));
-  EXPECT_EQ(a.make_curve()->current.load.avg_out_tokens, 0);
-  // From the first completions on there is, though the stabilization is a minute.
-  a.observe(sample(2, 50, 5, 200));
+  auto inputs = quickstart();
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  target->replicas = 4;
+  inputs->target = target;
+  a.update(inputs);
+  // Nothing completes at first: there is no telling how many replicas this needs, and it is not nothing.
+  for (int t = 1; t <= 90; ++t) a.observe(sample(t, 50, 0, 0));
+  const auto held = a.make_curve();
+  EXPECT_TRUE(held->hold);
+  EXPECT_EQ(held->hold_reason, "MetricsPending");
+  EXPECT_EQ(held->current.num_replicas, 4);
+  // Completed, and no family tells the lengths.
+  a.observe(sample(91, 50, 50, 0));
+  EXPECT_EQ(a.make_curve()->hold_reason, "MetricsIncomplete");
+  EXPECT_NE(a.make_curve()->metrics.message.find("vllm:request_generation_tokens"), std::string::npos);
+  a.observe(sample(92, 50, 5, 200));
   const auto curve = a.make_curve();
   EXPECT_EQ(curve->current.load.avg_out_tokens, 40);
   ASSERT_FALSE(curve->candidates.empty());
-  EXPECT_GT(curve->candidates.front().alloc.num_replicas, 1);
+  EXPECT_GT(curve->candidates.front().alloc.num_replicas, 4);
   EXPECT_TRUE(curve->urgent);
+}
+
+TEST(Analysis, AMissingFamilyIsNamedAndHeldAndItsReturnIsNoBurst) {
+  variant_analysis a({"n", "v"});
+  a.update(quickstart());
+  for (int t = 1; t <= 120; ++t) a.observe(sample(t, 2, 2, 80));
+  const auto before = a.make_curve()->candidates.front().alloc.num_replicas;
+  auto lacking = sample(121, 0, 0, 0);
+  lacking.missing = "vllm:request_success";
+  for (; lacking.time_s < 400; ++lacking.time_s) a.observe(lacking);
+  const auto held = a.make_curve();
+  EXPECT_TRUE(held->hold);
+  EXPECT_EQ(held->hold_reason, "MetricsIncomplete");
+  EXPECT_FALSE(held->metrics.status);
+  EXPECT_NE(held->metrics.message.find("vllm:request_success"), std::string::npos) << held->metrics.message;
+  for (int t = 400; t <= 520; ++t) {
+    a.observe(sample(t, 2, 2, 80));
+    const auto curve = a.make_curve();
+    if (curve->hold) continue;
+    EXPECT_EQ(curve->candidates.front().alloc.num_replicas, before) << t;
+  }
+  EXPECT_TRUE(a.make_curve()->metrics.status);
+}
+
+/// Every slot is taken and nothing completes for longer than the rate window and the stabilization time.
+TEST(Analysis, BusyServersThatCompleteNothingAreKept) {
+  for (const bool keep : {true, false}) {
+    auto inputs = quickstart();
+    auto target = std::make_shared<workload_object>(*inputs->target);
+    target->replicas = 50;
+    inputs->target = target;
+    auto object = std::make_shared<variant_object>(*inputs->object);
+    object->keep_accelerator = keep;
+    object->profiles.push_back({"default", "MI300X", 1, 16, 0, model::linear_profile{7.77, 0.15, 0, 0, false}, {}});
+    inputs->object = object;
+    auto shared = std::make_shared<catalog>(*inputs->shared);
+    shared->accelerators["MI300X"] = {"MI300X", "AMD-MI300X-192G", 1, {65}};
+    shared->placements["MI300X"];
+    inputs->shared = shared;
+    variant_analysis a({"n", "v"});
+    a.update(inputs);
+    for (int t = 1; t <= 100; ++t) a.observe(sample(t, 15, 15, 15 * 178));
+    auto stuck = sample(101, 0, 0, 0);
+    stuck.running = 50 * 4;
+    stuck.waiting = 50 * 3;
+    for (; stuck.time_s <= 400; ++stuck.time_s) a.observe(stuck);
+    for (const auto& c : a.make_curve()->candidates)
+      EXPECT_EQ(c.alloc.num_replicas, c.alloc.accelerator == "A100" ? 50 : 13) << c.alloc.accelerator;
+    stuck.running = stuck.waiting = 0;
+    for (; stuck.time_s <= 470; ++stuck.time_s) a.observe(stuck);
+    for (const auto& c : a.make_curve()->candidates) EXPECT_EQ(c.alloc.num_replicas, 1) << c.alloc.accelerator;
+  }
+}
+
+TEST(Analysis, APoolIsNotPlannedBelowWhatItsMemberHasInFlight) {
+  auto inputs = quickstart();
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  target->replicas = 10;
+  inputs->target = target;
+  variant_analysis a({"n", "v"});
+  a.update(inputs);
+  auto s = sample(1, 0.1, 0.1, 17.8);
+  s.running = 21;
+  for (; s.time_s <= 200; ++s.time_s) a.observe(s);
+  const auto curve = a.make_curve();
+  ASSERT_TRUE(curve->basis);
+  EXPECT_FALSE(curve->pool.empty());
+  EXPECT_EQ(curve->basis->server.min_replicas, 6);
+}
+
+/// Ten pods serve 3 requests a second; four are silent for 64 s.
+TEST(Analysis, APartialSilenceDoesNotMoveTimeOn) {
+  variant_analysis a({"n", "v"});
+  a.update(quickstart());
+  double t = 0;
+  const auto observe = [&](int reporting, double per_s) {
+    auto s = sample(t += 2, 2 * per_s, 2 * per_s, 2 * per_s * 178);
+    s.span_s = 2;
+    s.pods = 10;
+    s.pods_reporting = reporting;
+    a.observe(s);
+  };
+  std::mt19937 random(4);
+  const auto arrivals_of = [&](double per_s) { return std::poisson_distribution<int>(2 * per_s)(random) / 2.0; };
+  while (t < 200) observe(10, arrivals_of(3));
+  const double before = planned_per_s(a);
+  EXPECT_GT(before, 2.7);
+  while (t < 264) observe(6, arrivals_of(1.8));
+  EXPECT_EQ(a.make_curve()->metrics.reason, "MetricsIncomplete");
+  while (t < 600) {
+    observe(10, arrivals_of(3));
+    ASSERT_GT(planned_per_s(a), 0.88 * 3) << t;
+  }
+  // It may rise by what the others say.
+  while (t < 640) observe(6, arrivals_of(12));
+  EXPECT_GT(planned_per_s(a), 9);
+}
+
+TEST(Analysis, SaysThatAnObjectiveIsMissed) {
+  variant_analysis a({"n", "v"});
+  auto inputs = quickstart();
+  auto shared = std::make_shared<catalog>(*inputs->shared);
+  shared->classes.front().spec.targets.front().slo = {24, 500, 0, 0, 95};
+  inputs->shared = shared;
+  a.update(inputs);
+  auto s = sample(1, 2, 2, 80);
+  for (; s.time_s <= 30; ++s.time_s) a.observe(s);
+  EXPECT_EQ(a.make_curve()->objectives.reason, "NothingMeasured");
+  s.ttft_sum_s = 36, s.ttft_count = 2;
+  s.itl_sum_s = 0.02, s.itl_count = 1;
+  for (; s.time_s <= 60; ++s.time_s) a.observe(s);
+  const auto missed = a.make_curve()->objectives;
+  EXPECT_FALSE(missed.status);
+  EXPECT_EQ(missed.reason, "ObjectiveMissed");
+  EXPECT_EQ(missed.message, "measured mean TTFT is 18000.0 ms, the objective is p95 500.0 ms");
+  // Just above, and back within: it is not met before it is really met.
+  for (const auto& [ttft_s, met] :
+       {std::pair{0.51, false}, std::pair{0.49, true}, std::pair{0.51, true}, std::pair{0.54, false}}) {
+    s.ttft_sum_s = 2 * ttft_s;
+    for (const double until = s.time_s + 70; s.time_s <= until; ++s.time_s) a.observe(s);
+    EXPECT_EQ(a.make_curve()->objectives.status, met) << ttft_s;
+  }
+}
+
+TEST(Analysis, PodsThatBecomeReadyAreShownWithoutHaste) {
+  variant_analysis a({"n", "v"});
+  auto inputs = quickstart();
+  auto object = std::make_shared<variant_object>(*inputs->object);
+  object->pool = "off";
+  inputs->object = object;
+  a.update(inputs);
+  for (int t = 1; t <= 30; ++t) a.observe(sample(t, 0.1, 0.1, 17.8));
+  a.make_curve();
+  auto next = std::make_shared<variant_inputs>(*inputs);
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  target->ready_replicas = 1;
+  next->target = target;
+  EXPECT_TRUE(a.update(next));
+  const auto curve = a.make_curve();
+  EXPECT_EQ(curve->ready, 1);
+  EXPECT_FALSE(curve->urgent);
 }
 
 TEST(Analysis, PlansForTheRecentLoadThatNeedsTheMost) {
@@ -120,7 +273,9 @@ TEST(Analysis, AFailedMovePausesForHalfAnHourSinceItFailedWhoeverSeesIt) {
     double time_s = 5e6;  // of a machine that is up for two months
     int left_alone = 0;
     for (; left_alone < 60; ++left_alone) {
-      a.observe(sample(time_s, 2, 2, 80));
+      auto s = sample(time_s, 120, 120, 4800);
+      s.span_s = 60;
+      a.observe(s);
       if (a.make_curve()->hold_message.find("not moved to MI300X for half an hour: stuck") == std::string::npos) break;
       time_s += 60;
       now += 1min;

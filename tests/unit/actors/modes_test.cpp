@@ -268,7 +268,7 @@ TEST(Modes, ALostLeaseStopsWritesInTheMiddleOfACycle) {
   });
   EXPECT_TRUE(w.api->writing()) << "the lease was free";
   busy_quickstart(w, "");
-  w.advance(1s);
+  w.advance(8s);
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_leader 1\n"));
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("inferno_desired_replicas{"));
   EXPECT_THAT(w.view->metrics_text(), HasSubstr("\ninferno_variants 1\n"));

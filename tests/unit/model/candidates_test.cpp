@@ -268,5 +268,45 @@ TEST_F(Variant, EqualValuesComeByCostThenName) {
   }
 }
 
+/// What runs and waits finds a slot on whatever accelerator, within maxReplicas, whether anything arrives or not.
+TEST_F(Variant, HasRoomForWhatIsInFlight) {
+  on_mi.max_batch = 16;
+  server.max_batch = 0;
+  server.in_flight = 90;
+  for (auto* p : {&on_a100, &on_g2, &on_mi}) p->at_tokens = 0;
+  for (const double per_min : {44.0, 0.0, 4400.0})
+    for (const int most : {0, 7}) {
+      server.current.load.arrival_rate = req_rate::per_min(per_min);
+      server.max_replicas = most;
+      set = make_candidates(view);
+      ASSERT_EQ(set.candidates.size(), 3u);
+      for (const auto& c : set.candidates) {
+        const int batch = c.accelerator == "MI300X" ? 16 : 4;
+        EXPECT_TRUE(c.num_replicas * batch >= 90 || c.num_replicas == most) << c.accelerator << " x " << c.num_replicas;
+        EXPECT_TRUE(most == 0 || c.num_replicas <= most);
+      }
+    }
+  server.min_replicas = 0;
+  server.current.load.arrival_rate = {};
+  server.max_replicas = 0;
+  server.in_flight = 1;
+  EXPECT_EQ(make_candidates(view).candidates.front().num_replicas, 1);
+  server.in_flight = 0;
+  EXPECT_EQ(make_candidates(view).candidates.front().num_replicas, 0);
+}
+
+TEST_F(Variant, TheTtftOfItsObjectiveIsTheMeanOrThePercentile) {
+  server.keep_accelerator = true;
+  auto a = only();
+  add_percentiles(view, a);
+  EXPECT_EQ(a.ttft_objective_ms, a.ttft_ms);
+  view.slo.ttft_percentile = 95;
+  add_percentiles(view, a);
+  EXPECT_NEAR(a.ttft_objective_ms, a.ttft_at.p95, 1e-6 * a.ttft_at.p95);
+  EXPECT_GT(a.ttft_objective_ms, a.ttft_ms);
+  EXPECT_EQ(percentile_name(0), "mean");
+  EXPECT_EQ(percentile_name(99.9), "p99.9");
+}
+
 }  // namespace
 }  // namespace inferno::model
