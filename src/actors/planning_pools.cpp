@@ -151,12 +151,14 @@ void planner::settle(const model::solver_result& result) {
     auto parts = parts_of(p, result.choices[*p.line]);
     for (auto& one : parts) one.now = one.granted;
     if (p.acts) {
+      pool_aim aim{p.demand->demand().per_sec(), p.demand->rules().least_total, 0};
       std::vector<pool_step> steps;
       auto room = free;
       for (std::size_t m = 0; m < parts.size(); ++m) {
         const auto& c = *slots_.at(p.order[m]).curve;
         const auto* option = p.demand->option(m, c.current.accelerator);
         pool_step step;
+        aim.in_flight += c.basis->server.in_flight;
         step.has = c.current.num_replicas;
         step.ready = std::min(c.ready.value_or(step.has), step.has);
         step.wanted = parts[m].granted;
@@ -173,7 +175,7 @@ void planner::settle(const model::solver_result& result) {
           room[static_cast<std::size_t>(step.type)] += step.wanted * step.units;
         steps.push_back(step);
       }
-      const auto now = make_before_break(steps, {p.demand->demand().per_sec(), p.demand->rules().least_total, 0}, room);
+      const auto now = make_before_break(steps, aim, room);
       for (std::size_t m = 0; m < parts.size(); ++m) {
         parts[m].now = now[m];
         const auto t = static_cast<std::size_t>(steps[m].type);
