@@ -103,6 +103,8 @@ load_sample load_alignment::give(server_load server::*what, double elapsed_s) {
 load_sample load_alignment::next(const std::vector<const pod_sample*>& samples, const std::vector<scrape_target>& pods,
                                  double time_s, double window_s) {
   auto out = state_of(samples, pods, time_s);
+  for (const auto* s : samples)
+    if (s->problem.empty()) longest_step_s_ = std::max(longest_step_s_, s->load.span_s);
   double longest = 0, longest_whole = 0;
   std::set<kube::object_key> unknown;
   for (const auto& [key, s] : servers_) {
@@ -113,7 +115,7 @@ load_sample load_alignment::next(const std::vector<const pod_sample*>& samples, 
   if (longest <= 0) return out;
   if (waits_since_s_ < 0) waits_since_s_ = time_s;
   // A server with nothing new to say is waited for, but not for ever: then its pod counts as silent.
-  const bool waits = !unknown.empty() && time_s - waits_since_s_ < std::max(0.5 * window_s, 1.5 * longest);
+  const bool waits = !unknown.empty() && time_s - waits_since_s_ < std::max(0.5 * window_s, 1.5 * longest_step_s_);
   if (waits || !out.missing.empty()) {
     if (longest > 2 * window_s && !out.missing.empty())
       for (auto& [key, s] : servers_) s.since_given = s.since_whole = {};
@@ -131,6 +133,7 @@ load_sample load_alignment::next(const std::vector<const pod_sample*>& samples, 
   const auto counted = give(whole ? &server::since_whole : &server::since_given, since < 0 ? 0 : time_s - since);
   given_s_ = time_s;
   waits_since_s_ = -1;
+  longest_step_s_ = 0;
   if (whole) whole_s_ = time_s;
   out.span_s = counted.span_s;
   for (const auto count : counts) out.*count = counted.*count;

@@ -43,6 +43,7 @@ class load_alignment {
   load_sample give(server_load server::*what, double elapsed_s);
   std::map<server_key, server> servers_;
   double waits_since_s_ = -1;           ///< counts have waited for those of other servers; -1 = none wait
+  double longest_step_s_ = 0;           ///< the longest span of a single sample among these counts
   double given_s_ = -1, whole_s_ = -1;  ///< when counts were given last, and those of all pods; -1 = never
 };
 
