@@ -8,6 +8,7 @@
 
 #include "actors/config_maps.hpp"
 #include "testbed/cluster/cluster.hpp"
+#include "testbed/cluster/embedded.hpp"
 #include "testbed/commands.hpp"
 #include "testbed/signals.hpp"
 #include "testbed/vllm/vllm_runtime.hpp"
@@ -29,6 +30,8 @@ struct flags {
 }
 
 void run(flags f) {
+  // The variants' kind is there in any case; a manifest may replace it.
+  if (!f.config.quickstart) f.config.manifests.emplace_back(embedded::crd);
   for (const auto& path : f.manifests) {
     std::ifstream in(path);
     std::stringstream text;
@@ -58,11 +61,12 @@ void run(flags f) {
 
 void add_cluster(CLI::App& app) {
   auto f = std::make_shared<flags>();
-  auto* command =
-      app.add_subcommand("cluster", "An emulated Kubernetes cluster: API server, deployment controller, GPU scheduler, pods");
+  auto* command = app.add_subcommand(
+      "cluster",
+      "An emulated Kubernetes cluster: API server with the VariantAutoscaling kind, deployment controller, GPU scheduler, pods");
   command->add_option("--address", f->config.address, "IP address to listen on")->capture_default_str();
   command->add_option("--port", f->config.port, "port; 0 = a free one")->capture_default_str();
-  command->add_flag("--quickstart", f->config.quickstart, "with the nodes, CRD and ConfigMaps of the quick start");
+  command->add_flag("--quickstart", f->config.quickstart, "with the namespaces, nodes and ConfigMaps of the quick start");
   command->add_option("--manifest", f->manifests, "YAML files to create, in order");
   command->add_option("--start-delay", f->start_delay, "time from scheduled to Ready")->capture_default_str();
   command->add_option("--kubeconfig", f->kubeconfig, "file to write a kubeconfig to");

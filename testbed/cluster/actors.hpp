@@ -31,6 +31,10 @@ struct pod_started {
   bool ok = false;
   std::string error;
 };
+struct pod_stopped {
+  object_name name;
+  std::string uid;
+};
 struct end_pod {
   object_name name;
   std::string uid;
@@ -40,7 +44,7 @@ struct stop_cluster {};
 using controller_actor =
     caf::typed_actor<caf::reacts_to<object_changed>, caf::reacts_to<controller_wake>, caf::reacts_to<stop_cluster>>;
 using kubelet_actor = caf::typed_actor<caf::reacts_to<object_changed>, caf::reacts_to<start_pod>, caf::reacts_to<pod_started>,
-                                       caf::reacts_to<end_pod>, caf::reacts_to<stop_cluster>>;
+                                       caf::reacts_to<pod_stopped>, caf::reacts_to<end_pod>, caf::reacts_to<stop_cluster>>;
 using store_actor = caf::typed_actor<caf::reacts_to<store_call>, caf::reacts_to<stop_cluster>>;
 
 struct kubelet_config {
@@ -69,7 +73,7 @@ struct kubelet_state {
     std::string ip;
     int restarts = 0;
     bool started = false;
-    bool ending = false;
+    std::optional<std::chrono::seconds> ending{};  ///< its grace period
   };
   kubelet_actor::pointer self = nullptr;
   kubelet_config config;
@@ -100,5 +104,6 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::object_changed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::controller_wake)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::start_pod)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::pod_started)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::pod_stopped)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::end_pod)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(inferno::testbed::stop_cluster)

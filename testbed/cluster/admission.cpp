@@ -90,4 +90,29 @@ api_result<void> admit(const kind_info& kind, const std::string& name, json::obj
                                   {{"name", name}, {"group", kind.group}, {"kind", kind.kind}, {"causes", std::move(causes)}}});
 }
 
+void complete_node(json::object& node, const std::string& now) {
+  auto& status = object_at(node, {"status"});
+  auto& info = object_at(status, {"nodeInfo"});
+  const auto id = fmt::format("{:016x}", std::hash<std::string>{}(text_at(node, {"metadata", "name"})));
+  const std::initializer_list<std::pair<const char*, std::string>> usual{{"architecture", "amd64"},
+                                                                         {"operatingSystem", "linux"},
+                                                                         {"osImage", "emulated"},
+                                                                         {"kernelVersion", "emulated"},
+                                                                         {"containerRuntimeVersion", "emulated://0"},
+                                                                         {"kubeletVersion", "v1.32.0"},
+                                                                         {"kubeProxyVersion", ""},
+                                                                         {"machineID", id},
+                                                                         {"systemUUID", id},
+                                                                         {"bootID", id}};
+  for (const auto& [field, value] : usual)
+    if (!info.contains(field)) info[field] = value;
+  if (find(status, {"conditions"})) return;
+  status["conditions"] = json::array{json::object{{"type", "Ready"},
+                                                  {"status", "True"},
+                                                  {"reason", "KubeletReady"},
+                                                  {"message", "the emulated kubelet runs"},
+                                                  {"lastHeartbeatTime", now},
+                                                  {"lastTransitionTime", now}}};
+}
+
 }  // namespace inferno::testbed

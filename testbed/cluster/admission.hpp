@@ -8,4 +8,8 @@ namespace inferno::testbed {
 /// unknown fields are dropped. Error: 422 with a cause for every field.
 api_result<void> admit(const kind_info& kind, const std::string& name, json::object& object);
 
+/// Gives a node what its kubelet would report and clients rely on, where it is missing: the fields of status.nodeInfo, and a
+/// Ready condition when it has no conditions. `now`: RFC 3339.
+void complete_node(json::object& node, const std::string& now);
+
 }  // namespace inferno::testbed

@@ -7,10 +7,13 @@
 #include <boost/json/serialize.hpp>
 #include <charconv>
 
+#include "testbed/cluster/reviews.hpp"
 #include "testbed/cluster/schema.hpp"
 
 namespace inferno::testbed {
 namespace {
+
+constexpr const char* apply_type = "application/apply-patch+yaml";
 
 std::vector<std::string> split(std::string_view path) {
   std::vector<std::string> out;
@@ -24,19 +27,6 @@ std::vector<std::string> split(std::string_view path) {
 
 api_error bad_request(std::string message) { return {400, "BadRequest", std::move(message)}; }
 
-api_result<json::value> parse_body(const api_request& r) {
-  if (r.content_type.find("yaml") != std::string::npos) {
-    auto documents = parse_manifests(r.body);
-    if (!documents) return tl::unexpected(bad_request(documents.error()));
-    if (documents->size() != 1) return tl::unexpected(bad_request("the body must hold one document"));
-    return json::value(std::move(documents->front()));
-  }
-  boost::system::error_code ec;
-  auto v = json::parse(r.body, ec);
-  if (ec) return tl::unexpected(bad_request("the body is not valid JSON: " + ec.message()));
-  return v;
-}
-
 api_result<std::optional<patch_kind>> patch_kind_of(const api_request& r) {
   if (r.method != "PATCH") return std::nullopt;
   const auto type = r.content_type.substr(0, r.content_type.find(';'));
@@ -45,9 +35,10 @@ api_result<std::optional<patch_kind>> patch_kind_of(const api_request& r) {
   if (type == "application/strategic-merge-patch+json") return patch_kind::strategic;
   return tl::unexpected(api_error{
       415, "UnsupportedMediaType",
-      fmt::format("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                  "application/merge-patch+json, application/strategic-merge-patch+json; got \"{}\"",
-                  type)});
+      fmt::format(
+          "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+          "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml; got \"{}\"",
+          type)});
 }
 
 /// fieldValidation=Strict, kubectl's default: what the schema does not know is an error instead of being dropped.
@@ -111,7 +102,30 @@ api_answer create_answer(object_store& store, const api_request& r, const resolv
   return made ? object_answer(r, at, store, *made, 201) : failure(made.error());
 }
 
+/// Server-side apply: application/apply-patch+yaml.
+api_answer apply_answer(object_store& store, const api_request& r, const resolved& at) {
+  auto body = parse_body(r);
+  if (!body) return failure(body.error());
+  if (!body->is_object()) return failure(bad_request("the body must be an object"));
+  auto& config = body->get_object();
+  if (r.parameter("fieldManager").empty()) return failure(bad_request("fieldManager is required for apply patch"));
+  if (text_at(config, {"kind"}) != at.kind->kind || text_at(config, {"apiVersion"}) != at.kind->group_version())
+    return failure(
+        bad_request(fmt::format("the object provided is {} of {}, this is the path of {} of {}", text_at(config, {"kind"}),
+                                text_at(config, {"apiVersion"}), at.kind->kind, at.kind->group_version())));
+  if (const auto said = text_at(config, {"metadata", "name"}); said != at.path.name)
+    return failure(
+        bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", said, at.path.name)));
+  if (const auto strict = check_strict(r, *at.kind, *body); !strict) return failure(strict.error());
+  const auto done = store.apply(at.kind, {at.path.ns, at.path.name}, std::move(config), r.flag("force"), at.path.subresource);
+  return done ? object_answer(r, at, store, done->object, done->created ? 201 : 200) : failure(done.error());
+}
+
 api_answer change_answer(object_store& store, const api_request& r, const resolved& at) {
+  if (r.method == "PATCH" && r.content_type.starts_with(apply_type)) {
+    if (at.path.subresource != "scale") return apply_answer(store, r, at);
+    return failure({415, "UnsupportedMediaType", "server-side apply of the scale subresource is not emulated"});
+  }
   auto body = parse_body(r);
   if (!body) return failure(body.error());
   const auto how = patch_kind_of(r);
@@ -141,13 +155,20 @@ api_answer change_answer(object_store& store, const api_request& r, const resolv
 
 api_answer delete_answer(object_store& store, const api_request& r, const resolved& at) {
   object_store::remove_options how;
-  how.at_once = r.parameter("gracePeriodSeconds") == "0";
+  if (const auto text = r.parameter("gracePeriodSeconds"); !text.empty()) {
+    std::int64_t seconds = 0;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (ec != std::errc() || end != text.data() + text.size() || seconds < 0)
+      return failure(bad_request(fmt::format("gracePeriodSeconds: expected a whole number >= 0, got \"{}\"", text)));
+    how.grace_s = seconds;
+  }
   how.orphan = r.parameter("propagationPolicy") == "Orphan";
   if (!r.body.empty()) {
     const auto options = parse_body(r);
     if (!options) return failure(options.error());
     if (options->is_object()) {
-      how.at_once = how.at_once || integer_at(options->get_object(), {"gracePeriodSeconds"}, 1) == 0;
+      if (const auto* seconds = find(*options, {"gracePeriodSeconds"}); seconds && seconds->is_int64())
+        how.grace_s = seconds->get_int64();
       how.orphan = how.orphan || text_at(options->get_object(), {"propagationPolicy"}) == "Orphan";
       const auto present = at.path.name.empty() ? nullptr : store.peek(at.kind->plural, {at.path.ns, at.path.name});
       for (const auto* field : {"uid", "resourceVersion"}) {
@@ -159,6 +180,7 @@ api_answer delete_answer(object_store& store, const api_request& r, const resolv
       }
     }
   }
+  how.at_once = how.grace_s && *how.grace_s <= 0;
   if (!at.path.name.empty()) {
     const auto gone = store.remove(at.kind, {at.path.ns, at.path.name}, how);
     if (!gone) return failure(gone.error());
@@ -210,12 +232,35 @@ api_answer carry_out(object_store& store, const api_request& request, const reso
 
 }  // namespace
 
+api_result<json::value> parse_body(const api_request& r) {
+  if (r.content_type.find("yaml") != std::string::npos) {
+    auto documents = parse_manifests(r.body);
+    if (!documents) return tl::unexpected(bad_request(documents.error()));
+    if (documents->size() != 1) return tl::unexpected(bad_request("the body must hold one document"));
+    return json::value(std::move(documents->front()));
+  }
+  if (r.content_type.find("protobuf") != std::string::npos)
+    return tl::unexpected(api_error{415, "UnsupportedMediaType",
+                                    "the emulated API server takes JSON and YAML, not protobuf: create the object from a file"});
+  boost::system::error_code ec;
+  auto v = json::parse(r.body, ec);
+  if (ec) return tl::unexpected(bad_request("the body is not valid JSON: " + ec.message()));
+  return v;
+}
+
 bool api_request::wants_table() const { return accept.find("as=Table") != std::string::npos; }
 
 row_object api_request::included() const {
   const auto what = parameter("includeObject");
   if (what == "None") return row_object::none;
   return what == "Object" ? row_object::full : row_object::metadata;
+}
+
+std::string api_request::field_manager() const {
+  const auto given = parameter("fieldManager");
+  if (!given.empty()) return given;
+  const auto program = user_agent.substr(0, user_agent.find('/'));
+  return program.empty() ? "unknown" : program;
 }
 
 std::optional<api_path> parse_path(std::string_view path) {
@@ -276,13 +321,17 @@ json::object status_of(const api_error& e) {
 api_answer failure(const api_error& error) { return {error.code, json::serialize(status_of(error))}; }
 
 api_answer answer(object_store& store, const api_request& request) {
+  if (auto reviewed = review(store, request)) return std::move(*reviewed);
   const auto at = resolve(store, request);
   if (!at) return failure(at.error());
-  if (request.method != "GET" && is_dry_run(request)) {
-    auto trial = store.fork();
-    return carry_out(trial, request, *at);
-  }
-  return carry_out(store, request, *at);
+  const bool trial = request.method != "GET" && is_dry_run(request);
+  std::optional<object_store> copy;
+  if (trial) copy.emplace(store.fork());
+  auto& on = trial ? *copy : store;
+  on.writes_as(request.field_manager());
+  auto out = carry_out(on, request, *at);
+  on.writes_as("emulated-cluster");
+  return out;
 }
 
 }  // namespace inferno::testbed

@@ -12,12 +12,16 @@ struct api_request {
   std::string accept;
   std::string content_type;
   std::string body;
+  std::string user_agent{};
+  std::string bearer_token{};
 
   std::string parameter(const std::string& name) const {
     const auto it = query.find(name);
     return it == query.end() ? std::string() : it->second;
   }
   bool flag(const std::string& name) const { return parameter(name) == "true" || parameter(name) == "1"; }
+  /// The name under which the fields it writes are owned: fieldManager, else the program's name in User-Agent.
+  std::string field_manager() const;
   /// The client asked for meta.k8s.io Tables, as kubectl get does.
   bool wants_table() const;
   row_object included() const;
@@ -36,7 +40,7 @@ struct api_path {
   std::string ns;
   std::string plural;
   std::string name;         ///< "" = the collection
-  std::string subresource;  ///< "status", "scale"
+  std::string subresource;  ///< "status", "scale", "log", "token"
 };
 /// nullopt: no resource's path.
 std::optional<api_path> parse_path(std::string_view path);
@@ -47,6 +51,9 @@ struct resolved {
 };
 api_result<resolved> resolve(const object_store& store, const api_request& request);
 
+/// JSON or YAML. Error 400: says what is wrong with it.
+api_result<json::value> parse_body(const api_request& request);
+
 /// Everything but watches.
 api_answer answer(object_store& store, const api_request& request);
 api_answer failure(const api_error& error);
@@ -55,6 +62,9 @@ json::object status_of(const api_error& error);
 
 /// /version, /api, /apis, the groups' resource lists, /openapi/v3; nullopt: none of these.
 std::optional<api_answer> discovery(const object_store& store, const api_request& request, const std::string& git_version);
+
+/// /openapi/v3 of a group and version: its kinds with their fields, as kubectl explain reads them.
+json::object openapi_v3(const object_store& store, const std::string& group, const std::string& version);
 
 /// /openapi/v2 as protobuf, the only form older kubectl takes.
 api_answer openapi_v2(const object_store& store);

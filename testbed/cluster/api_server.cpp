@@ -11,6 +11,7 @@
 #include <charconv>
 #include <future>
 
+#include "testbed/cluster/pod_log.hpp"
 #include "testbed/cluster/watch.hpp"
 
 namespace inferno::testbed {
@@ -21,6 +22,7 @@ namespace {
 
 constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
 constexpr const char* json_type = "application/json";
+constexpr std::chrono::milliseconds log_poll{200};  ///< of a log that is followed
 
 struct fault {
   int left;
@@ -33,13 +35,37 @@ api_request read_request(net::http_exchange& x) {
   api_request r;
   r.method = x.method();
   r.path = x.path();
-  for (const auto* name :
-       {"limit", "continue", "labelSelector", "fieldSelector", "dryRun", "fieldValidation", "watch", "timeoutSeconds",
-        "resourceVersion", "allowWatchBookmarks", "includeObject", "sendInitialEvents", "gracePeriodSeconds"})
+  for (const auto* name : {"limit",
+                           "continue",
+                           "labelSelector",
+                           "fieldSelector",
+                           "dryRun",
+                           "fieldValidation",
+                           "watch",
+                           "timeoutSeconds",
+                           "resourceVersion",
+                           "allowWatchBookmarks",
+                           "includeObject",
+                           "sendInitialEvents",
+                           "gracePeriodSeconds",
+                           "propagationPolicy",
+                           "fieldManager",
+                           "force",
+                           "container",
+                           "follow",
+                           "previous",
+                           "tailLines",
+                           "sinceSeconds",
+                           "sinceTime",
+                           "timestamps",
+                           "limitBytes"})
     if (auto value = x.query(name)) r.query[name] = std::move(*value);
   r.accept = x.header("Accept");
   r.content_type = x.header("Content-Type");
   r.body = x.body();
+  r.user_agent = x.header("User-Agent");
+  constexpr std::string_view bearer = "Bearer ";
+  if (const auto said = x.header("Authorization"); said.starts_with(bearer)) r.bearer_token = said.substr(bearer.size());
   return r;
 }
 
@@ -162,6 +188,12 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
       co_await watch(x, std::move(request));
       co_return;
     }
+    if (const auto path = parse_path(request.path);
+        request.method == "GET" && path && path->group.empty() && path->plural == "pods" && path->subresource == "log") {
+      object_name pod{path->ns, path->name};  // GCC 12 destroys a braced argument of co_await twice
+      co_await log(x, std::move(request), std::move(pod));
+      co_return;
+    }
     const auto version = config.version;
     auto ask = [request, version](object_store& s) -> api_answer {
       if (request.method == "GET")
@@ -170,6 +202,52 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
     };
     auto a = co_await on_store(std::move(ask));
     co_await reply(x, std::move(a));
+  }
+
+  asio::awaitable<void> log(net::http_exchange& x, api_request request, object_name pod) {
+    const auto options = log_options_of(request, std::chrono::system_clock::now());
+    if (!options) {
+      co_await reply(x, failure(options.error()));
+      co_return;
+    }
+    auto look = [pod, options = *options](object_store& s) -> api_result<bool> {
+      const auto found = s.get(*s.kind_named("Pod"), pod);
+      if (!found) return tl::unexpected(found.error());
+      return runs_server(**found, options);
+    };
+    const auto has_server = co_await on_store(std::move(look));
+    if (!has_server || request.flag("previous")) {
+      const api_error none_before{400, "BadRequest", "containers of the emulated cluster have no previous run"};
+      co_await reply(x, failure(has_server ? none_before : has_server.error()));
+      co_return;
+    }
+    const auto lines = [&] { return *has_server && config.runtime ? config.runtime->log(pod.ns, pod.name) : std::nullopt; };
+    auto now = lines();
+    auto text = now ? log_text(*now, *options, 0, true) : std::string();
+    if (!options->follow || !now) {
+      api_answer whole{200, std::move(text), "text/plain"};
+      co_await reply(x, std::move(whole));
+      co_return;
+    }
+    std::vector<net::http_header> none;
+    std::string type = "text/plain";
+    bool alive = co_await x.begin_stream(200, std::move(type), std::move(none));
+    const auto timer = std::make_shared<asio::steady_timer>(executor);
+    const auto gone = std::make_shared<bool>(false);
+    x.on_gone([gone, timer] {
+      *gone = true;
+      timer->cancel();
+    });
+    // Until the server is gone: its log says everything up to then.
+    for (std::uint64_t next = now->empty() ? 0 : now->back().number + 1; alive && !*gone && !closing; now = lines()) {
+      if (!now) break;
+      if (text.empty()) text = log_text(*now, *options, next, false);
+      if (!now->empty()) next = now->back().number + 1;
+      if (!text.empty()) alive = co_await x.write(std::exchange(text, {}));
+      timer->expires_after(log_poll);
+      co_await timer->async_wait(nothrow);
+    }
+    if (alive && !*gone) co_await x.end_stream();
   }
 
   /// Ends the subscription however the watch ends.

@@ -18,6 +18,7 @@ class api_server {
     std::chrono::milliseconds bookmark_interval{5000};
     std::size_t watch_buffer = 4096;
     std::string version = "v1.32.0";
+    std::shared_ptr<const pod_runtime> runtime{};  ///< whose logs it serves; nullptr: they are empty
   };
   /// Error: the address cannot be bound.
   static tl::expected<std::unique_ptr<api_server>, std::string> start(boost::asio::any_io_executor executor, settings s,

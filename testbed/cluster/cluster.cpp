@@ -101,7 +101,8 @@ tl::expected<std::unique_ptr<emulated_cluster>, std::string> emulated_cluster::s
   nodes.runtime = config.runtime;
   nodes.second_octet = state->addresses.octet();
   state->store = state->where.system().spawn(api_store, objects, nodes);
-  api_server::settings http{config.address, config.port, config.bookmark_interval, config.watch_buffer, config.version};
+  api_server::settings http{config.address,      config.port,    config.bookmark_interval,
+                            config.watch_buffer, config.version, config.runtime};
   auto server = api_server::start(state->where.io().executor(), std::move(http), state->store);
   // From here on the destructor stops the actors.
   std::unique_ptr<emulated_cluster> out(new emulated_cluster(std::move(state)));

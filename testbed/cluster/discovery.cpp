@@ -4,6 +4,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "testbed/cluster/api.hpp"
+#include "testbed/cluster/reviews.hpp"
 
 namespace inferno::testbed {
 namespace {
@@ -35,6 +36,11 @@ json::object subresource_entry(const kind_info& k, const char* name, const char*
   return out;
 }
 
+/// What is answered without being stored.
+json::object virtual_entry(const char* name, const char* kind, bool namespaced, const char* verb) {
+  return {{"name", name}, {"singularName", ""}, {"namespaced", namespaced}, {"kind", kind}, {"verbs", json::array{verb}}};
+}
+
 json::object resource_list(const object_store& store, const std::string& group, const std::string& version) {
   json::array resources;
   std::string group_version = group.empty() ? version : group + "/" + version;
@@ -48,7 +54,16 @@ json::object resource_list(const object_store& store, const std::string& group, 
       scale["version"] = "v1";
       resources.push_back(std::move(scale));
     }
+    if (k->group.empty() && k->kind == "Pod") resources.push_back(virtual_entry("pods/log", "Pod", true, "get"));
+    if (k->group.empty() && k->kind == "ServiceAccount") {
+      auto token = virtual_entry("serviceaccounts/token", "TokenRequest", true, "create");
+      token["group"] = "authentication.k8s.io";
+      token["version"] = "v1";
+      resources.push_back(std::move(token));
+    }
   }
+  for (const auto& r : review_kinds())
+    if (group == r.group && version == "v1") resources.push_back(virtual_entry(r.plural, r.kind, r.namespaced, "create"));
   return {
       {"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group_version}, {"resources", std::move(resources)}};
 }
@@ -57,6 +72,7 @@ std::map<std::string, std::set<std::string>> groups_of(const object_store& store
   std::map<std::string, std::set<std::string>> out;
   for (const auto& k : store.kinds())
     if (!k->group.empty()) out[k->group].insert(k->version);
+  for (const auto& r : review_kinds()) out[r.group].insert("v1");
   return out;
 }
 
@@ -65,30 +81,6 @@ json::object group_entry(const std::string& group, const std::set<std::string>& 
   for (const auto& v : versions) list.push_back(json::object{{"groupVersion", group + "/" + v}, {"version", v}});
   auto preferred = list.front();
   return {{"name", group}, {"versions", std::move(list)}, {"preferredVersion", std::move(preferred)}};
-}
-
-/// Enough of an OpenAPI document for clients that look up which query parameters a kind's PATCH takes.
-json::object openapi_of(const object_store& store, const std::string& group, const std::string& version) {
-  json::object paths;
-  for (const auto& k : store.kinds()) {
-    if (k->group != group || k->version != version) continue;
-    json::array parameters;
-    for (const auto* name : {"dryRun", "fieldManager", "fieldValidation"})
-      parameters.push_back(
-          json::object{{"name", name}, {"in", "query"}, {"schema", json::object{{"type", "string"}, {"uniqueItems", true}}}});
-    json::object operation{
-        {"x-kubernetes-action", "patch"},
-        {"x-kubernetes-group-version-kind", json::object{{"group", group}, {"version", version}, {"kind", k->kind}}},
-        {"parameters", std::move(parameters)},
-        {"responses", json::object{}}};
-    const auto path = fmt::format("{}/{}{}/{{name}}", group.empty() ? "/api/" + version : "/apis/" + group + "/" + version,
-                                  k->namespaced ? "namespaces/{namespace}/" : "", k->plural);
-    paths[path] = json::object{{"patch", std::move(operation)}};
-  }
-  return {{"openapi", "3.0.0"},
-          {"info", json::object{{"title", "Kubernetes"}, {"version", version}}},
-          {"paths", std::move(paths)},
-          {"components", json::object{{"schemas", json::object{}}}}};
 }
 
 json::object version_of(const std::string& git_version) {
@@ -131,7 +123,7 @@ std::optional<api_answer> discovery(const object_store& store, const api_request
   }
   if (path == "/openapi/v2") return openapi_v2(store);
   if (path == "/api/v1") return ok(resource_list(store, "", "v1"));
-  if (path == "/openapi/v3/api/v1") return ok(openapi_of(store, "", "v1"));
+  if (path == "/openapi/v3/api/v1") return ok(openapi_v3(store, "", "v1"));
   for (const auto& [group, versions] : groups) {
     if (path == "/apis/" + group) {
       auto entry = group_entry(group, versions);
@@ -141,7 +133,7 @@ std::optional<api_answer> discovery(const object_store& store, const api_request
     }
     for (const auto& v : versions) {
       if (path == "/apis/" + group + "/" + v) return ok(resource_list(store, group, v));
-      if (path == "/openapi/v3/apis/" + group + "/" + v) return ok(openapi_of(store, group, v));
+      if (path == "/openapi/v3/apis/" + group + "/" + v) return ok(openapi_v3(store, group, v));
     }
   }
   return std::nullopt;

@@ -203,17 +203,6 @@ bool apply_operation(json::value& target, const json::object& o) {
   return add_at(target, path, std::move(moved));
 }
 
-/// The merge key of a list in the core API, "" for lists that are replaced as a whole.
-std::string_view merge_key(std::string_view field) {
-  if (field == "containers" || field == "initContainers" || field == "env" || field == "volumes" || field == "imagePullSecrets")
-    return "name";
-  if (field == "ports") return "containerPort";
-  if (field == "volumeMounts") return "mountPath";
-  if (field == "conditions") return "type";
-  if (field == "ownerReferences") return "uid";
-  return {};
-}
-
 void merge_list(json::array& target, const json::array& patch, std::string_view list_key) {
   const auto directive_of = [](const json::value& item) {
     const auto* said = find(item, {"$patch"});
@@ -247,6 +236,16 @@ void merge_list(json::array& target, const json::array& patch, std::string_view 
 
 }  // namespace
 
+std::string_view list_merge_key(std::string_view field) {
+  if (field == "containers" || field == "initContainers" || field == "env" || field == "volumes" || field == "imagePullSecrets")
+    return "name";
+  if (field == "ports") return "containerPort";
+  if (field == "volumeMounts") return "mountPath";
+  if (field == "conditions") return "type";
+  if (field == "ownerReferences") return "uid";
+  return {};
+}
+
 tl::expected<void, std::string> json_patch(json::value& target, const json::value& patch) {
   if (!patch.is_array()) return tl::unexpected(std::string("a JSON patch is a list of operations"));
   json::value result = target;
@@ -263,7 +262,7 @@ tl::expected<void, std::string> json_patch(json::value& target, const json::valu
 
 void strategic_merge(json::value& target, const json::value& patch, std::string_view field) {
   if (patch.is_array()) {
-    const auto key = merge_key(field);
+    const auto key = list_merge_key(field);
     if (key.empty() || !target.is_array()) {
       target = patch;
     } else {

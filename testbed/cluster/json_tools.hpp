@@ -27,6 +27,8 @@ tl::expected<std::vector<json::object>, std::string> parse_manifests(const std::
 void merge_patch(json::value& target, const json::value& patch);
 /// RFC 6902. Error: names the operation.
 tl::expected<void, std::string> json_patch(json::value& target, const json::value& patch);
+/// The merge key of a list of the core API by the name of its field, "" for lists that are replaced as a whole.
+std::string_view list_merge_key(std::string_view field);
 /// Kubernetes' strategic merge: lists of the usual objects are merged by their key; $patch: delete and replace, $setElementOrder
 /// ignored.
 void strategic_merge(json::value& target, const json::value& patch, std::string_view field = {});

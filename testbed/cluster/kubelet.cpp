@@ -54,9 +54,20 @@ void kubelet_state::changed(const change& c) {
     self->delayed_send(self, config.start_delay, start_pod{c.name, uid});
     return;
   }
-  if (!deleted || std::exchange(it->second.ending, true)) return;
-  if (config.runtime) config.runtime->stop(c.name.ns, c.name.name);
-  self->delayed_send(self, config.stop_delay, end_pod{c.name, uid});
+  if (!deleted) return;
+  // Without the object, or with a period of 0, the pod is killed.
+  const std::chrono::seconds grace(c.after ? integer_at(object, {"metadata", "deletionGracePeriodSeconds"}, 30) : 0);
+  auto& r = it->second;
+  if (r.ending && grace >= *r.ending) return;
+  const bool again = r.ending.has_value();
+  r.ending = grace;
+  if (!again && c.after)
+    self->send(store, store_call{[name = c.name, uid](object_store& s) {
+                 write_status(s, name, uid, [&](const json::object& pod) { return terminating_status(pod, s.timestamp()); });
+               }});
+  const auto ended = [name = c.name, uid, me = kubelet_actor{self}] { caf::anon_send(me, pod_stopped{name, uid}); };
+  if (!config.runtime) return ended();
+  config.runtime->stop(c.name.ns, c.name.name, grace, ended);
 }
 
 void kubelet_state::start(const start_pod& m) {
@@ -80,7 +91,7 @@ void kubelet_state::started(const pod_started& m) {
   const auto it = pods.find(m.uid);
   // Deleted while it was starting: what has been started has to end.
   if (it == pods.end() || it->second.ending) {
-    if (m.ok && config.runtime) config.runtime->stop(m.name.ns, m.name.name);
+    if (m.ok && config.runtime) config.runtime->stop(m.name.ns, m.name.name, std::chrono::milliseconds(0), [] {});
     return;
   }
   auto& r = it->second;
@@ -120,11 +131,15 @@ kubelet_actor::behavior_type kubelet(kubelet_actor::stateful_pointer<kubelet_sta
       [self](const object_changed& m) { self->state.changed(*m.what); },
       [self](const start_pod& m) { self->state.start(m); },
       [self](const pod_started& m) { self->state.started(m); },
+      [self](const pod_stopped& m) {
+        self->delayed_send(self, self->state.config.stop_delay, end_pod{m.name, m.uid});
+      },
       [self](const end_pod& m) { self->state.end(m); },
       [self](stop_cluster) {
         auto& state = self->state;
         if (state.config.runtime)
-          for (const auto& [uid, r] : state.pods) state.config.runtime->stop(r.name.ns, r.name.name);
+          for (const auto& [uid, r] : state.pods)
+            state.config.runtime->stop(r.name.ns, r.name.name, std::chrono::milliseconds(0), [] {});
         state.store = nullptr;
         self->quit();
       },

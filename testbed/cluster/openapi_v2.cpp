@@ -32,6 +32,7 @@ std::string extension(const char* name, const std::string& yaml) { return field(
 std::string schema_of(const json::object& schema) {
   std::string out;
   if (const auto format = text_at(schema, {"format"}); !format.empty()) out += field(2, format);
+  if (const auto said = text_at(schema, {"description"}); !said.empty()) out += field(4, said);
   if (const auto* required = find(schema, {"required"}); required && required->is_array())
     for (const auto& name : required->get_array()) out += field(19, std::string(name.get_string()));
   if (const auto* values = find(schema, {"additionalProperties"}); values && values->is_object())

@@ -27,6 +27,11 @@ std::string field_of(const json::object& pod, const std::string& path, const std
 
 }  // namespace
 
+std::string server_container(const json::object& pod) {
+  const auto* found = container_with_model(pod);
+  return found ? text_at(*found, {"name"}) : std::string();
+}
+
 std::optional<pod_spec> server_of(const json::object& pod, const std::string& ip) {
   const auto* found = container_with_model(pod);
   if (!found) return std::nullopt;
@@ -94,6 +99,17 @@ json::object pod_status(const json::object& pod, const pod_state& state, const s
   set_condition(status, "Initialized", true, "", "", now);
   set_condition(status, "ContainersReady", state.ready, why, message, now);
   set_condition(status, "Ready", state.ready, why, message, now);
+  return status;
+}
+
+json::object terminating_status(const json::object& pod, const std::string& now) {
+  json::object status;
+  if (const auto* s = pod.if_contains("status"); s && s->is_object()) status = s->get_object();
+  if (auto* containers = status.if_contains("containerStatuses"); containers && containers->is_array())
+    for (auto& c : containers->get_array())
+      if (c.is_object()) c.get_object()["ready"] = false;
+  for (const auto* type : {"ContainersReady", "Ready"})
+    set_condition(status, type, false, "ContainersNotReady", "the pod is being deleted", now);
   return status;
 }
 

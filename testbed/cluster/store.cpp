@@ -7,11 +7,15 @@
 
 #include "net/kube/client.hpp"
 #include "testbed/cluster/admission.hpp"
+#include "testbed/cluster/managed_fields.hpp"
 
 namespace inferno::testbed {
 
 object_store::object_store(settings s) : settings_(std::move(s)), random_(settings_.seed), kinds_(built_in_kinds()) {
   for (const auto& k : kinds_) tables_[k->qualified()];
+  // Not of the seed, which is known.
+  std::random_device device;
+  for (int i = 0; i < 8; ++i) signing_key_ += fmt::format("{:08x}", device());
 }
 
 std::string object_store::timestamp() const { return net::kube::format_time(settings_.now()); }
@@ -157,7 +161,8 @@ void object_store::publish(change c) {
   for (const auto& [id, callback] : watchers_) callback(c);
 }
 
-api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::string& ns, json::object object) {
+api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::string& ns, json::object object,
+                                            std::optional<json::array> managed) {
   auto& meta = object_at(object, {"metadata"});
   auto name = text_at(object, {"metadata", "name"});
   if (const auto prefix = text_at(object, {"metadata", "generateName"}); name.empty() && !prefix.empty()) {
@@ -183,23 +188,28 @@ api_result<object_ptr> object_store::create(const kind_ptr& kind, const std::str
     return tl::unexpected(api_error{409, "AlreadyExists", fmt::format("{} \"{}\" already exists", kind->qualified(), name)});
   object["apiVersion"] = kind->group_version();
   object["kind"] = kind->kind;
+  if (kind->plural == "nodes") complete_node(object, timestamp());
   if (const auto ok = admit(*kind, name, object); !ok) return tl::unexpected(ok.error());
   auto& stamped = object_at(object, {"metadata"});
   stamped["uid"] = new_uid();
   stamped["creationTimestamp"] = timestamp();
   stamped["generation"] = 1;
   stamped.erase("managedFields");
+  if (managed) stamped["managedFields"] = std::move(*managed);
   // A status comes through /status, except for kinds that are all status (nodes of a manifest) in an emulated cluster.
   if (kind->has_status && kind->schema) object.erase("status");
   if (kind->plural == "customresourcedefinitions")
     if (const auto ok = define(object); !ok) return tl::unexpected(ok.error());
   if (kind->plural == "namespaces") object_at(object, {"status"})["phase"] = "Active";
   if (kind->plural == "events") expire_events(key);
-  return put(kind, key, std::move(object), nullptr);
+  auto made = put(kind, key, std::move(object), nullptr);
+  // As in a real cluster every namespace has an account for its pods.
+  if (kind->plural == "namespaces") (void)create(kind_named("ServiceAccount"), name, {{"metadata", {{"name", "default"}}}});
+  return made;
 }
 
 api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_name& name, json::object object,
-                                            const std::string& subresource) {
+                                            const std::string& subresource, std::optional<json::array> managed) {
   const auto present = get(*kind, name);
   if (!present) return tl::unexpected(present.error());
   const auto& before = **present;
@@ -236,6 +246,7 @@ api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_n
       }
     }
     meta.erase("managedFields");
+    if (const auto* owned = find(before, {"metadata", "managedFields"})) meta["managedFields"] = *owned;
     if (kind->has_status) {
       next.erase("status");
       if (const auto* status = before.if_contains("status")) next["status"] = *status;
@@ -243,10 +254,16 @@ api_result<object_ptr> object_store::update(const kind_ptr& kind, const object_n
     next["apiVersion"] = kind->group_version();
     next["kind"] = kind->kind;
   }
+  if (kind->plural == "nodes") complete_node(next, timestamp());
   if (const auto ok = admit(*kind, name.name, next); !ok) return tl::unexpected(ok.error());
   if (kind->plural == "customresourcedefinitions" && subresource.empty())
     if (const auto ok = define(next); !ok) return tl::unexpected(ok.error());
   object_at(next, {"metadata"})["resourceVersion"] = text_at(before, {"metadata", "resourceVersion"});
+  if (managed) {
+    object_at(next, {"metadata"})["managedFields"] = std::move(*managed);
+  } else if (next != before && subresource.empty() && find(before, {"metadata", "managedFields"})) {
+    object_at(next, {"metadata"})["managedFields"] = fields_after_update(*kind, before, next, manager_, timestamp());
+  }
   if (next == before) return *present;
   const auto changed_outside = [](const json::object& a, const json::object& b) {
     for (const auto& [field, value] : a) {
@@ -280,6 +297,37 @@ api_result<object_ptr> object_store::patch(const kind_ptr& kind, const object_na
   }
   if (!next.is_object()) return tl::unexpected(api_error{422, "Invalid", "the patch makes no object"});
   return update(kind, name, std::move(next.get_object()), subresource);
+}
+
+api_result<object_store::applied> object_store::apply(const kind_ptr& kind, const object_name& name, json::object config,
+                                                      bool force, const std::string& subresource) {
+  const auto present = get(*kind, name);
+  if (!present && !subresource.empty()) return tl::unexpected(present.error());
+  if (const auto* owned = find(config, {"metadata", "managedFields"}); owned && !owned->is_null())
+    return tl::unexpected(api_error{400, "BadRequest", "metadata.managedFields must be nil"});
+  // What the server writes is no part of a configuration, even if an exported object still has it.
+  auto& meta = object_at(config, {"metadata"});
+  for (const auto* field : {"managedFields", "creationTimestamp", "generation"}) meta.erase(field);
+  if (kind->has_status && subresource.empty() && (present || kind->schema)) config.erase("status");
+  auto done = apply_configuration(*kind, present ? present->get() : nullptr, config, manager_, force, timestamp());
+  if (!done) {
+    std::string all;
+    json::array causes;
+    for (const auto& c : done.error()) {
+      const auto who = fmt::format("conflict with \"{}\" using {}", c.manager, kind->group_version());
+      all += fmt::format("\n{}: {}", who, c.field);
+      causes.push_back(json::object{{"reason", "FieldManagerConflict"}, {"message", who}, {"field", c.field}});
+    }
+    return tl::unexpected(
+        api_error{409,
+                  "Conflict",
+                  fmt::format("Apply failed with {} conflict{}:{}", causes.size(), causes.size() == 1 ? "" : "s", all),
+                  {{"causes", std::move(causes)}}});
+  }
+  auto stored = present ? update(kind, name, std::move(done->object), subresource, std::move(done->managed))
+                        : create(kind, name.ns, std::move(done->object), std::move(done->managed));
+  if (!stored) return tl::unexpected(stored.error());
+  return applied{std::move(*stored), !present};
 }
 
 json::object object_store::scale_of(const kind_info&, const json::object& object) {

@@ -70,15 +70,28 @@ class object_store {
                                std::size_t limit = 0, const std::string& continue_token = {}) const;
   std::vector<object_ptr> all(const std::string& plural, const std::string& ns = {}) const;
 
-  api_result<object_ptr> create(const kind_ptr& kind, const std::string& ns, json::object object);
-  /// subresource "" or "status". The object's resourceVersion, when there, must be the present one.
+  /// `managed`: its metadata.managedFields; absent: none.
+  api_result<object_ptr> create(const kind_ptr& kind, const std::string& ns, json::object object,
+                                std::optional<json::array> managed = {});
+  /// subresource "" or "status". The object's resourceVersion, when there, must be the present one. `managed`: its
+  /// metadata.managedFields; absent: what follows from the change.
   api_result<object_ptr> update(const kind_ptr& kind, const object_name& name, json::object object,
-                                const std::string& subresource = {});
+                                const std::string& subresource = {}, std::optional<json::array> managed = {});
+  /// Server-side apply for writes_as()'s manager. Error 409 names the fields of other managers, unless `force` takes them.
+  struct applied {
+    object_ptr object;
+    bool created = false;
+  };
+  api_result<applied> apply(const kind_ptr& kind, const object_name& name, json::object config, bool force,
+                            const std::string& subresource = {});
+  /// The field manager of the writes to come.
+  void writes_as(std::string manager) { manager_ = std::move(manager); }
   api_result<object_ptr> patch(const kind_ptr& kind, const object_name& name, const json::value& body, patch_kind how,
                                const std::string& subresource = {});
   struct remove_options {
-    bool at_once = false;  ///< pods on a node do not get a deletionTimestamp first
-    bool orphan = false;   ///< dependents stay
+    bool at_once = false;                   ///< pods on a node do not get a deletionTimestamp first
+    std::optional<std::int64_t> grace_s{};  ///< of pods on a node; absent: their terminationGracePeriodSeconds
+    bool orphan = false;                    ///< dependents stay
   };
   /// Dependents of no other owner go too.
   api_result<object_ptr> remove(const kind_ptr& kind, const object_name& name) { return remove(kind, name, remove_options{}); }
@@ -100,6 +113,8 @@ class object_store {
   /// The same objects without the watchers: to try what a request would do.
   object_store fork() const;
 
+  /// Of service accounts' tokens.
+  const std::string& signing_key() const { return signing_key_; }
   std::string new_uid();
   std::string random_suffix(int length);
   std::string timestamp() const;
@@ -120,6 +135,8 @@ class object_store {
 
   settings settings_;
   std::mt19937_64 random_;
+  std::string signing_key_;
+  std::string manager_ = "emulated-cluster";
   std::vector<kind_ptr> kinds_;
   std::map<std::string, table> tables_;                                              ///< by qualified name
   std::map<std::string, std::set<std::pair<std::string, object_name>>> dependents_;  ///< owner uid -> (qualified kind, name)

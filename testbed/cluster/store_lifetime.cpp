@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "net/kube/client.hpp"
 #include "testbed/cluster/store.hpp"
 
 namespace inferno::testbed {
@@ -58,11 +59,15 @@ api_result<object_ptr> object_store::remove(const kind_ptr& kind, const object_n
   const auto present = get(*kind, name);
   if (!present) return tl::unexpected(present.error());
   const bool on_node = kind->plural == "pods" && !text_at(**present, {"spec", "nodeName"}).empty();
-  if (on_node && !how.at_once) {
-    if (find(**present, {"metadata", "deletionTimestamp"})) return *present;
+  const auto grace = how.grace_s.value_or(integer_at(**present, {"spec", "terminationGracePeriodSeconds"}, 30));
+  if (on_node && !how.at_once && grace > 0) {
+    // A second request may shorten the time, not extend it.
+    if (find(**present, {"metadata", "deletionTimestamp"}) &&
+        grace >= integer_at(**present, {"metadata", "deletionGracePeriodSeconds"}, 0))
+      return *present;
     json::object next = **present;
-    object_at(next, {"metadata"})["deletionTimestamp"] = timestamp();
-    object_at(next, {"metadata"})["deletionGracePeriodSeconds"] = 30;
+    object_at(next, {"metadata"})["deletionTimestamp"] = net::kube::format_time(now() + std::chrono::seconds(grace));
+    object_at(next, {"metadata"})["deletionGracePeriodSeconds"] = grace;
     return put(kind, name, std::move(next), *present);
   }
   if (kind->plural == "customresourcedefinitions")

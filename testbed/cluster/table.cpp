@@ -85,8 +85,13 @@ json::value pod_restarts(const json::object& pod, time_point) {
 }
 
 json::value node_status(const json::object& node, time_point) {
+  std::string out = "Unknown";
+  if (const auto* conditions = find(node, {"status", "conditions"}); conditions && conditions->is_array())
+    for (const auto& c : conditions->get_array())
+      if (c.is_object() && text_at(c.get_object(), {"type"}) == "Ready")
+        out = text_at(c.get_object(), {"status"}) == "True" ? "Ready" : "NotReady";
   const auto* cordoned = find(node, {"spec", "unschedulable"});
-  return json::value(cordoned && *cordoned == json::value(true) ? "Ready,SchedulingDisabled" : "Ready");
+  return json::value(cordoned && *cordoned == json::value(true) ? out + ",SchedulingDisabled" : out);
 }
 
 json::value node_roles(const json::object& node, time_point) {

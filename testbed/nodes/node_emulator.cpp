@@ -43,7 +43,7 @@ struct node_emulator::impl : std::enable_shared_from_this<impl> {
     int restarts = 0;
     bool bound = false;  ///< a binding is under way or done
     bool started = false;
-    bool ending = false;
+    std::optional<std::chrono::seconds> ending{};  ///< its grace period
   };
 
   impl(host& where, node_emulator_config c)
@@ -115,7 +115,7 @@ struct node_emulator::impl : std::enable_shared_from_this<impl> {
     if (it == states.end()) return;
     for (auto at = uids.begin(); at != uids.end(); ++at) {
       if (at->second != uid) continue;
-      if (config.runtime && !it->second.ending) config.runtime->stop(at->first.ns, at->first.name);
+      if (config.runtime) config.runtime->stop(at->first.ns, at->first.name, std::chrono::milliseconds(0), [] {});
       uids.erase(at);
       break;
     }
@@ -234,9 +234,16 @@ struct node_emulator::impl : std::enable_shared_from_this<impl> {
     const bool fresh = !uids.count(key) || uids[key] != uid;
     auto& s = states[uid];
     if (deleted) {
-      if (std::exchange(s.ending, true)) return;
-      if (config.runtime) config.runtime->stop(key.ns, key.name);
-      later(config.stop_delay, [this, key, uid] { spawn(remove(shared_from_this(), key, uid)); });
+      const std::chrono::seconds grace(integer_at(pod, {"metadata", "deletionGracePeriodSeconds"}, 30));
+      if (s.ending && grace >= *s.ending) return;
+      const bool again = s.ending.has_value();
+      s.ending = grace;
+      if (!again) spawn(write_status(shared_from_this(), key, terminating_status(pod, now_text())));
+      const auto ended = [self = shared_from_this(), key, uid] {
+        asio::post(self->executor, [self, key, uid] { self->ended(key, uid); });
+      };
+      if (!config.runtime) return ended();
+      config.runtime->stop(key.ns, key.name, grace, ended);
       return;
     }
     if (!fresh || s.ending) return;
@@ -244,6 +251,12 @@ struct node_emulator::impl : std::enable_shared_from_this<impl> {
     s.ip = new_address();
     write_state(uid);
     later(config.start_delay, [this, uid] { start(uid); });
+  }
+
+  /// The server of a deleted pod is gone, and the pod goes with it.
+  void ended(const kube::object_key& key, const std::string& uid) {
+    if (stopped) return;
+    later(config.stop_delay, [this, key, uid] { spawn(remove(shared_from_this(), key, uid)); });
   }
 
   void start(const std::string& uid) {
@@ -275,7 +288,7 @@ struct node_emulator::impl : std::enable_shared_from_this<impl> {
     stopped = true;
     watches.clear();
     if (config.runtime)
-      for (const auto& [key, uid] : uids) config.runtime->stop(key.ns, key.name);
+      for (const auto& [key, uid] : uids) config.runtime->stop(key.ns, key.name, std::chrono::milliseconds(0), [] {});
     // What is still under way keeps this object, and must not keep the host whose thread it runs on.
     config.runtime = nullptr;
   }

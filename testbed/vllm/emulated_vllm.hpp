@@ -13,12 +13,16 @@ class emulated_vllm {
   ~emulated_vllm();
   emulated_vllm(const emulated_vllm&) = delete;
   emulated_vllm& operator=(const emulated_vllm&) = delete;
+  /// No new requests from now on; those it has go on.
+  void drain();
+  const std::shared_ptr<server_activity>& activity() const { return activity_; }
   std::string address() const { return server_->address(); }
   std::string url() const { return "http://" + server_->address(); }
 
  private:
   emulated_vllm() = default;
   vllm_actor actor_;
+  std::shared_ptr<server_activity> activity_ = std::make_shared<server_activity>();
   std::unique_ptr<net::http_server> server_;
 };
 

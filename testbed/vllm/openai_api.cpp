@@ -21,6 +21,7 @@ struct service {
   vllm_actor server;
   std::shared_ptr<const vllm_metrics> metrics;
   vllm_settings settings;
+  std::shared_ptr<server_activity> activity;
   asio::any_io_executor executor;
   std::uint64_t next_id = 1;  ///< handlers run on one executor
 };
@@ -242,7 +243,31 @@ asio::awaitable<void> respond(net::http_exchange& x, int status, std::string bod
   co_await x.respond(status, std::move(type), std::move(body), std::move(none));
 }
 
+/// A completion under way, logged with what it comes to.
+class logged_request {
+ public:
+  logged_request(std::shared_ptr<server_activity> activity, std::string_view path)
+      : activity_(std::move(activity)), path_(path), began_(std::chrono::steady_clock::now()) {
+    activity_->requests->begin();
+  }
+  logged_request(const logged_request&) = delete;
+  logged_request& operator=(const logged_request&) = delete;
+  ~logged_request() {
+    const auto ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began_).count();
+    activity_->log.write(fmt::format("POST {} {} in {:.0f} ms", path_, outcome_, ms));
+    activity_->requests->end();
+  }
+  void outcome(std::string what) { outcome_ = std::move(what); }
+
+ private:
+  std::shared_ptr<server_activity> activity_;
+  std::string path_;
+  std::chrono::steady_clock::time_point began_;
+  std::string outcome_ = "failed";
+};
+
 asio::awaitable<void> complete(net::http_exchange& x, std::shared_ptr<service> s, bool chat) {
+  logged_request logged(s->activity, x.path());
   std::optional<refusal> refused;
   call c;
   try {
@@ -251,6 +276,7 @@ asio::awaitable<void> complete(net::http_exchange& x, std::shared_ptr<service> s
     refused = r;
   }
   if (refused) {
+    logged.outcome(fmt::format("{}: {}", refused->status, refused->message));
     auto body = error_body(*refused);
     co_await respond(x, refused->status, std::move(body));
     co_return;
@@ -262,15 +288,23 @@ asio::awaitable<void> complete(net::http_exchange& x, std::shared_ptr<service> s
   // Whether there is room is known with the first news.
   while (channel->tokens == 0 && !channel->done) co_await channel->news.async_wait(nothrow);
   if (channel->refused) {
+    logged.outcome("503: the server's queue is full, or it is stopping");
     auto body = error_body({503, "the server's queue is full, or it is stopping", ""});
     co_await respond(x, 503, std::move(body));
     co_return;
   }
+  const auto tokens = [&] { return fmt::format("{} prompt and {} output tokens", c.prompt_tokens, channel->tokens); };
   if (c.stream) {
-    if (!co_await stream_tokens(x, a, channel)) caf::anon_send(s->server, cancel_request{id});
+    const bool there = co_await stream_tokens(x, a, channel);
+    logged.outcome((!there             ? "499: the client went away; "
+                    : channel->refused ? "aborted: the server stopped; "
+                                       : "200: ") +
+                   tokens());
+    if (!there) caf::anon_send(s->server, cancel_request{id});
     co_return;
   }
   while (!channel->done) co_await channel->news.async_wait(nothrow);
+  logged.outcome((channel->refused ? "503: the server is stopping; " : "200: ") + tokens());
   auto body = channel->refused ? error_body({503, "the server is stopping", ""}) : a.whole(channel->tokens, channel->by_length);
   co_await respond(x, channel->refused ? 503 : 200, std::move(body));
 }
@@ -312,8 +346,9 @@ asio::awaitable<void> handle(net::http_exchange& x, std::shared_ptr<service> s) 
 }  // namespace
 
 net::http_handler make_vllm_handler(vllm_actor server, std::shared_ptr<const vllm_metrics> metrics, vllm_settings settings,
-                                    asio::any_io_executor executor) {
-  auto s = std::make_shared<service>(service{std::move(server), std::move(metrics), std::move(settings), std::move(executor), 1});
+                                    std::shared_ptr<server_activity> activity, asio::any_io_executor executor) {
+  auto s = std::make_shared<service>(
+      service{std::move(server), std::move(metrics), std::move(settings), std::move(activity), std::move(executor), 1});
   return [s](net::http_exchange& x) { return handle(x, s); };
 }
 

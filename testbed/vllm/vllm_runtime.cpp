@@ -2,11 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <functional>
 
 namespace inferno::testbed {
@@ -20,45 +17,59 @@ void vllm_runtime::start(pod_spec spec, std::function<void(bool ok, std::string 
   auto server = emulated_vllm::start(*host_, *settings, spec.ip, static_cast<unsigned short>(spec.port));
   if (!server) return done(false, server.error());
   {
-    const std::lock_guard lock(mutex_);
-    running_[{spec.ns, spec.name}] = std::move(*server);
+    const std::lock_guard lock(state_->mutex);
+    state_->running[{spec.ns, spec.name}] = std::move(*server);
   }
   done(true, {});
 }
 
-void vllm_runtime::stop(const std::string& ns, const std::string& name) {
-  std::unique_ptr<emulated_vllm> ending;
-  const std::lock_guard lock(mutex_);
-  const auto it = running_.find({ns, name});
-  if (it == running_.end()) return;
-  ending = std::move(it->second);
-  running_.erase(it);
-  if (grace_.count() == 0) return;
-  const auto* which = ending.get();
-  {
-    const std::lock_guard also(ending_->mutex);
-    ending_->list.push_back(std::move(ending));
-  }
-  asio::co_spawn(host_->io().executor(), end_later(ending_, which, grace_), asio::detached);
+void vllm_runtime::state::end(const pod_name& name) {
+  auto node = ending.extract(name);
+  if (node.empty()) return;
+  node.mapped().server.reset();
+  for (const auto& tell : node.mapped().ended) tell();
 }
 
-/// The list owns the server, so that it does not outlive the runtime.
-asio::awaitable<void> vllm_runtime::end_later(std::weak_ptr<ending_servers> of, const emulated_vllm* which,
-                                              std::chrono::milliseconds grace) {
-  asio::steady_timer over(co_await asio::this_coro::executor, grace);
-  co_await over.async_wait(asio::use_awaitable);
+void vllm_runtime::stop(const std::string& ns, const std::string& name, std::chrono::milliseconds grace,
+                        std::function<void()> ended) {
+  const pod_name pod{ns, name};
+  const std::lock_guard lock(state_->mutex);
+  if (auto node = state_->running.extract(pod); !node.empty()) {
+    state_->end(pod);  // a server of an earlier pod of that name
+    state_->ending[pod].server = std::move(node.mapped());
+  }
+  const auto it = state_->ending.find(pod);
+  if (it == state_->ending.end()) return ended();
+  it->second.ended.push_back(std::move(ended));
+  if (grace.count() <= 0) return state_->end(pod);
+  const auto& server = it->second.server;
+  server->drain();
+  asio::co_spawn(host_->io().executor(), end_later(state_, pod, server.get(), server->activity()->requests, grace),
+                 asio::detached);
+}
+
+asio::awaitable<void> vllm_runtime::end_later(std::weak_ptr<state> of, pod_name name, const emulated_vllm* which,
+                                              std::shared_ptr<requests_under_way> requests, std::chrono::milliseconds grace) {
+  co_await requests_under_way::wait_for_end(std::move(requests), grace);
   const auto there = of.lock();
   if (!there) co_return;
-  std::list<std::unique_ptr<emulated_vllm>> ended;
   const std::lock_guard lock(there->mutex);
-  const auto at = std::find_if(there->list.begin(), there->list.end(), [&](const auto& s) { return s.get() == which; });
-  if (at != there->list.end()) ended.splice(ended.begin(), there->list, at);
+  const auto it = there->ending.find(name);
+  if (it != there->ending.end() && it->second.server.get() == which) there->end(name);
+}
+
+std::optional<std::vector<log_line>> vllm_runtime::log(const std::string& ns, const std::string& name) const {
+  const std::lock_guard lock(state_->mutex);
+  if (const auto it = state_->running.find({ns, name}); it != state_->running.end()) return it->second->activity()->log.lines();
+  if (const auto it = state_->ending.find({ns, name}); it != state_->ending.end())
+    return it->second.server->activity()->log.lines();
+  return std::nullopt;
 }
 
 std::vector<vllm_runtime::running_server> vllm_runtime::servers() const {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(state_->mutex);
   std::vector<running_server> out;
-  for (const auto& [pod, running] : running_) out.push_back({pod.first, pod.second, running->url()});
+  for (const auto& [pod, running] : state_->running) out.push_back({pod.first, pod.second, running->url()});
   return out;
 }
 

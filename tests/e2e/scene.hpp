@@ -31,7 +31,7 @@ struct stage {
   temp_folder folder;
   real_cluster cluster;
   std::shared_ptr<testbed::host> where = std::make_shared<testbed::host>();
-  std::shared_ptr<testbed::vllm_runtime> servers = std::make_shared<testbed::vllm_runtime>(where, std::chrono::seconds(5));
+  std::shared_ptr<testbed::vllm_runtime> servers = std::make_shared<testbed::vllm_runtime>(where);
   std::unique_ptr<testbed::node_emulator> kubelets;
   gateway waiting{where->io().executor()};
   std::unique_ptr<prometheus> metrics;

@@ -49,6 +49,7 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
   asio::steady_timer pause;
   unsigned short port = 0;
   bool tls_fails = false;
+  bool draining = false;                     ///< on the executor
   std::map<std::string, std::size_t> peers;  ///< connections of each, by peer_of()
   std::map<std::shared_ptr<server_connection>, decltype(peers)::iterator> connections;
   const std::shared_ptr<server_load> load = std::make_shared<server_load>();
@@ -127,9 +128,9 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
 
   static asio::awaitable<void> accept(std::shared_ptr<impl> self) {
     bool failing = false;
-    while (!self->stopped) {
+    while (!self->stopped && !self->draining) {
       auto [ec, socket] = co_await self->acceptor.async_accept(nothrow);
-      if (self->stopped) break;
+      if (self->stopped || self->draining) break;
       if (ec) {
         if (!failing && self->on_error) self->on_error(fmt::format("accept: {}", ec.message()));
         failing = true;
@@ -192,6 +193,16 @@ std::string http_server::address() const {
 void http_server::drop_connections() {
   asio::dispatch(impl_->executor, [state = impl_] {
     for (const auto& [c, peer] : state->connections) c->abort();
+  });
+}
+
+void http_server::drain() {
+  asio::dispatch(impl_->executor, [state = impl_] {
+    state->draining = true;
+    boost::system::error_code ec;
+    state->acceptor.close(ec);
+    const auto present = state->connections;  // closing may take one out of the set
+    for (const auto& [c, peer] : present) c->drain();
   });
 }
 

@@ -79,6 +79,8 @@ class http_server {
   std::string address() const;  ///< "127.0.0.1:8080"
   /// Resets every connection and goes on listening (fault injection). Thread-safe.
   void drop_connections();
+  /// Stops listening, closes idle connections, and every other one after the response under way. Thread-safe.
+  void drain();
   /// Stops listening and closes every connection; handlers see their writes fail. Thread-safe, idempotent.
   void stop();
 

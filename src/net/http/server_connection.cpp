@@ -239,6 +239,12 @@ void server_connection::close() {
   stream_.socket().close(ignored);
 }
 
+void server_connection::drain() {
+  draining_ = true;
+  keep_alive_ = false;
+  if (waiting_since_) close();
+}
+
 asio::awaitable<bool> server_connection::shake_hands() {
   if (!stream_.secure()) co_return true;
   stream_.tcp().expires_after(config_.handshake_timeout);
@@ -323,7 +329,7 @@ asio::awaitable<void> server_connection::run(const http_handler& handler, const 
       std::vector<http_header> none;
       co_await respond(500, std::move(type), std::move(text), std::move(none));
     }
-    if (!keep_alive_ || gone_) break;
+    if (!keep_alive_ || draining_ || gone_) break;
     used_ = true;
     waiting_since_ = clock::now();
   }

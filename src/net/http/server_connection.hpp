@@ -51,6 +51,8 @@ class server_connection final : public http_exchange, public std::enable_shared_
   /// Answers 503 whatever is asked, and closes.
   asio::awaitable<void> turn_away();
   void close();
+  /// Closes now between requests, else after the response under way.
+  void drain();
   /// Since when it has waited for a request, its TLS handshake and the rest of a header included; nullopt = it is serving one.
   std::optional<clock::time_point> waiting_since() const { return waiting_since_; }
   const asio::ip::address& peer_address() const { return peer_; }
@@ -98,7 +100,8 @@ class server_connection final : public http_exchange, public std::enable_shared_
   bool head_only_ = false;
   bool chunked_ = true;
   bool keep_alive_ = false;
-  bool gone_ = false;  ///< nothing can be sent any more
+  bool draining_ = false;  ///< the response under way is the last one
+  bool gone_ = false;      ///< nothing can be sent any more
   std::function<void()> when_gone_;
 };
 

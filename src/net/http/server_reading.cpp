@@ -120,7 +120,7 @@ asio::awaitable<bool> server_connection::read_request() {
   parser->body_limit(config_.max_body);
   auto refused = co_await read_header(*parser);
   if (!refused) {
-    keep_alive_ = parser->keep_alive();
+    keep_alive_ = parser->keep_alive() && !draining_;
     if (!parser->is_done()) refused = co_await read_body(*parser);
   }
   if (refused) {

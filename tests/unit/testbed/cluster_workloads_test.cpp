@@ -226,10 +226,14 @@ class moody_runtime final : public pod_runtime {
     }();
     done(!first, first ? "no room for the model" : "");
   }
-  void stop(const std::string&, const std::string& name) override {
-    const std::lock_guard lock(mutex_);
-    stopped_.push_back(name);
+  void stop(const std::string&, const std::string& name, std::chrono::milliseconds, std::function<void()> ended) override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_.push_back(name);
+    }
+    ended();
   }
+  std::optional<std::vector<log_line>> log(const std::string&, const std::string&) const override { return std::nullopt; }
   std::vector<pod_spec> started() const {
     const std::lock_guard lock(mutex_);
     return started_;
