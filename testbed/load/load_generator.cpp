@@ -11,6 +11,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 #include <map>
+#include <set>
 
 namespace inferno::testbed {
 
@@ -70,6 +71,7 @@ latency_summary summarize(std::vector<double> values, double mean) {
   };
   s.mean = mean;
   s.p50 = at(0.50);
+  s.p90 = at(0.90);
   s.p95 = at(0.95);
   s.p99 = at(0.99);
   return s;
@@ -168,7 +170,7 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
     if (arrivals_over && in_flight == 0 && done) std::exchange(done, {})();
   }
 
-  std::string pick() {
+  std::string pick(const std::set<std::string>& except = {}) {
     std::string best;
     long least = 0;
     std::vector<std::string> urls;
@@ -176,6 +178,7 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
       const std::lock_guard lock(lent);
       if (config.targets) urls = config.targets();
     }
+    std::erase_if(urls, [&](const std::string& url) { return except.count(url) > 0; });
     if (config.route == routing::random && !urls.empty())
       return urls[std::uniform_int_distribution<std::size_t>(0, urls.size() - 1)(random)];
     for (const auto& url : urls) {
@@ -186,6 +189,19 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
       }
     }
     return best;
+  }
+
+  /// Under the mutex.
+  void count(const record& r) {
+    ++counters.ok;
+    counters.tokens += r.tokens;
+    const bool measured = config.stream;
+    const bool ttft = measured && config.slo_ttft_ms > 0 && r.ttft_ms <= config.slo_ttft_ms;
+    const bool itl = measured && config.slo_itl_ms > 0 && r.itl_ms <= config.slo_itl_ms;
+    counters.within_ttft += ttft ? 1 : 0;
+    counters.within_itl += itl ? 1 : 0;
+    const bool all = (ttft || config.slo_ttft_ms <= 0) && (itl || config.slo_itl_ms <= 0);
+    counters.within += measured && all && (ttft || itl) ? 1 : 0;
   }
 
   void fail(const std::string& why) {
@@ -205,14 +221,32 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
       self->fail("there is no server to send to");
     } else {
       ++self->outstanding_of[url];
-      co_await exchange(self, url);
+      auto unreached = co_await exchange(self, url);
       if (--self->outstanding_of[url] == 0) self->outstanding_of.erase(url);
+      if (unreached) co_await elsewhere(self, url, std::move(*unreached));
     }
     --self->in_flight;
     self->finish_if_over();
   }
 
-  static asio::awaitable<void> exchange(std::shared_ptr<impl> self, std::string url) {
+  /// A request that did not reach its server, tried at others as long as there are any that have not refused it.
+  static asio::awaitable<void> elsewhere(std::shared_ptr<impl> self, std::string refused_by, std::string why) {
+    std::set<std::string> tried{refused_by};
+    while (self->config.reconnect) {
+      const auto url = self->pick(tried);
+      if (url.empty()) break;
+      tried.insert(url);
+      ++self->outstanding_of[url];
+      auto again = co_await exchange(self, url);
+      if (--self->outstanding_of[url] == 0) self->outstanding_of.erase(url);
+      if (!again) co_return;
+      why = std::move(*again);
+    }
+    self->fail(why);
+  }
+
+  /// Why the server could not be reached; nullopt: the request has ended, well or not.
+  static asio::awaitable<std::optional<std::string>> exchange(std::shared_ptr<impl> self, std::string url) {
     net::http_request req;
     req.method = "POST";
     req.url = url + "/v1/chat/completions";
@@ -221,8 +255,9 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
     const auto began = steady::now();
     auto stream = co_await self->http.open_stream(std::move(req));
     if (!stream) {
+      if (stream.error().kind == net::error_kind::connect) co_return stream.error().message;
       self->fail(stream.error().message);
-      co_return;
+      co_return std::nullopt;
     }
     const int status = (*stream)->status();
     event_counter events;
@@ -233,7 +268,7 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
       const auto part = co_await (*stream)->read_some(self->config.request_timeout);
       if (!part) {
         self->fail(part.error().message);
-        co_return;
+        co_return std::nullopt;
       }
       if (!*part) break;
       if (status >= 400 || !self->config.stream) {
@@ -248,13 +283,13 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
     }
     if (status >= 400) {
       self->fail(fmt::format("HTTP status {}: {}", status, text.substr(0, 200)));
-      co_return;
+      co_return std::nullopt;
     }
     r.at = steady::now();
     if (self->config.stream) {
       if (!events.done() || r.tokens == 0) {
         self->fail("the stream ended without [DONE]");
-        co_return;
+        co_return std::nullopt;
       }
       r.ttft_ms = ms_between(began, first);
       if (r.tokens > 1) r.itl_ms = ms_between(first, last) / (r.tokens - 1);
@@ -264,15 +299,15 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
       const auto* usage = !ec && v.is_object() ? v.get_object().if_contains("usage") : nullptr;
       if (!usage || !usage->is_object() || !usage->get_object().contains("completion_tokens")) {
         self->fail("the answer has no usage.completion_tokens");
-        co_return;
+        co_return std::nullopt;
       }
       r.tokens = static_cast<int>(usage->get_object().at("completion_tokens").to_number<std::int64_t>());
     }
     const std::lock_guard lock(self->mutex);
-    ++self->counters.ok;
-    self->counters.tokens += r.tokens;
+    self->count(r);
     self->records.push_back(r);
     if (self->records.size() > most_records) self->records.pop_front();
+    co_return std::nullopt;
   }
 };
 

@@ -40,11 +40,15 @@ struct load_config {
   bool stream = true;
   std::uint64_t seed = 1;
   std::chrono::milliseconds request_timeout{600000};
+  /// A request that cannot connect goes to another server, as gateways do it: the list may be a moment old.
+  bool reconnect = false;
+  double slo_ttft_ms = 0;  ///< objective of a request's time to first token; 0 = none
+  double slo_itl_ms = 0;   ///< objective of the mean gap between a request's tokens; 0 = none
 };
 
 /// Latencies in milliseconds of requests that ended well.
 struct latency_summary {
-  double mean = 0, p50 = 0, p95 = 0, p99 = 0;
+  double mean = 0, p50 = 0, p90 = 0, p95 = 0, p99 = 0;
 };
 struct load_statistics {
   long sent = 0, ok = 0, failed = 0;
@@ -52,6 +56,10 @@ struct load_statistics {
   latency_summary ttft;  ///< of streamed requests
   latency_summary itl;   ///< mean gap between tokens of a request; the mean is weighted by tokens
   std::string first_error;
+  /// Of the requests that have ended, those that failed among them: within each objective, and within both. Nothing is known of
+  /// an objective that has not been set, nor of requests that are not streamed. Failed requests are within none.
+  long within_ttft = 0, within_itl = 0, within = 0;
+  long ended() const { return ok + failed; }
   long outstanding() const { return sent - ok - failed; }
 };
 
