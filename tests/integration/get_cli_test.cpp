@@ -64,6 +64,47 @@ TEST(GetCli, ShowsTheFleetOfARunningController) {
   EXPECT_EQ(http_get(r.metrics_url + "/api/v1/variantsandmore")->status, 404);
 }
 
+/// The rows of a variant, in order.
+std::vector<std::string> rows_of(const std::string& text, const std::string& name) {
+  std::istringstream in(text);
+  std::vector<std::string> out;
+  for (std::string line; std::getline(in, line);)
+    if (line.find(" " + name + " ") != std::string::npos) out.push_back(line);
+  return out;
+}
+
+TEST(GetCli, WatchesWhatChangesAndOutlivesTheController) {
+  rig r({.manifests = {settings("1s", "10s", "2s"), testbed::sample_deployment(40), testbed::embedded::sample_variant}});
+  const std::vector<std::string> scrape{"--metrics-source", "scrape", "--scrape-interval", "200ms"};
+  r.start_controller(scrape);
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(eventually(10s, [&] { return r.condition("OptimizationReady").rfind("True", 0) == 0; })) << r.controller->output();
+  child watch(INFERNO_BIN, {"get", "--watch", "--url", r.metrics_url}, r.folder.file("watch.out"));
+  ASSERT_TRUE(eventually(10s, [&] { return !rows_of(watch.output(), "vllme-deployment").empty(); })) << watch.output();
+  EXPECT_THAT(watch.output(), StartsWith("NAMESPACE"));
+  EXPECT_THAT(watch.output(), ::testing::Not(HasSubstr(" variants, "))) << "the sum of the table would come again and again";
+  // Another variant is a row of its own.
+  auto second = std::string(testbed::embedded::sample_variant);
+  second.replace(second.find("name: vllme-deployment"), 22, "name: second");
+  r.apply(second);
+  ASSERT_TRUE(eventually(10s, [&] { return !rows_of(watch.output(), "second").empty(); })) << watch.output();
+  ASSERT_EQ(r.kubectl({"delete", "va", "second", "-n", "llm-d-sim"}).exit_code, 0);
+  ASSERT_TRUE(eventually(10s, [&] { return watch.output().find("(deleted)") != std::string::npos; })) << watch.output();
+  // The controller goes and comes back at the same address.
+  r.controller->signal(SIGTERM);
+  ASSERT_TRUE(r.controller->wait(10s));
+  ASSERT_TRUE(eventually(10s, [&] { return watch.output().find("; trying again") != std::string::npos; })) << watch.output();
+  std::filesystem::remove(r.folder.file("controller.log"));
+  r.start_controller(scrape, r.metrics_url.substr(7));
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(eventually(10s, [&] { return watch.output().find("the controller answers again") != std::string::npos; }))
+      << watch.output();
+  const auto rows = rows_of(watch.output(), "vllme-deployment");
+  EXPECT_EQ(std::adjacent_find(rows.begin(), rows.end()), rows.end()) << "a row that has not changed\n" << watch.output();
+  watch.signal(SIGINT);
+  EXPECT_EQ(watch.wait(5s), -SIGINT) << "a shell shows 130, as after kubectl get --watch";
+}
+
 TEST(GetCli, NamesWhatIsWrong) {
   struct wrong {
     std::vector<std::string> args;
@@ -80,6 +121,8 @@ TEST(GetCli, NamesWhatIsWrong) {
         wrong{{"explain", "a/../b?"}, 2, "expected NAMESPACE/NAME"},
         wrong{{"get", "a/b", "-n", "c"}, 2, "--namespace: a/b has one already"},
         wrong{{"get", "-n", "a b"}, 2, "--namespace: not a namespace: \"a b\""}, wrong{{"get", "-o", "xml"}, 2, "--output"},
+        wrong{{"get", "-w", "-o", "json"}, 2, "--watch: only as a table, not as json"},
+        wrong{{"get", "-w", "--token-file", "-"}, 2, "--watch: standard input can be read only once"},
         wrong{{"explain"}, 2, "variant is required"}, wrong{{"get", "--url", "nonsense"}, 1, "--url nonsense: "},
         wrong{{"get", "--url", "http://127.0.0.1:1"}, 1, "--url http://127.0.0.1:1: cannot connect"},
         wrong{{"get", "--url", "http://127.0.0.1:65537"}, 1, "has a port outside 1 to 65535"},

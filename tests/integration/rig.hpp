@@ -41,12 +41,12 @@ class rig {
   }
 
   /// `inferno controller` against the cluster; its log goes to the file "controller.log".
-  void start_controller(std::vector<std::string> more) {
+  void start_controller(std::vector<std::string> more, const std::string& metrics_address = "127.0.0.1:0") {
     std::vector<std::string> args{"controller",
                                   "--kubeconfig",
                                   folder.file("kubeconfig"),
                                   "--metrics-bind-address",
-                                  "127.0.0.1:0",
+                                  metrics_address,
                                   "--metrics-secure=false",
                                   "--log-level",
                                   "debug",
