@@ -196,5 +196,74 @@ TEST_F(Kubectl, DescribesEventsAndConfigMaps) {
             "deployment \"vllme-deployment\" successfully rolled out\n");
 }
 
+/// The client's own version: commands that it does not have cannot be tested with it.
+int minor_version(const rig& r) {
+  const auto version = json::parse(r.kubectl({"version", "--client", "-o", "json"}).out);
+  return std::atoi(std::string(version.at("clientVersion").at("minor").as_string()).c_str());
+}
+
+TEST_F(Kubectl, ExplainsVariantsAndPods) {
+  const auto spec = ok({"explain", "va.spec"}).out;
+  for (const auto* part : {"modelProfile", "sloClassRef", "minReplicas", "-required-"})
+    EXPECT_NE(spec.find(part), std::string::npos) << part << "\n" << spec;
+  // Older ones know built-in kinds only from /openapi/v2, where they are objects of any content.
+  if (minor_version(r) < 27) return;
+  EXPECT_NE(ok({"explain", "pods.spec.terminationGracePeriodSeconds"}).out.find("Defaults to 30"), std::string::npos);
+  EXPECT_NE(ok({"explain", "deploy.spec.template.spec.containers.env"}).out.find("emulated vLLM server"), std::string::npos);
+  EXPECT_NE(ok({"explain", "va.metadata.labels"}).out.find("selectors"), std::string::npos);
+}
+
+TEST_F(Kubectl, AppliesOnTheServer) {
+  const std::vector<std::string> apply{"apply", "--server-side", "-f", "-"};
+  EXPECT_EQ(ok(apply, deployment).out, "deployment.apps/vllme-deployment serverside-applied\n");
+  EXPECT_EQ(ok(apply, testbed::embedded::sample_variant).out, "variantautoscaling.llmd.ai/vllme-deployment serverside-applied\n");
+  EXPECT_EQ(ok(apply, deployment).out, "deployment.apps/vllme-deployment serverside-applied\n");
+  // Somebody else scales; applying the old number is a conflict that names both, and can be forced.
+  ok({"scale", "deployment/vllme-deployment", "-n", "llm-d-sim", "--replicas=2"});
+  refused(apply, {"conflict", "kubectl", ".spec.replicas", "--force-conflicts"}, deployment);
+  EXPECT_EQ(r.replicas(), 2);
+  ok({"apply", "--server-side", "--force-conflicts", "-f", "-"}, deployment);
+  EXPECT_EQ(r.replicas(), 1);
+}
+
+TEST_F(Kubectl, ShowsWhatAServerLogs) {
+  apply_samples();
+  ASSERT_TRUE(eventually(10s, [&] { return r.servers->urls().size() == 1; }));
+  // A Deployment's log is that of one of its pods.
+  ASSERT_TRUE(eventually(10s, [&] {
+    return r.kubectl({"logs", "deployment/vllme-deployment", "-n", "llm-d-sim"}).exit_code == 0;
+  }));
+  EXPECT_NE(ok({"logs", "deployment/vllme-deployment", "-n", "llm-d-sim"}).out.find("serving model default at http://127."),
+            std::string::npos);
+  EXPECT_EQ(lines(ok({"logs", "-l", "app=vllme", "-n", "llm-d-sim", "--tail=1"}).out).size(), 1u);
+  refused({"logs", "nobody", "-n", "llm-d-sim"}, {"pods \"nobody\" not found"});
+}
+
+TEST_F(Kubectl, AsksForRightsAndTokens) {
+  EXPECT_EQ(ok({"auth", "can-i", "patch", "deployments", "--subresource=scale", "-n", "llm-d-sim"}).out, "yes\n");
+  EXPECT_NE(ok({"auth", "can-i", "--list"}).out.find("*.*"), std::string::npos);
+  // Nothing measures CPU and memory of an emulated pod, and nothing pretends to.
+  refused({"top", "pods", "-n", "llm-d-sim"}, {"Metrics API not available"});
+  if (minor_version(r) < 24) return;
+  // kubectl sends what it makes itself as protobuf, which is not emulated but for reviews and tokens.
+  ok({"create", "-f", "-"},
+     R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"reader","namespace":"llm-d-sim"}})");
+  auto token = ok({"create", "token", "reader", "-n", "llm-d-sim", "--duration=20m"}).out;
+  token.pop_back();
+  const auto review =
+      fmt::format(R"({{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{}"}}}})", token);
+  const auto known = json::parse(ok({"create", "-f", "-", "-o", "json"}, review).out);
+  EXPECT_EQ(known.at_pointer("/status/user/username"), "system:serviceaccount:llm-d-sim:reader");
+  // The controller lets the token's owner in by that review.
+  r.start_controller({"--metrics-source", "scrape", "--metrics-secure=true"});
+  if (HasFatalFailure()) return;
+  const auto url = "https" + r.metrics_url.substr(4);
+  std::ofstream(r.folder.file("token")) << token;
+  const auto got =
+      run_program(INFERNO_BIN, {"get", "--url", url, "--insecure-skip-tls-verify", "--token-file", r.folder.file("token")});
+  EXPECT_EQ(got.exit_code, 0) << got.err;
+  EXPECT_EQ(run_program(INFERNO_BIN, {"get", "--url", url, "--insecure-skip-tls-verify"}).exit_code, 1);
+}
+
 }  // namespace
 }  // namespace inferno::test
