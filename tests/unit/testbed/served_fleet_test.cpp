@@ -1,0 +1,203 @@
+// What users get while samples lie: replicas, requests served within objectives, cost.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "served_fleet.hpp"
+
+namespace inferno::testbed::testing {
+namespace {
+
+using ::testing::IsEmpty;
+
+/// Removes every line of a family.
+void drop_family(std::string& text, std::string_view family) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto end = std::min(text.find('\n', at), text.size() - 1) + 1;
+    const std::string_view line(text.data() + at, end - at);
+    if (line.find(family) == std::string_view::npos) out += line;
+    at = end;
+  }
+  text = out;
+}
+/// Multiplies the value of the first sample whose line begins with `name`.
+void scale_value(std::string& text, std::string_view name, double by) {
+  const auto at = text.find("\n" + std::string(name) + "{");
+  if (at == std::string::npos) return;
+  const auto space = text.find("} ", at) + 2;
+  const auto end = text.find('\n', space);
+  text.replace(space, end - space, fmt::format("{}", by * std::stod(text.substr(space, end - space))));
+}
+
+/// One odd answer of a kind; false: none at all.
+bool odd(std::string& text, int kind) {
+  static constexpr std::string_view families[] = {"vllm:time_to_first_token_seconds", "vllm:request_success_total",
+                                                  "vllm:request_generation_tokens",   "vllm:request_prompt_tokens",
+                                                  "vllm:num_requests_running",        "vllm:inter_token_latency_seconds"};
+  if (kind < 6) drop_family(text, families[kind]);
+  if (kind == 6) text.resize(text.size() * 2 / 3);
+  if (kind == 7) scale_value(text, "vllm:time_to_first_token_seconds_sum", 0.999);
+  if (kind == 8) scale_value(text, "vllm:request_success_total", -1);
+  if (kind == 9) text += text;
+  if (kind == 10) scale_value(text, "vllm:request_success_total", 1000);
+  if (kind == 11) scale_value(text, "vllm:num_requests_running", 1e6);
+  if (kind == 12) text.clear();
+  if (kind == 13) text = "<html>busy</html>";
+  if (kind == 14) scale_value(text, "vllm:request_generation_tokens_sum", 1000);
+  if (kind == 15) scale_value(text, "vllm:request_success_total", 0.5);
+  return kind != 16;
+}
+constexpr int odd_kinds = 17;
+
+/// Seconds in [from, to).
+double draw(std::mt19937& random, double from, double to) { return std::uniform_real_distribution<double>(from, to)(random); }
+
+fleet_options steady(unsigned seed, double share = 5.6) {
+  fleet_options o;
+  o.seed = seed;
+  o.replicas = static_cast<int>(std::ceil(share));
+  o.rate_per_s = [share](double) { return share * 7.0; };
+  return o;
+}
+/// The rate in replicas' worth: `of` times what a replica takes within the objectives.
+std::function<double(double)> worth(std::function<double(double)> of) {
+  static const double one = served_fleet(steady(1)).replica_rate();
+  return [of = std::move(of)](double t) { return of(t) * one; };
+}
+
+struct OddScrape : ::testing::TestWithParam<int> {};
+
+// Any one pod's answer may be odd at any time; none of them is worth a replica.
+TEST_P(OddScrape, ChangesNothing) {
+  auto o = steady(7);
+  o.rate_per_s = worth([](double) { return 5.6; });
+  served_fleet f(o);
+  f.tolerance_s = o.start_up_s;
+  f.live(600);
+  std::mt19937 random(static_cast<unsigned>(GetParam()));
+  int left = 0;
+  const served_pod* victim = nullptr;
+  f.spoil = [&](const served_pod& p, std::string& text) { return left <= 0 || &p != victim || odd(text, GetParam()); };
+  const auto before = f.outcome;
+  f.live(2400, [&, next = 650.0](double t) mutable {
+    left = t < next ? 0 : 1;
+    if (t < next + 2) {
+      victim = f.pods()[random() % f.pods().size()].get();
+      return;
+    }
+    next = t + draw(random, 20, 80);
+  });
+  EXPECT_THAT(f.outcome.violations, IsEmpty()) << "odd answers of kind " << GetParam();
+  EXPECT_LE(f.outcome.most, 8);
+  EXPECT_GE(f.outcome.attainment(), 0.99) << f.outcome.text();
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, OddScrape, ::testing::Range(0, odd_kinds));
+
+// All pods' answers are odd at once, for a quarter of an hour under load: nothing is bought and nothing taken away.
+struct OddFleet : ::testing::TestWithParam<int> {};
+TEST_P(OddFleet, IsHeldWhereItIs) {
+  auto o = steady(9);
+  o.rate_per_s = worth([](double) { return 5.6; });
+  served_fleet f(o);
+  f.tolerance_s = o.start_up_s;
+  f.live(600);
+  f.spoil = [](const served_pod&, std::string& text) { return odd(text, GetParam()); };
+  f.live(1500);
+  f.spoil = nullptr;
+  f.live(2100);
+  EXPECT_THAT(f.outcome.violations, IsEmpty()) << "odd answers of kind " << GetParam();
+  EXPECT_LE(f.outcome.most, 8);
+  EXPECT_GE(f.outcome.attainment(), 0.99) << f.outcome.text();
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, OddFleet, ::testing::Range(0, odd_kinds));
+
+TEST(ServedFleet, StepsAreFollowedWithFewOrders) {
+  fleet_options o;
+  o.seed = 3;
+  o.replicas = 2;
+  o.rate_per_s = worth([](double t) { return t < 600 ? 1.6 : t < 2400 ? 9.6 : 2.6; });
+  served_fleet f(o);
+  f.tolerance_s = 1.5 * o.start_up_s;
+  f.live(4200);
+  EXPECT_THAT(f.outcome.violations, IsEmpty());
+  EXPECT_LE(f.outcome.most, 16);
+  fmt::print("steps: {}\n", f.outcome.text());
+}
+
+TEST(ServedFleet, RestartsAndSilencesOfPods) {
+  auto o = steady(11);
+  o.rate_per_s = worth([](double) { return 7.6; });
+  o.replicas = 8;
+  served_fleet f(o);
+  f.tolerance_s = o.start_up_s;
+  std::mt19937 random(5);
+  std::map<served_pod*, double> deaf_until;
+  f.live(300);
+  f.live(5400, [&, next = 400.0](double t) mutable {
+    for (auto& p : f.pods()) p->deaf = deaf_until[p.get()] > t;
+    if (t < next) return;
+    next = t + draw(random, 30, 150);
+    auto& p = *f.pods()[random() % f.pods().size()];
+    if (random() % 3 == 0) {
+      f.restart(p);
+    } else {
+      for (std::size_t i = 0; i < 1 + random() % 4; ++i) deaf_until[f.pods()[random() % f.pods().size()].get()] = t + draw(random, 5, 95);
+    }
+  });
+  EXPECT_THAT(f.outcome.violations, IsEmpty());
+  EXPECT_LE(f.outcome.most, 13);
+  fmt::print("restarts and silences: {}\n", f.outcome.text());
+}
+
+TEST(ServedFleet, StallsOfTheSourceAreNoBursts) {
+  auto o = steady(13);
+  o.rate_per_s = worth([](double) { return 5.6; });
+  served_fleet f(o);
+  f.tolerance_s = o.start_up_s;
+  std::mt19937 random(5);
+  f.live(3600, [&, next = 200.0, until = 0.0](double t) mutable {
+    f.source_down = t < until;
+    if (t < next) return;
+    until = t + draw(random, 2, 42);
+    next = until + draw(random, 10, 110);
+  });
+  EXPECT_THAT(f.outcome.violations, IsEmpty());
+  EXPECT_LE(f.outcome.most, 9);
+  EXPECT_GE(f.outcome.attainment(), 0.99) << f.outcome.text();
+}
+
+TEST(ServedFleet, ClumpsAreDrainedAndNotPlannedFor) {
+  auto o = steady(17);
+  o.rate_per_s = worth([](double) { return 3.6; });
+  o.replicas = 4;
+  o.clump = [](double) { return 20; };
+  served_fleet f(o);
+  f.live(3600);
+  // Of ten clumps or so in a window the count is uncertain by a third.
+  EXPECT_LE(f.outcome.most, 9) << f.outcome.text();
+  fmt::print("clumps: {}\n", f.outcome.text());
+}
+
+// Engines that hang, with full batches and requests waiting: whatever completes, they are needed.
+TEST(ServedFleet, FrozenServersAreNotScaledAway) {
+  auto o = steady(19);
+  o.rate_per_s = worth([](double t) { return t < 600 || t > 1500 ? 5.6 : 0.0; });
+  served_fleet f(o);
+  f.live(598);
+  const int before = f.replicas();
+  int busy = 0;
+  for (auto& p : f.pods()) {
+    p->frozen_until_s = 1500;
+    busy += p->core->running() > 0;
+  }
+  ASSERT_GT(busy, 4);
+  f.outcome.least = before;
+  f.live(1490);
+  int in_flight = 0;
+  for (auto& p : f.pods()) in_flight += p->core->running() + p->core->waiting();
+  EXPECT_GE(f.outcome.least, static_cast<int>(std::ceil(in_flight / (1.0 * served_fleet::batch)))) << f.outcome.text();
+  EXPECT_GT(in_flight, 32);
+}
+
+}  // namespace
+}  // namespace inferno::testbed::testing
