@@ -151,7 +151,12 @@ void board_state::show(const plan_snapshot& plan) {
   family.variants->Add({}).Set(static_cast<double>(plan.decisions.size()));
   family.held->Add({}).Set(held);
   family.cost->Add({}).Set(plan.total_cost.cents);
-  family.gap->Add({}).Set(plan.solver.gap.value_or(0));
+  // Without a bound there is no gap; 0 would read as proven.
+  if (auto& gap = family.gap->Add({}); plan.solver.gap) {
+    gap.Set(*plan.solver.gap);
+  } else {
+    family.gap->Remove(&gap);
+  }
   std::map<std::string, double> by_reason;
   for (const auto& d : plan.decisions) ++by_reason[d->reason];
   for (const auto& [reason, number] : by_reason) {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "model/system_json_write.hpp"
+#include "model/system_json.hpp"
 
 namespace inferno::model {
 namespace {
