@@ -137,7 +137,9 @@ TEST(LoadAlignment, AfterAPartialSilenceTheRateIsRightAtOnce) {
       EXPECT_NEAR(s.arrivals, 192, 1e-6) << "all of the silence";
     }
     EXPECT_NEAR(s.arrivals / s.span_s, 3, 1e-9) << t;
-    EXPECT_NEAR(estimator.estimate()->arrival_rate.per_sec(), 3, 0.01) << t;
+    const auto estimate = estimator.estimate();
+    ASSERT_TRUE(estimate || t < 10) << t;
+    if (estimate) EXPECT_NEAR(estimate->arrival_rate.per_sec(), 3, 0.01) << t;
   }
 }
 

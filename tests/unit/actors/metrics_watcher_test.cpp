@@ -81,7 +81,8 @@ TEST(SlowMetrics, ThreeIntervalsAreAllowedWhenTheyAreLonger) {
   world w([](supervisor_config& c) { c.scrape_interval = 30s; });
   w.quickstart(2);
   w.load(44);
-  w.advance(100s);
+  // The samples of this load are about two seconds each: it takes a few of them to know a rate.
+  w.advance(300s);
   w.source->hold_answers = true;
   slow_source slow(w);
   slow.advance(300s, 80s);

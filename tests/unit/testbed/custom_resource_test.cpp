@@ -49,7 +49,8 @@ TEST_F(CustomResource, HasASpecWithinItsLimits) {
   expect_status(post(path, without), 422, "Invalid", "spec: Required value");
   const auto with = [&](const std::string& more) {
     auto v = variant();
-    for (const auto& [name, value] : json::parse(more).as_object()) object_at(v, {"spec"})[name] = value;
+    const auto fields = json::parse(more);
+    for (const auto& [name, value] : fields.as_object()) object_at(v, {"spec"})[name] = value;
     return post(path, v);
   };
   expect_status(with(R"({"minReplicas":1000000})"), 422, "Invalid",
