@@ -18,6 +18,10 @@ constexpr int most_doubts = 4;         ///< in a row, before what is read is tak
 constexpr double clump = 64;           ///< completions that are always possible
 constexpr double any_pace = 16;        ///< completions a second that are always possible
 constexpr double fastest_pace = 2000;  ///< completions a second that no server reaches
+constexpr double much_longer = 16;     ///< times the mean length before
+constexpr double usual_tokens = 256;   ///< a length below is not compared with
+constexpr double most_tokens = 1e7;    ///< of a request
+constexpr double most_tokens_a_step = 32;
 
 constexpr std::array counts{field::success,   field::arrivals,        field::prompt_count, field::generation_count,
                             field::itl_count, field::newer_itl_count, field::ttft_count,   field::wait_count};
@@ -61,18 +65,29 @@ std::optional<server_track::growth> server_track::grown(const server_reading& no
   return out;
 }
 
-/// The mean is of those requests that the histograms have seen in between, whichever these are.
+/// The mean is of those requests that the histograms have seen in between, whichever these are. Requests that have become many
+/// times longer have to be so for a second interval.
+void server_track::mean_length::note(const std::optional<growth>& sum, const std::optional<growth>& count) {
+  if (!sum || !count || count->amount <= 0) return;
+  const double mean = sum->amount / count->amount;
+  const bool strange = tokens && mean > much_longer * std::max(*tokens, usual_tokens);
+  const bool believed = mean >= 0 && mean <= most_tokens && (!strange || was_strange);
+  was_strange = strange;
+  if (believed) tokens = mean;
+}
+
 void server_track::lengths(const server_reading& now, bool restarted, load_sample& out) {
-  const auto note = [&](field sum, field count, std::optional<double>& last) {
-    const auto s = grown(now, sum, restarted), c = grown(now, count, restarted);
-    if (s && c && c->amount > 0 && s->amount >= 0) last = s->amount / c->amount;
-  };
-  note(field::prompt_sum, field::prompt_count, mean_in_);
-  note(field::generation_sum, field::generation_count, mean_out_);
+  in_.note(grown(now, field::prompt_sum, restarted), grown(now, field::prompt_count, restarted));
+  // Each token of an answer but the first is a latency between two tokens too, or a few are where tokens are speculated.
+  const double steps = std::max(now.total(field::itl_count), now.total(field::newer_itl_count));
+  const bool possible =
+      steps <= 0 || now.total(field::generation_sum) <= most_tokens_a_step * (steps + now.total(field::generation_count));
+  if (possible) out_.note(grown(now, field::generation_sum, restarted), grown(now, field::generation_count, restarted));
+  const auto mean_in = in_.tokens, mean_out = out_.tokens;
   // Completions of unknown length would make the others look shorter.
-  if (!mean_in_ || !mean_out_) out.completions = 0;
-  out.in_tokens = mean_in_.value_or(0) * out.completions;
-  out.out_tokens = mean_out_.value_or(0) * out.completions;
+  if (!mean_in || !mean_out) out.completions = 0;
+  out.in_tokens = mean_in.value_or(0) * out.completions;
+  out.out_tokens = mean_out.value_or(0) * out.completions;
 }
 
 void server_track::measure(const server_reading& now, bool restarted, load_sample& out) {

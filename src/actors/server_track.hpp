@@ -33,6 +33,12 @@ class server_track {
     double amount = 0;
     double from_zero = 0;  ///< of it, in series that were not there before
   };
+  /// Tokens of a request when they were last measured.
+  struct mean_length {
+    std::optional<double> tokens;
+    bool was_strange = false;  ///< the last interval's were not believed at once
+    void note(const std::optional<growth>& sum, const std::optional<growth>& count);
+  };
   /// Why a difference cannot be, or at least not be believed at once; "" = it can.
   struct objection {
     std::string why;
@@ -56,7 +62,7 @@ class server_track {
   std::string why_;                           ///< it has to
   int doubts_ = 0;                            ///< in a row
   double pace_ = 0;                           ///< the most requests a second it was seen to complete
-  std::optional<double> mean_in_, mean_out_;  ///< tokens of a request when they were last measured
+  mean_length in_, out_;
 };
 
 }  // namespace inferno::actors

@@ -139,7 +139,9 @@ TEST(LoadAlignment, AfterAPartialSilenceTheRateIsRightAtOnce) {
     EXPECT_NEAR(s.arrivals / s.span_s, 3, 1e-9) << t;
     const auto estimate = estimator.estimate();
     ASSERT_TRUE(estimate || t < 10) << t;
-    if (estimate) EXPECT_NEAR(estimate->arrival_rate.per_sec(), 3, 0.01) << t;
+    if (estimate) {
+      EXPECT_NEAR(estimate->arrival_rate.per_sec(), 3, 0.01) << t;
+    }
   }
 }
 

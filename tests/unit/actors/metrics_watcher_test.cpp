@@ -80,9 +80,8 @@ TEST(SlowMetrics, ALateAnswerWithinTheTimeIsGood) {
 TEST(SlowMetrics, ThreeIntervalsAreAllowedWhenTheyAreLonger) {
   world w([](supervisor_config& c) { c.scrape_interval = 30s; });
   w.quickstart(2);
-  w.load(44);
-  // The samples of this load are about two seconds each: it takes a few of them to know a rate.
-  w.advance(300s);
+  w.load(44, 178, 0, 30);
+  w.advance(100s);
   w.source->hold_answers = true;
   slow_source slow(w);
   slow.advance(300s, 80s);

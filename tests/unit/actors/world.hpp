@@ -410,8 +410,8 @@ class world {
     replaced("variantautoscalings", {va_json("llm", "vllme")});
   }
   /// From now on every variant's pods report `per_min` requests per minute of these lengths between them.
-  void load(double per_min, double out_tokens = 178, double in_tokens = 0) {
-    source->respond = [this, per_min, out_tokens, in_tokens](const std::vector<scrape_target>& targets, double now) {
+  void load(double per_min, double out_tokens = 178, double in_tokens = 0, double span_s = 2) {
+    source->respond = [this, per_min, out_tokens, in_tokens, span_s](const std::vector<scrape_target>& targets, double now) {
       auto out = std::make_shared<collected_metrics>();
       std::map<std::string, int> pods_of;
       for (const auto& t : targets) ++pods_of[t.pod.ns + t.model];
@@ -419,8 +419,8 @@ class world {
         pod_sample s;
         s.pod = t.pod;
         s.load.time_s = now;
-        s.load.span_s = 2;
-        s.load.arrivals = per_min / 60 * 2 / pods_of[t.pod.ns + t.model];
+        s.load.span_s = span_s;
+        s.load.arrivals = per_min / 60 * span_s / pods_of[t.pod.ns + t.model];
         s.load.completions = s.load.arrivals;
         s.load.out_tokens = s.load.completions * out_tokens;
         s.load.in_tokens = s.load.completions * in_tokens;
