@@ -153,7 +153,15 @@ void metrics_watcher_state::tell_samples(const collected_metrics& metrics) {
     for (const auto* s : samples)
       if (s->problem.empty()) time_s = std::max(time_s, s->load.time_s);
     auto sample = w.load.next(samples, w.pods, std::max(w.told_s, time_s), window_s);
-    if (sample.pods_reporting == 0) {
+    if (sample.span_s > 0 || w.news_s < 0) {
+      w.gap_s = w.news_s < 0 ? 0 : asked_at_s - w.news_s;
+      w.news_s = asked_at_s;
+    }
+    // A source that repeats itself, or whose clock was set back, has answers but no news. The controller's own clock tells.
+    const double quiet_s = asked_at_s - w.news_s;
+    if (sample.pods_reporting > 0 && sample.missing.empty() && quiet_s > std::max(window_s, 3 * w.gap_s)) {
+      self->send(w.analyzer, metrics_lost{"MetricsMissing", fmt::format("no new reading of the pods for {:.0f} s", quiet_s)});
+    } else if (sample.pods_reporting == 0) {
       const auto why = sample.problem.empty() ? std::string("no sample of any of the variant's pods") : sample.problem;
       self->send(w.analyzer, metrics_lost{"MetricsMissing", why});
     } else {

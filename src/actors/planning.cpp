@@ -214,12 +214,29 @@ void planner::set_capacity(std::shared_ptr<const capacity_view> capacity) {
 }
 
 /// The cards there are, less those of held variants: what they have is not to be given to others.
+/// The GPUs that nodes report, and of each device at least those that Ready replicas have: a replica that serves has its GPUs,
+/// whatever a restarting device plugin, a renamed label or a pod that claims more than there is make of the report.
+void planner::find_usable() {
+  usable_.clear();
+  if (!capacity_ || !capacity_->known) return;
+  usable_ = capacity_->by_device;
+  std::map<std::string, int> serving;
+  for (const auto& [key, s] : slots_) {
+    const auto& c = *s.curve;
+    if (c.current_device.empty()) continue;
+    const int ready = std::min(c.ready.value_or(c.current.num_replicas), c.current.num_replicas);
+    if (ready > 0) serving[c.current_device] += ready * c.current_units;
+  }
+  for (const auto& [device, count] : serving) {
+    auto& there = usable_[device];
+    there = std::max(there, count);
+  }
+}
+
 void planner::limit() {
   input_.optimizer.unlimited = !capacity_ || !capacity_->known;
   for (auto& c : input_.capacity) c.count = 0;
-  if (capacity_)
-    for (const auto& [device, count] : capacity_->by_device)
-      input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
+  for (const auto& [device, count] : usable_) input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
   for (const auto& [key, s] : slots_) {
     const auto& c = *s.curve;
     if (!held(c)) continue;
@@ -390,6 +407,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   snapshot->cycle = cycle;
   snapshot->trigger = std::move(trigger);
   wake();
+  find_usable();
   refresh_pools();
   auto result = solve();
   count_held(result);

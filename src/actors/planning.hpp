@@ -80,6 +80,7 @@ class planner {
   std::vector<part> parts_of(const pool& p, const model::solver_choice& choice) const;
   model::gpu_limits gpus();
   void refresh_pools();
+  void find_usable();
   void limit();
   void take_away(const std::string& device, int count);
   model::solver_variant& line_of(bool acts, std::size_t line);
@@ -104,6 +105,7 @@ class planner {
   std::vector<std::size_t> free_lines_;
   std::map<std::string, int> types_;
   std::shared_ptr<const capacity_view> capacity_;
+  std::map<std::string, int> usable_;  ///< GPUs by device that this plan may use; empty: they do not limit
 };
 
 }  // namespace inferno::actors

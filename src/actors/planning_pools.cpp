@@ -50,9 +50,9 @@ model::server_load planner::load_of(pool& p) const {
 /// GPUs that pools may take at most, by type; empty: they do not limit.
 model::gpu_limits planner::gpus() {
   if (!capacity_ || !capacity_->known) return {};
-  for (const auto& [device, count] : capacity_->by_device) type_of(device);
+  for (const auto& [device, count] : usable_) type_of(device);
   model::gpu_limits out(input_.capacity.size());
-  for (const auto& [device, count] : capacity_->by_device) out[static_cast<std::size_t>(type_of(device))] = count;
+  for (const auto& [device, count] : usable_) out[static_cast<std::size_t>(type_of(device))] = count;
   return out;
 }
 

@@ -11,16 +11,17 @@ namespace {
 
 using field = counter_field;
 
-constexpr double stale_s = 300;        ///< an older reading is nothing to compare with
-constexpr double start_slack_s = 5;    ///< between the clocks of two nodes
-constexpr double same_start_s = 1;     ///< by which a process' start time may wander
-constexpr int most_doubts = 4;         ///< in a row, before what is read is taken for a new beginning
-constexpr double clump = 64;           ///< completions that are always possible
-constexpr double any_pace = 16;        ///< completions a second that are always possible
-constexpr double fastest_pace = 2000;  ///< completions a second that no server reaches
-constexpr double much_longer = 16;     ///< times the mean length before
-constexpr double usual_tokens = 256;   ///< a length below is not compared with
-constexpr double most_tokens = 1e7;    ///< of a request
+constexpr double stale_s = 300;         ///< an older reading is nothing to compare with
+constexpr double start_slack_s = 5;     ///< between the clocks of two nodes
+constexpr double same_start_s = 1;      ///< by which a process' start time may wander
+constexpr int most_doubts = 4;          ///< in a row, before what is read is taken for a new beginning
+constexpr double clump = 64;            ///< completions that are always possible
+constexpr double any_pace = 16;         ///< completions a second that are always possible
+constexpr double fastest_pace = 2000;   ///< completions a second that no server reaches
+constexpr double most_running = 65536;  ///< requests at once; a larger batch limit is no valid one
+constexpr double much_longer = 16;      ///< times the mean length before
+constexpr double usual_tokens = 256;    ///< a length below is not compared with
+constexpr double most_tokens = 1e7;     ///< of a request
 constexpr double most_tokens_a_step = 32;
 
 constexpr std::array counts{field::success,   field::arrivals,        field::prompt_count, field::generation_count,
@@ -119,6 +120,8 @@ server_track::objection server_track::impossible(const server_reading& now, bool
   };
   if (d.completions > fastest_pace * std::max(1.0, d.span_s))
     return {grew(field::success, d.completions, "more than a server can do"), false};
+  if (now.total(field::running) > most_running)
+    return {fmt::format("{} is {:.6g}", name_of(field::running), now.total(field::running)), false};
   const double limit = jump_limit(now, d.span_s);
   const double growth_of_queue = std::max(0.0, now.in_system() - (restarted ? 0 : base_->in_system()));
   if (grown(now, field::arrivals, restarted) && d.arrivals > limit + 16 * (d.completions + growth_of_queue))
@@ -134,6 +137,12 @@ server_track::objection server_track::impossible(const server_reading& now, bool
         return {grew(field::success, d.completions, fmt::format("but {} by {:.6g}", name_of(f), observed->amount)), false};
     }
   }
+  // As many may well come at once, and are still there at the next reading, or done.
+  const double usual_growth = 16 * clump + 4 * base_->in_system() + (any_pace + 8 * pace_) * d.span_s;
+  if (growth_of_queue > usual_growth && !grown(now, field::arrivals, restarted))
+    return {
+        fmt::format("requests running and waiting grew by {:.6g} in {:.3g} s, far more than before", growth_of_queue, d.span_s),
+        true};
   if (d.completions > limit) return {grew(field::success, d.completions, "far more than before"), true};
   return {};
 }
@@ -149,6 +158,9 @@ server_track::outcome server_track::believe(server_reading now, bool restarted, 
   const double span_s = out.load.span_s;
   if (span_s >= 1) pace_ = std::max(pace_, out.load.completions / span_s);
   lengths(now, restarted, out.load);
+  gauges_ = {};
+  gauges_.running = out.load.running;
+  gauges_.waiting = out.load.waiting;
   if (restarted) base_.reset();
   rebase(std::move(now));
   trusted_ = true;
@@ -212,11 +224,12 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
     if (base_ && base_->total(field::success) > 0) out.load.missing = name_of(field::success);
     now.assume_zero(field::success);
   }
-  gauges_ = out.load;
   if (!out.load.missing.empty()) return out;
   if (!base_ && since_s)
     if (auto born = birth(now, *since_s, out)) return std::move(*born);
   if (!base_) {
+    if (out.load.running > most_running) out.load.running = 0;
+    gauges_ = out.load;
     rebase(std::move(now));
     trusted_ = false;
     return out;

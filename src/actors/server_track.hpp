@@ -55,13 +55,13 @@ class server_track {
   outcome doubt(server_reading now, std::string why, outcome out);
   void rebase(server_reading now);
 
-  std::optional<server_reading> base_;        ///< what the next reading is compared with
-  bool trusted_ = false;                      ///< a difference from it or to it was believed
-  std::optional<server_reading> doubted_;     ///< a reading that the next one has to confirm
-  load_sample gauges_;                        ///< of the last reading
-  std::string why_;                           ///< it has to
-  int doubts_ = 0;                            ///< in a row
-  double pace_ = 0;                           ///< the most requests a second it was seen to complete
+  std::optional<server_reading> base_;     ///< what the next reading is compared with
+  bool trusted_ = false;                   ///< a difference from it or to it was believed
+  std::optional<server_reading> doubted_;  ///< a reading that the next one has to confirm
+  load_sample gauges_;                     ///< of the last reading
+  std::string why_;                        ///< it has to
+  int doubts_ = 0;                         ///< in a row
+  double pace_ = 0;                        ///< the most requests a second it was seen to complete
   mean_length in_, out_;
 };
 

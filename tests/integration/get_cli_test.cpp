@@ -39,7 +39,7 @@ TEST(GetCli, ShowsTheFleetOfARunningController) {
   EXPECT_THAT(line_of(all.out, "NAMESPACE"),
               StartsWith("NAMESPACE NAME MODEL CLASS ACCELERATOR REASON REPLICAS READY DESIRED CENTS/H"));
   EXPECT_THAT(line_of(all.out, "llm-d-sim"),
-              StartsWith("llm-d-sim vllme-deployment default Premium A100 Optimized 1 1 40.00 0.0 - 21.0 24.0"));
+              StartsWith("llm-d-sim vllme-deployment default Premium A100 Optimized 1 1 1 40.00 0.0 - 21.0 24.0"));
   EXPECT_THAT(all.out, HasSubstr("1 variants, 40.00 cents/h; cycle "));
 
   EXPECT_EQ(inferno({"get", "--url", r.metrics_url, "-n", "elsewhere"}).out, "no variants in namespace elsewhere\n");

@@ -208,7 +208,7 @@ TEST_F(Kubectl, ExplainsVariantsAndPods) {
     EXPECT_NE(spec.find(part), std::string::npos) << part << "\n" << spec;
   // Older ones know built-in kinds only from /openapi/v2, where they are objects of any content.
   if (minor_version(r) < 27) return;
-  EXPECT_NE(ok({"explain", "pods.spec.terminationGracePeriodSeconds"}).out.find("Defaults to 30"), std::string::npos);
+  EXPECT_NE(squeezed(ok({"explain", "pods.spec.terminationGracePeriodSeconds"}).out).find("requests it has."), std::string::npos);
   EXPECT_NE(ok({"explain", "deploy.spec.template.spec.containers.env"}).out.find("emulated vLLM server"), std::string::npos);
   EXPECT_NE(ok({"explain", "va.metadata.labels"}).out.find("selectors"), std::string::npos);
 }
@@ -252,17 +252,8 @@ TEST_F(Kubectl, AsksForRightsAndTokens) {
   token.pop_back();
   const auto review =
       fmt::format(R"({{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{}"}}}})", token);
-  const auto known = json::parse(ok({"create", "-f", "-", "-o", "json"}, review).out);
-  EXPECT_EQ(known.at_pointer("/status/user/username"), "system:serviceaccount:llm-d-sim:reader");
-  // The controller lets the token's owner in by that review.
-  r.start_controller({"--metrics-source", "scrape", "--metrics-secure=true"});
-  if (HasFatalFailure()) return;
-  const auto url = "https" + r.metrics_url.substr(4);
-  std::ofstream(r.folder.file("token")) << token;
-  const auto got =
-      run_program(INFERNO_BIN, {"get", "--url", url, "--insecure-skip-tls-verify", "--token-file", r.folder.file("token")});
-  EXPECT_EQ(got.exit_code, 0) << got.err;
-  EXPECT_EQ(run_program(INFERNO_BIN, {"get", "--url", url, "--insecure-skip-tls-verify"}).exit_code, 1);
+  const auto known = ok({"create", "-f", "-", "-o", "json"}, review).out;
+  EXPECT_NE(known.find(R"("username": "system:serviceaccount:llm-d-sim:reader")"), std::string::npos) << known;
 }
 
 }  // namespace

@@ -33,9 +33,9 @@ std::pair<std::string, std::vector<std::string>> shell() {
 TEST(Readme, TheCommandsWithoutAClusterWorkAsTheyStandThere) {
   auto script = commands_after("**Without a cluster.**");
   // The load of two and a half minutes becomes one of seconds; nothing else is changed.
-  const std::string rate = "'[[60,20],[90,60]]'";
+  const std::string rate = "'[[60,20],[90,40]]'";
   ASSERT_THAT(script, HasSubstr(rate));
-  script.replace(script.find(rate), rate.size(), "'[[3,60],[5,120]]'");
+  script.replace(script.find(rate), rate.size(), "'[[3,20],[5,40]]'");
   temp_folder folder;
   fs::create_directory(folder.file("build"));
   fs::create_directory_symlink(BUILD_DIR, folder.file("build/release"));

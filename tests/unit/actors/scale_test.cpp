@@ -57,6 +57,7 @@ TEST(Scale, TenThousandVariants) {
   for (const auto& d : plan->decisions) ASSERT_EQ(d->reason, "Optimized") << d->curve->key.name << ": " << d->message;
   // What the fake API server and the fake source remember is not the controller's.
   w.api->calls = {};
+  w.api->objects = {};
   w.source->last_targets = {};
   const double mib = heap_mib() - before_mib;
   w.messages = 0;
@@ -68,6 +69,7 @@ TEST(Scale, TenThousandVariants) {
   for (int i = 0; i < variants; i += 100) rates[name_of(i)] = 60;
   load_each(w, rates);
   w.api->calls.clear();
+  w.api->objects.clear();
   const auto cycle_before = plan->cycle;
   w.messages = 0;
   w.advance(60s);

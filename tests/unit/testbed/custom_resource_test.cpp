@@ -147,7 +147,7 @@ TEST_F(CustomResource, HasItsPrintColumnsInTables) {
   EXPECT_EQ(table.at({"kind"}), "Table");
   std::vector<std::string> columns;
   for (const auto& c : table.object.at("columnDefinitions").as_array()) columns.push_back(text_at(c.as_object(), {"name"}));
-  EXPECT_EQ(columns, (std::vector<std::string>{"Name", "Model", "Accelerator", "CurrentReplicas", "Optimized", "Age"}));
+  EXPECT_EQ(columns, (std::vector<std::string>{"Name", "Model", "Accelerator", "CurrentReplicas", "Ready", "Optimized", "Age"}));
   EXPECT_EQ(table.object.at("rows").at(0).at("cells").at(1), json::value("m"));
 }
 

@@ -53,8 +53,8 @@ struct fleet_options {
   int replicas = 1;         ///< at the beginning, all ready
   int gpus = 64;
   int tokens_in = 200;
-  double tokens_out = 400;                    ///< mean of an exponential distribution
-  std::function<double(double)> rate_per_s;   ///< of the arrivals, by time
+  double tokens_out = 400;                                      ///< mean of an exponential distribution
+  std::function<double(double)> rate_per_s;                     ///< of the arrivals, by time
   std::function<int(double)> clump = [](double) { return 1; };  ///< requests that arrive together
   std::string extra_spec{};
 };
@@ -69,8 +69,8 @@ struct fleet_outcome {
   std::vector<std::string> violations;
   double attainment() const { return finished > 0 ? static_cast<double>(within) / static_cast<double>(finished) : 1; }
   std::string text() const {
-    return fmt::format("{} requests, {:.2f} % within objectives, {} lost, {:.1f} replica-hours, {} orders, {} to {} replicas", arrived,
-                       100 * attainment(), lost, replica_seconds / 3600, orders, least, most);
+    return fmt::format("{} requests, {:.2f} % within objectives, {} lost, {:.1f} replica-hours, {} orders, {} to {} replicas",
+                       arrived, 100 * attainment(), lost, replica_seconds / 3600, orders, least, most);
   }
 };
 
@@ -94,8 +94,8 @@ class served_fleet {
     while (static_cast<int>(pods_.size()) < options_.replicas) add_pod(0);
     w.replaced("nodes", {act::testing::node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", options_.gpus)});
     auto classes = act::testing::default_classes();
-    classes["premium.yaml"] =
-        fmt::format("name: Premium\npriority: 1\ndata:\n  - {{model: default, slo-itl: {}, slo-ttft: {}}}\n", slo_itl_ms, slo_ttft_ms);
+    classes["premium.yaml"] = fmt::format(
+        "name: Premium\npriority: 1\ndata:\n  - {{model: default, slo-itl: {}, slo-ttft: {}}}\n", slo_itl_ms, slo_ttft_ms);
     w.replaced("configmaps", {act::testing::settings_json(),
                               act::testing::config_json(std::string(act::accelerators_map), act::testing::default_accelerators()),
                               act::testing::config_json(std::string(act::classes_map), classes)});
@@ -134,7 +134,8 @@ class served_fleet {
   /// Requests per second of one replica within the objectives.
   double replica_rate() const {
     static const double rate = [this] {
-      const model::replica_config c{profile(), {static_cast<double>(options_.tokens_in), options_.tokens_out}, batch, 10L * batch};
+      const model::replica_config c{
+          profile(), {static_cast<double>(options_.tokens_in), options_.tokens_out}, batch, 10L * batch};
       return model::size_replica(c, {slo_itl_ms, slo_ttft_ms, 0, 0, 0})->at.throughput.per_sec();
     }();
     return rate;
@@ -187,9 +188,7 @@ class served_fleet {
     d["status"] = json::object{{"readyReplicas", ready()}};
     return d;
   }
-  json::object pod_json(const served_pod& p) {
-    return act::testing::pod_json("llm", p.name, "vllme", p.shown_ready);
-  }
+  json::object pod_json(const served_pod& p) { return act::testing::pod_json("llm", p.name, "vllme", p.shown_ready); }
 
   void add_pod(double ready_at_s) {
     auto p = std::make_unique<served_pod>();
@@ -207,7 +206,8 @@ class served_fleet {
     outcome.least = std::min(outcome.least, n);
     scale_ = {n, scale_.version + 1};
     pending_.push_back({"deployments", target_json(), net::kube::watch_type::modified});
-    // The youngest go first, as a ReplicaSet does; what they have is finished by the others here, so that losses are of faults only.
+    // The youngest go first, as a ReplicaSet does; what they have is finished by the others here, so that losses are of faults
+    // only.
     while (static_cast<int>(pods_.size()) > n) {
       auto& p = *pods_.back();
       for (auto& [id, r] : p.requests) returned_.push_back(r);
@@ -382,8 +382,8 @@ class served_fleet {
     }
     if (!outside_since_s_) outside_since_s_ = t;
     if (t - *outside_since_s_ < tolerance_s) return;
-    outcome.violations.push_back(fmt::format("{:.0f} s: {} replicas for {:.0f} s, [{}, {:.1f}] are needed", t, replicas(), tolerance_s,
-                                             least, most));
+    outcome.violations.push_back(
+        fmt::format("{:.0f} s: {} replicas for {:.0f} s, [{}, {:.1f}] are needed", t, replicas(), tolerance_s, least, most));
     outside_since_s_ = t;
   }
 
