@@ -19,6 +19,7 @@ constexpr double clump = 64;            ///< completions that are always possibl
 constexpr double any_pace = 16;         ///< completions a second that are always possible
 constexpr double fastest_pace = 2000;   ///< completions a second that no server reaches
 constexpr double most_running = 65536;  ///< requests at once; a larger batch limit is no valid one
+constexpr double owed_s = 30;           ///< in which what is owed fades to a third
 constexpr double much_longer = 16;      ///< times the mean length before
 constexpr double usual_tokens = 256;    ///< a length below is not compared with
 constexpr double most_tokens = 1e7;     ///< of a request
@@ -91,12 +92,18 @@ void server_track::lengths(const server_reading& now, bool restarted, load_sampl
   out.out_tokens = mean_out.value_or(0) * out.completions;
 }
 
+/// What must have arrived for as many to be done and in the server, less what has left it unseen. A gauge that only wavers owes
+/// with each fall what it claims with the next rise; requests that are gone for good are forgiven.
+double server_track::balance(const server_reading& now, bool restarted, const load_sample& d) const {
+  if (restarted) return d.completions + now.in_system();
+  return d.completions + now.in_system() - base_->in_system() + owed_ * std::exp(-d.span_s / owed_s);
+}
+
 void server_track::measure(const server_reading& now, bool restarted, load_sample& out) {
   out.span_s = now.clock_s - base_->clock_s;
   out.completions = grown(now, field::success, restarted).value_or(growth{}).amount;
   const auto arrived = grown(now, field::arrivals, restarted);
-  const double before = restarted ? 0 : base_->in_system();
-  out.arrivals = arrived ? arrived->amount : std::max(0.0, out.completions + now.in_system() - before);
+  out.arrivals = arrived ? arrived->amount : std::max(0.0, balance(now, restarted, out));
   const auto pair = [&](field sum, field count, double& sum_s, double& n) {
     const auto s = grown(now, sum, restarted), c = grown(now, count, restarted);
     if (!s || !c || c->amount <= 0 || s->amount < 0) return false;
@@ -157,6 +164,7 @@ void server_track::rebase(server_reading now) {
 server_track::outcome server_track::believe(server_reading now, bool restarted, outcome out) {
   const double span_s = out.load.span_s;
   if (span_s >= 1) pace_ = std::max(pace_, out.load.completions / span_s);
+  owed_ = std::min(0.0, balance(now, restarted, out.load));
   lengths(now, restarted, out.load);
   gauges_ = {};
   gauges_.running = out.load.running;

@@ -183,6 +183,23 @@ TEST(ServedFleet, ClumpsAreDrainedAndNotPlannedFor) {
   fmt::print("clumps: {}\n", f.outcome.text());
 }
 
+// A gauge that wavers by itself is no arrival.
+TEST(ServedFleet, WaveringGaugesAreNoArrivals) {
+  auto o = steady(23);
+  o.replicas = 2;
+  o.rate_per_s = worth([](double) { return 0.6; });
+  served_fleet f(o);
+  f.live(120);
+  f.spoil = [n = 0](const served_pod& p, std::string& text) mutable {
+    const double wavers = p.core->running() + (n++ / 2 % 2 == 0 ? 8 : 0);
+    const auto at = text.find("} ", text.find("\nvllm:num_requests_running{")) + 2;
+    text.replace(at, text.find('\n', at) - at, fmt::format("{}", wavers));
+    return true;
+  };
+  f.live(1200);
+  EXPECT_LE(f.outcome.most, 2) << f.outcome.text();
+}
+
 // Engines that hang, with full batches and requests waiting: whatever completes, they are needed.
 TEST(ServedFleet, FrozenServersAreNotScaledAway) {
   auto o = steady(19);
