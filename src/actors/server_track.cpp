@@ -164,7 +164,8 @@ void server_track::rebase(server_reading now) {
 server_track::outcome server_track::believe(server_reading now, bool restarted, outcome out) {
   const double span_s = out.load.span_s;
   if (span_s >= 1) pace_ = std::max(pace_, out.load.completions / span_s);
-  owed_ = std::min(0.0, balance(now, restarted, out.load));
+  // A first reading may have been odd: what it had in it is nobody's debt.
+  owed_ = trusted_ ? std::min(0.0, balance(now, restarted, out.load)) : 0;
   lengths(now, restarted, out.load);
   gauges_ = {};
   gauges_.running = out.load.running;
