@@ -305,5 +305,20 @@ TEST(Inventory, NothingIsOrderedForANodeThatIsNotReady) {
   EXPECT_THAT(w.scale_patches(), ElementsAre(2));
 }
 
+/// A device plugin restarts: its node reports no GPU for a while, and the pods go on.
+TEST(Inventory, ReadyReplicasHaveTheirGpusWhateverNodesReport) {
+  world w;
+  w.quickstart(2);
+  w.load(44);
+  w.advance(130s);
+  ASSERT_EQ(w.scale_patches(), std::vector<int>());
+  w.changed("nodes", node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 0));
+  w.advance(120s);
+  EXPECT_EQ(w.scale_patches(), std::vector<int>());
+  w.changed("nodes", node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 2), kube::watch_type::deleted);
+  w.advance(120s);
+  EXPECT_EQ(w.scale_patches(), std::vector<int>());
+}
+
 }  // namespace
 }  // namespace inferno::actors::testing

@@ -127,5 +127,19 @@ TEST(MetricsSettings, AreSaidToBeInvalidAndValidAgain) {
   EXPECT_EQ(lines_with(w, "Metrics source has valid settings again"), 1);
 }
 
+/// A cache in front of Prometheus repeats its answers, or its clock was set back: there are samples, but nothing new in them.
+TEST(StaleMetrics, ReadingsThatDoNotGetNewerAreSilence) {
+  world w;
+  w.quickstart(2);
+  w.load(44);
+  w.advance(100s);
+  w.load(44, 178, 0, 0);
+  w.advance(50s);
+  EXPECT_THAT(w.condition_of("MetricsAvailable"), StartsWith("True MetricsFound"));
+  w.advance(150s);
+  EXPECT_THAT(w.condition_of("MetricsAvailable"), StartsWith("False MetricsMissing: no new reading of the pods for "));
+  EXPECT_THAT(w.scale_patches(), ::testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace inferno::actors::testing
