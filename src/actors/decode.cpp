@@ -223,6 +223,8 @@ bool takes_no_pods(const json::object& node) {
     for (const auto& t : taints->get_array()) {
       if (!t.is_object() || text_at(t.get_object(), {"effect"}) == "PreferNoSchedule") continue;
       const auto key = text_at(t.get_object(), {"key"});
+      // Every node begins with it and keeps it where no controller takes it away: the condition Ready decides.
+      if (key == "node.kubernetes.io/not-ready") continue;
       if (key.starts_with("node.kubernetes.io/") ||
           std::find(std::begin(removers), std::end(removers), key) != std::end(removers))
         return true;
