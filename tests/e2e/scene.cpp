@@ -142,7 +142,7 @@ scene::~scene() {
   controllers.clear();
   for (std::size_t i = 1; i < namespaces_.size(); ++i)
     for (const auto* kind : {"VariantAutoscaling", "Deployment", "StatefulSet", "Pod"})
-      cluster.remove(api_path(version_of(kind), kind, namespaces_[i], ""));
+      cluster.remove(api_path(version_of(kind), kind, namespaces_[i], "") + "?gracePeriodSeconds=0");
   // The next test's nodes are to have all their cards.
   const auto empty = [&] {
     for (std::size_t i = 1; i < namespaces_.size(); ++i) {
@@ -152,7 +152,7 @@ scene::~scene() {
     }
     return true;
   };
-  if (!eventually(30s, empty)) ADD_FAILURE() << "pods are left over in " << ns;
+  if (!eventually(60s, empty)) ADD_FAILURE() << "pods are left over in " << ns;
   for (const auto& n : namespaces_) cluster.remove(api_path("v1", "Namespace", "", n));
   for (const auto& n : nodes_) cluster.remove(api_path("v1", "Node", "", n));
   for (const auto& role : cluster_roles())
