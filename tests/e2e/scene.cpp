@@ -142,17 +142,18 @@ scene::~scene() {
   controllers.clear();
   for (std::size_t i = 1; i < namespaces_.size(); ++i)
     for (const auto* kind : {"VariantAutoscaling", "Deployment", "StatefulSet", "Pod"})
-      cluster.remove(api_path(version_of(kind), kind, namespaces_[i], "") + "?gracePeriodSeconds=0");
+      cluster.remove(api_path(version_of(kind), kind, namespaces_[i], ""));
   // The next test's nodes are to have all their cards.
+  json::object left;
   const auto empty = [&] {
     for (std::size_t i = 1; i < namespaces_.size(); ++i) {
-      const auto left = cluster.get(api_path("v1", "Pod", namespaces_[i], ""));
+      left = cluster.get(api_path("v1", "Pod", namespaces_[i], ""));
       const auto* items = left.if_contains("items");
       if (items && items->is_array() && !items->get_array().empty()) return false;
     }
     return true;
   };
-  if (!eventually(60s, empty)) ADD_FAILURE() << "pods are left over in " << ns;
+  if (!eventually(60s, empty)) ADD_FAILURE() << "pods are left over in " << ns << ": " << json::serialize(left);
   for (const auto& n : namespaces_) cluster.remove(api_path("v1", "Namespace", "", n));
   for (const auto& n : nodes_) cluster.remove(api_path("v1", "Node", "", n));
   for (const auto& role : cluster_roles())
