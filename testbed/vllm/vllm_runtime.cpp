@@ -33,7 +33,7 @@ void vllm_runtime::state::end(const pod_name& name) {
 void vllm_runtime::stop(const std::string& ns, const std::string& name, std::chrono::milliseconds grace,
                         std::function<void()> ended) {
   const pod_name pod{ns, name};
-  const std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   if (auto node = state_->running.extract(pod); !node.empty()) {
     state_->end(pod);  // a server of an earlier pod of that name
     state_->ending[pod].server = std::move(node.mapped());
@@ -44,8 +44,10 @@ void vllm_runtime::stop(const std::string& ns, const std::string& name, std::chr
   if (grace.count() <= 0) return state_->end(pod);
   const auto& server = it->second.server;
   server->drain();
-  asio::co_spawn(host_->io().executor(), end_later(state_, pod, server.get(), server->activity()->requests, grace),
-                 asio::detached);
+  auto later = end_later(state_, pod, server.get(), server->activity()->requests, grace);
+  // On the I/O thread the coroutine begins at once, and takes the mutex itself.
+  lock.unlock();
+  asio::co_spawn(host_->io().executor(), std::move(later), asio::detached);
 }
 
 asio::awaitable<void> vllm_runtime::end_later(std::weak_ptr<state> of, pod_name name, const emulated_vllm* which,

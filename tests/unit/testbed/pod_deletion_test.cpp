@@ -1,9 +1,10 @@
 // What becomes of a deleted pod and of the requests it has: its grace period.
-#include <thread>
+#include <future>
 
 #include "testbed/load/load_generator.hpp"
 #include "testbed/load/pod_targets.hpp"
 #include "testbed/vllm/vllm_runtime.hpp"
+#include "tests/support/wait.hpp"
 #include "tests/unit/testbed/api_client.hpp"
 
 namespace inferno::testbed {
@@ -62,8 +63,7 @@ spec:
   }
   /// How the one request has ended.
   static load_statistics end_of(const load_generator& load) {
-    const auto limit = std::chrono::steady_clock::now() + 30s;
-    while (load.statistics().ended() == 0 && std::chrono::steady_clock::now() < limit) std::this_thread::sleep_for(5ms);
+    EXPECT_TRUE(test::eventually(30s, [&] { return load.statistics().ended() > 0; }));
     return load.statistics();
   }
   void note_url() { url_ = *ready_url(get(pod).object); }
@@ -183,11 +183,7 @@ spec:
   net::kube::connection api;
   api.url = cluster->url();
   const pod_targets pods(where->io().executor(), api, "default", "app=d");
-  const auto becomes = [&](std::size_t n) {
-    const auto limit = std::chrono::steady_clock::now() + 20s;
-    while (pods.urls().size() != n && std::chrono::steady_clock::now() < limit) std::this_thread::sleep_for(1ms);
-    return pods.urls().size() == n;
-  };
+  const auto becomes = [&](std::size_t n) { return test::eventually(20s, [&] { return pods.urls().size() == n; }); };
   ASSERT_TRUE(becomes(1)) << pods.problem();
   load_config load;
   load.targets = [&] { return pods.urls(); };
@@ -205,19 +201,32 @@ spec:
         200);
     ASSERT_TRUE(becomes(static_cast<std::size_t>(n)));
     const auto before = running.statistics().ok;
-    const auto limit = std::chrono::steady_clock::now() + 20s;
-    while (running.statistics().ok < before + 30 && std::chrono::steady_clock::now() < limit) std::this_thread::sleep_for(1ms);
+    ASSERT_TRUE(test::eventually(20s, [&] { return running.statistics().ok >= before + 30; }));
   };
   for (const int n : {3, 1, 4, 2}) scale(n);
   running.stop();
-  const auto limit = std::chrono::steady_clock::now() + 20s;
-  while (running.statistics().outstanding() > 0 && std::chrono::steady_clock::now() < limit) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(test::eventually(20s, [&] { return running.statistics().outstanding() == 0; }));
   const auto s = running.statistics();
   EXPECT_GE(s.ok, 120);
   EXPECT_EQ(s.failed, 0) << s.first_error;
   EXPECT_EQ(s.within_ttft, s.ok);
   EXPECT_EQ(s.within, s.within_itl) << "both objectives count";
   EXPECT_LT(s.within_itl, s.ok);
+}
+
+// A kubelet on the servers' own thread deletes an idle pod: the drain ends at once, within the call.
+TEST_F(PodDeletion, AnIdleServerEndsWhenItsOwnThreadStopsIt) {
+  std::promise<void> ended;
+  pod_spec idle;
+  idle.ns = "default";
+  idle.name = "idle";
+  idle.ip = "127.0.0.1";
+  idle.port = test::free_port();
+  idle.env = {{"MODEL_NAME", "m"}};
+  runtime->start(std::move(idle), [](bool ok, const std::string& error) { ASSERT_TRUE(ok) << error; });
+  asio::post(where->io().executor(), [&] { runtime->stop("default", "idle", 30s, [&] { ended.set_value(); }); });
+  ASSERT_EQ(ended.get_future().wait_for(10s), std::future_status::ready);
+  EXPECT_TRUE(runtime->urls().empty());
 }
 
 }  // namespace
