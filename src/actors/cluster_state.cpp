@@ -199,12 +199,13 @@ void cluster_state::detach(const pod_object& p, state_changes& changes) {
   owner_.erase(it);
 }
 
-void cluster_state::upsert(const pod_object& p, state_changes& changes) {
+void cluster_state::upsert(pod_object p, state_changes& changes) {
   auto& slot = pods_[p.key];
   if (slot) {
-    const bool same = slot->ready == p.ready && slot->ip == p.ip && slot->port == p.port && slot->labels == p.labels &&
-                      slot->node == p.node && slot->gpus == p.gpus && slot->terminal == p.terminal &&
-                      slot->deleting == p.deleting;
+    p.serving = p.ready || (slot->serving && p.containers != 0 && p.containers == slot->containers && !p.deleting && !p.terminal);
+    const bool same = slot->ready == p.ready && slot->serving == p.serving && slot->containers == p.containers &&
+                      slot->ip == p.ip && slot->port == p.port && slot->labels == p.labels && slot->node == p.node &&
+                      slot->gpus == p.gpus && slot->terminal == p.terminal && slot->deleting == p.deleting;
     if (same) return;
     if (counts_cards(*slot)) changes.capacity = true;
     detach(*slot, changes);
@@ -337,7 +338,7 @@ std::shared_ptr<const autoscaler_object> cluster_state::autoscaler_of(const vari
   return it == autoscalers_of_.end() ? nullptr : autoscalers_.at(*it->second.begin());
 }
 
-std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) const {
+std::vector<scrape_target> cluster_state::serving_pods(const variant_key& key) const {
   std::vector<scrape_target> out;
   const auto v = variant(key);
   if (!v || target_taken_by(key)) return out;
@@ -347,7 +348,7 @@ std::vector<scrape_target> cluster_state::ready_pods(const variant_key& key) con
     const auto& p = *pods_.at(pod);
     const auto& other = it->second.object->other;
     const bool serves = !other || other->serving.empty() || selects(other->serving, p.labels);
-    if (p.ready && !p.ip.empty() && serves) out.push_back({p.key, v->model_id, p.ip, p.port});
+    if (p.serving && !p.ip.empty() && serves) out.push_back({p.key, v->model_id, p.ip, p.port});
   }
   return out;
 }

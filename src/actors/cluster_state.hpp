@@ -26,7 +26,7 @@ class cluster_state {
  public:
   void upsert(const variant_object& v, state_changes& changes);
   void upsert(const workload_object& d, state_changes& changes);
-  void upsert(const pod_object& p, state_changes& changes);
+  void upsert(pod_object p, state_changes& changes);
   void upsert(const node_object& n, state_changes& changes);
   void upsert(const autoscaler_object& a, state_changes& changes);
   void remove_variant(const variant_key& key, state_changes& changes);
@@ -52,7 +52,9 @@ class cluster_state {
   std::optional<variant_key> target_taken_by(const variant_key& key) const;
   /// The first by name that scales the variant's target; nullptr = none.
   std::shared_ptr<const autoscaler_object> autoscaler_of(const variant_key& key) const;
-  std::vector<scrape_target> ready_pods(const variant_key& key) const;
+  /// Pods that may have requests: Ready ones, and those that were so with the containers that still run. A readiness probe that
+  /// fails under load does not end what a server does.
+  std::vector<scrape_target> serving_pods(const variant_key& key) const;
   const std::map<std::string, node_object>& nodes() const { return nodes_; }
   /// Cards by device, less those of pods that belong to no variant. Cost: nodes + foreign pods with GPUs.
   capacity_view capacity() const;

@@ -243,6 +243,20 @@ void read_conditions(const json::object& object, variant_object& out) {
   }
 }
 
+/// Of the ids of its containers, which change with every restart; 0 when one of them does not run.
+std::size_t running_containers(const json::object& pod) {
+  const auto* statuses = find(pod, {"status", "containerStatuses"});
+  if (!statuses || !statuses->is_array()) return 0;
+  std::string ids;
+  for (const auto& s : statuses->get_array()) {
+    if (!s.is_object() || !find(s.get_object(), {"state", "running"})) return 0;
+    const auto id = text_at(s.get_object(), {"containerID"});
+    if (id.empty()) return 0;
+    ids += id + '\n';
+  }
+  return ids.empty() ? 0 : std::hash<std::string>{}(ids);
+}
+
 }  // namespace
 
 std::string_view to_string(actuation_mode mode) {
@@ -376,6 +390,8 @@ pod_object decode_pod(const json::object& object) {
     for (const auto& c : conditions->get_array())
       if (c.is_object() && text_at(c.get_object(), {"type"}) == "Ready")
         out.ready = !out.deleting && text_at(c.get_object(), {"status"}) == "True";
+  out.serving = out.ready;
+  out.containers = running_containers(object);
   bool port_named = false;
   bool port_found = false;
   if (const auto* containers = find(object, {"spec", "containers"}); containers && containers->is_array()) {

@@ -125,8 +125,10 @@ struct pod_object {
   std::string ip;
   int port = 8000;  ///< containerPort named "http" or the first one
   bool ready = false;
-  bool terminal = false;  ///< Succeeded or Failed: holds no GPU
-  bool deleting = false;  ///< has a deletionTimestamp
+  bool serving = false;        ///< Ready, or was so with the containers that still run: it may have requests
+  std::size_t containers = 0;  ///< which ones run, all that are there; 0 = some do not, or it is not known
+  bool terminal = false;       ///< Succeeded or Failed: holds no GPU
+  bool deleting = false;       ///< has a deletionTimestamp
   std::string node;
   int gpus = 0;  ///< requested cards, over all containers
 };

@@ -155,7 +155,7 @@ void fleet_state::push_pods(const variant_key& key) {
   const auto it = members.find(key);
   const auto object = cluster.variant(key);
   if (it != members.end() && object)
-    self->send(config.metrics, pods_changed{key, it->second.analyzer, object->model_id, cluster.ready_pods(key)});
+    self->send(config.metrics, pods_changed{key, it->second.analyzer, object->model_id, cluster.serving_pods(key)});
 }
 
 void fleet_state::push_all_inputs() {

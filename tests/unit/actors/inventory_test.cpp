@@ -53,8 +53,8 @@ TEST(ClusterState, JoinsPodsToVariantsWhateverComesFirst) {
     cluster c;
     c.node("n1", 4);
     for (const auto i : order) events[i](c);
-    ASSERT_THAT(c.state.ready_pods(chat), SizeIs(1)) << order[0] << order[1] << order[2];
-    EXPECT_EQ(c.state.ready_pods(chat)[0].pod.name, "chat-0");
+    ASSERT_THAT(c.state.serving_pods(chat), SizeIs(1)) << order[0] << order[1] << order[2];
+    EXPECT_EQ(c.state.serving_pods(chat)[0].pod.name, "chat-0");
     EXPECT_TRUE(c.state.target_of(chat));
     EXPECT_EQ(c.left(), 4) << "the variant's own pods take nothing from it";
     EXPECT_TRUE(c.last.pods.count(chat)) << "the last event made the pod known";
@@ -66,16 +66,41 @@ TEST(ClusterState, OnlyReadyPodsAreAsked) {
   c.variant("chat");
   c.deployment("chat");
   c.pod("chat-0", "chat", false);
-  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+  EXPECT_THAT(c.state.serving_pods(chat), IsEmpty());
   c.pod("chat-0", "chat", true);
   EXPECT_THAT(c.last.pods, ElementsAre(chat));
-  EXPECT_THAT(c.state.ready_pods(chat), SizeIs(1));
+  EXPECT_THAT(c.state.serving_pods(chat), SizeIs(1));
   c.pod("chat-0", "chat", true);
   EXPECT_THAT(c.last.pods, IsEmpty()) << "the same again is no news";
   state_changes changes;
   c.state.remove_pod({"llm", "chat-0"}, changes);
   EXPECT_THAT(changes.pods, ElementsAre(chat));
-  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+  EXPECT_THAT(c.state.serving_pods(chat), IsEmpty());
+}
+
+// A readiness probe that fails under load does not end what a server does; a container that ends, does.
+TEST(ClusterState, PodsThatWereReadyAreAskedWhileTheirContainersRun) {
+  cluster c;
+  c.variant("chat");
+  c.deployment("chat");
+  const auto pod = [&](bool ready, const std::string& container, bool running = true, bool deleting = false) {
+    auto p = pod_json("llm", "chat-0", "chat", ready);
+    json::object state{{running ? "running" : "waiting", json::object{}}};
+    p["status"].as_object()["containerStatuses"] =
+        json::array{json::object{{"name", "vllm"}, {"containerID", container}, {"state", std::move(state)}}};
+    if (deleting) p["metadata"].as_object()["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+    c.put(decode_pod(p));
+    return c.state.serving_pods(chat).size();
+  };
+  EXPECT_EQ(pod(false, "containerd://1"), 0u) << "it has not begun to serve";
+  EXPECT_EQ(pod(true, "containerd://1"), 1u);
+  EXPECT_EQ(pod(false, "containerd://1"), 1u);
+  EXPECT_EQ(pod(false, "containerd://2"), 0u) << "another process, which has to start";
+  EXPECT_EQ(pod(true, "containerd://2"), 1u);
+  EXPECT_EQ(pod(false, "containerd://2", false), 0u) << "it crashes";
+  EXPECT_EQ(pod(false, "containerd://2"), 0u);
+  EXPECT_EQ(pod(true, "containerd://3"), 1u);
+  EXPECT_EQ(pod(false, "containerd://3", true, true), 0u) << "it is on its way out";
 }
 
 TEST(ClusterState, PodsOfAnotherNamespaceAreNotOurs) {
@@ -83,7 +108,7 @@ TEST(ClusterState, PodsOfAnotherNamespaceAreNotOurs) {
   c.variant("chat");
   c.deployment("chat");
   c.pod("chat-0", "chat", true, "n1", 1, "elsewhere");
-  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+  EXPECT_THAT(c.state.serving_pods(chat), IsEmpty());
 }
 
 TEST(ClusterState, AllLabelsOfTheSelectorMustMatch) {
@@ -93,15 +118,15 @@ TEST(ClusterState, AllLabelsOfTheSelectorMustMatch) {
   d.selector = {{"app", "chat"}, {"tier", "gold"}};
   c.put(d);
   c.pod("chat-0", "chat");
-  EXPECT_THAT(c.state.ready_pods(chat), IsEmpty());
+  EXPECT_THAT(c.state.serving_pods(chat), IsEmpty());
   auto p = decode_pod(pod_json("llm", "chat-1", "chat"));
   p.labels["tier"] = "gold";
   c.put(p);
-  EXPECT_THAT(c.state.ready_pods(chat), SizeIs(1));
+  EXPECT_THAT(c.state.serving_pods(chat), SizeIs(1));
   d.selector = {{"app", "chat"}};
   c.put(d);
   EXPECT_THAT(c.last.pods, ElementsAre(chat));
-  EXPECT_THAT(c.state.ready_pods(chat), SizeIs(2)) << "a new selector is looked up anew";
+  EXPECT_THAT(c.state.serving_pods(chat), SizeIs(2)) << "a new selector is looked up anew";
 }
 
 TEST(ClusterState, FollowsScaleTargetRef) {

@@ -72,7 +72,7 @@ class soak_cluster {
       const auto seen = c.target_of({"llm", name});
       if (!seen || seen->replicas != t.scale.replicas)
         out += fmt::format("{}: {} replicas, not {}\n", name, seen ? seen->replicas : -1, t.scale.replicas);
-      if (c.ready_pods({"llm", name}).size() != t.pods.size()) out += fmt::format("{}: other pods\n", name);
+      if (c.serving_pods({"llm", name}).size() != t.pods.size()) out += fmt::format("{}: other pods\n", name);
     }
     if (c.pod_keys().size() != pods) out += fmt::format("{} pods, not {}\n", c.pod_keys().size(), pods);
     return out;

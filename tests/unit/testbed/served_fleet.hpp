@@ -34,7 +34,9 @@ struct served_pod {
   std::string name;
   double ready_at_s = 0;
   bool shown_ready = false;
-  bool deaf = false;  ///< its scrapes fail
+  bool deaf = false;         ///< its scrapes fail
+  bool probe_fails = false;  ///< it is not shown as Ready, whatever it does
+  int restarts = 0;
   double frozen_until_s = 0;
   double started_s = 0;
   double engine_ms = 0;  ///< of the engine's own clock: it stands still while frozen
@@ -146,6 +148,7 @@ class served_fleet {
     outcome.lost += static_cast<long>(p.requests.size());
     p.requests.clear();
     p.counters = {};
+    ++p.restarts;
     p.core = make_core();
     p.engine_ms = 0;
     p.started_s = now();
@@ -188,7 +191,13 @@ class served_fleet {
     d["status"] = json::object{{"readyReplicas", ready()}};
     return d;
   }
-  json::object pod_json(const served_pod& p) { return act::testing::pod_json("llm", p.name, "vllme", p.shown_ready); }
+  json::object pod_json(const served_pod& p) {
+    auto out = act::testing::pod_json("llm", p.name, "vllme", p.shown_ready);
+    if (now() < p.ready_at_s) return out;
+    out["status"].as_object()["containerStatuses"] = json::array{json::object{
+        {"containerID", fmt::format("containerd://{}-{}", p.name, p.restarts)}, {"state", {{"running", json::object{}}}}}};
+    return out;
+  }
 
   void add_pod(double ready_at_s) {
     auto p = std::make_unique<served_pod>();
@@ -223,7 +232,7 @@ class served_fleet {
   void show_ready() {
     bool changed = false;
     for (auto& p : pods_)
-      if (const bool is = now() >= p->ready_at_s; is != p->shown_ready) {
+      if (const bool is = now() >= p->ready_at_s && !p->probe_fails; is != p->shown_ready) {
         p->shown_ready = is;
         changed = true;
         pending_.push_back({"pods", pod_json(*p), net::kube::watch_type::modified});

@@ -122,6 +122,12 @@ TEST(ServedFleet, StepsAreFollowedWithFewOrders) {
   o.rate_per_s = worth([](double t) { return t < 600 ? 1.6 : t < 2400 ? 9.6 : 2.6; });
   served_fleet f(o);
   f.tolerance_s = 1.5 * o.start_up_s;
+  f.live(600);
+  const int before = f.outcome.orders;
+  f.live(630);
+  EXPECT_GE(f.replicas(), f.needed(630)) << "half a minute after the step what it takes has been ordered";
+  f.live(720);
+  EXPECT_LE(f.outcome.orders - before, 3) << "each later order is a cold start more";
   f.live(4200);
   EXPECT_THAT(f.outcome.violations, IsEmpty());
   EXPECT_LE(f.outcome.most, 16);
@@ -152,6 +158,27 @@ TEST(ServedFleet, RestartsAndSilencesOfPods) {
   EXPECT_THAT(f.outcome.violations, IsEmpty());
   EXPECT_LE(f.outcome.most, 13);
   fmt::print("restarts and silences: {}\n", f.outcome.text());
+}
+
+// Readiness probes time out on busy servers, which go on with what they have and get more from clients that know them: at first
+// they are asked and answer, later they do not.
+TEST(ServedFleet, PodsWhoseProbesFailAreNotIdle) {
+  auto o = steady(29);
+  o.rate_per_s = worth([](double) { return 7.6; });
+  o.replicas = 8;
+  served_fleet f(o);
+  f.tolerance_s = o.start_up_s;
+  f.live(300);
+  f.live(2400, [&](double t) {
+    const bool failing = std::fmod(t, 600) < 400;
+    for (std::size_t i = 1; i < f.pods().size() && i < 8; ++i) {
+      f.pods()[i]->probe_fails = failing;
+      f.pods()[i]->deaf = failing && t > 1200;
+    }
+  });
+  EXPECT_THAT(f.outcome.violations, IsEmpty());
+  EXPECT_LE(f.outcome.most, 13) << f.outcome.text();
+  EXPECT_GE(f.outcome.least, 8) << f.outcome.text();
 }
 
 TEST(ServedFleet, StallsOfTheSourceAreNoBursts) {
