@@ -30,6 +30,9 @@ struct assignment_effort {
   double enough = 0;      ///< stop when value - lower bound is no more
   std::int64_t work = 0;  ///< stop the search after so many options looked at
   bool integral = false;  ///< all values are whole numbers: the bound is rounded up
+  /// Options looked at in a large neighbourhood search. It starts when branch and bound has looked at as many, and again each
+  /// time that has done three times as much; 0 = there is none.
+  std::int64_t neighbourhoods = 0;
 };
 
 struct assignment_solution {
@@ -40,8 +43,8 @@ struct assignment_solution {
   std::vector<double> price;  ///< shadow price of a unit of each type (Lagrangian multiplier), >= 0
 };
 
-/// Linear relaxation, repair and local improvement of its split, branch and bound. `start` is a feasible choice; the answer is
-/// never worse. Deterministic; ties go to the option that comes first.
+/// Linear relaxation, repair and local improvement of its split, branch and bound with a large neighbourhood search. `start` is a
+/// feasible choice; the answer is never worse. Deterministic; ties go to the option that comes first.
 assignment_solution solve_assignment(const assignment_problem& problem, std::vector<std::size_t> start,
                                      const assignment_effort& effort);
 

@@ -9,7 +9,9 @@ namespace inferno::model {
 namespace {
 
 /// Options looked at in one search: so many, and so many for each option there is.
-constexpr std::int64_t least_work = 2'000'000, work_per_option = 400;
+constexpr std::int64_t least_work = 1'000'000, work_per_option = 200;
+/// The part of it that one large neighbourhood search takes.
+constexpr std::int64_t neighbourhood_part = 4;
 /// The exact solver's factor on it.
 constexpr std::int64_t exactly = 40;
 /// Of the cost: the automatic solver stops looking where less can be saved.
@@ -79,7 +81,7 @@ standing class_solver::standing_of(const std::vector<solver_choice>& choices) co
 
 assignment_effort class_solver::effort(const assignment_problem& p, double enough, bool integral) const {
   const auto work = least_work + work_per_option * static_cast<std::int64_t>(p.value.size());
-  return {enough, input_.optimizer.solver == solver_kind::exact ? exactly * work : work, integral};
+  return {enough, input_.optimizer.solver == solver_kind::exact ? exactly * work : work, integral, work / neighbourhood_part};
 }
 
 /// The most valuable first, as in the greedy solver.

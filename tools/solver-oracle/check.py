@@ -1,7 +1,9 @@
 """Holds the default solver against HiGHS: lower bound <= optimum <= plan, class by class, on many synthetic systems.
 
-Usage: check.py SOLVER_CLASSES [SYSTEMS [SECONDS]]. SYSTEMS (200) are spread over sizes and tightnesses; HiGHS has SECONDS (30) for each
-count and each value. Where that does not suffice, its own bounds are what is asserted against. Exits 1 on the first contradiction.
+Usage: check.py SOLVER_CLASSES [SYSTEMS [SECONDS [FIRST_SEED]]]. SYSTEMS (200) are spread over sizes and tightnesses, with seeds from
+FIRST_SEED (100) on; HiGHS has SECONDS (30) for each count and each value. Where that does not suffice, its own bounds are what is
+asserted against. Those that were missed once come first. Exits 1 on the first contradiction, and where the plan is not as good as is
+aimed at: every variant satisfied that can be, at most 0.3 % above the optimum, at most 1 % above it as claimed.
 """
 
 import subprocess
@@ -12,6 +14,10 @@ import numpy as np
 
 SIZES = (300, 500, 700, 1000)
 TIGHTNESS = (50, 100)
+# Variants, per cent of the GPUs, seed: plans were 1.9 % and 1.1 % above the optimum, and a variant short, before there was a large
+# neighbourhood search.
+MISSED_ONCE = ((700, 50, 174), (1000, 100, 179), (1000, 50, 223), (1000, 100, 251))
+MOST_ABOVE, MOST_CLAIMED = 0.003, 0.01
 INF = highspy.kHighsInf
 
 
@@ -100,26 +106,33 @@ def main():
     program = sys.argv[1]
     systems = int(sys.argv[2]) if len(sys.argv) > 2 else 200
     seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 30
+    first = int(sys.argv[4]) if len(sys.argv) > 4 else 100
+    spread = [(SIZES[k % len(SIZES)], TIGHTNESS[k // len(SIZES) % len(TIGHTNESS)], first + k) for k in range(systems)]
     rows = {}
-    for k in range(systems):
-        size, tightness = SIZES[k % len(SIZES)], TIGHTNESS[k // len(SIZES) % len(TIGHTNESS)]
-        seed = 100 + k
+    short = 0
+    for size, tightness, seed in [s for s in MISSED_ONCE if s not in spread] + spread:
         text = subprocess.run([program, str(size), str(tightness), str(seed)], check=True, capture_output=True, text=True).stdout
         try:
             row = check(text, seconds)
         except AssertionError as wrong:
             print(f"{size} variants, {tightness} %, seed {seed}: {wrong}")
             return 1
-        rows.setdefault((size, tightness), []).append(row)
+        if (size, tightness, seed) in spread:
+            rows.setdefault((size, tightness), []).append(row)
+        good = row[0] <= MOST_ABOVE and row[1] <= MOST_CLAIMED and row[2] == 0
+        short += not good
         print(f"{size} variants, {tightness} %, seed {seed}: true gap {100 * row[0]:.4f} %, claimed {100 * row[1]:.4f} %, "
-              f"missed {row[2]}, {1000 * row[3]:.0f} ms{'' if row[4] else ', not proven by HiGHS'}", flush=True)
+              f"missed {row[2]}, {1000 * row[3]:.0f} ms{'' if row[4] else ', not proven by HiGHS'}{'' if good else ': not good enough'}",
+              flush=True)
     print("\n| variants | GPUs | systems | proven by HiGHS | true gap, worst | claimed gap, median / worst | variants missed |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for (size, tightness), all_of in sorted(rows.items()):
         claimed = sorted(r[1] for r in all_of)
         print(f"| {size} | {tightness} % | {len(all_of)} | {sum(r[4] for r in all_of)} | {100 * max(r[0] for r in all_of):.3f} % | "
               f"{100 * claimed[len(claimed) // 2]:.3f} / {100 * claimed[-1]:.3f} % | {sum(r[2] for r in all_of)} |")
-    return 0
+    if short:
+        print(f"{short} are not as good as is aimed at")
+    return min(short, 1)
 
 
 if __name__ == "__main__":

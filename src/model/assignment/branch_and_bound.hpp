@@ -2,27 +2,33 @@
 // Search of an assignment problem by bounds from its linear relaxation.
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <vector>
 
+#include "model/assignment/large_neighbourhood.hpp"
 #include "model/assignment/linear_relaxation.hpp"
 
 namespace inferno::model {
 
 /// Best first, with dives: a node is an assignment of some items; its bound comes from the linear relaxation, solved from its
 /// parent's prices; it branches on the split item with the most at stake, a child for each option. Options whose reduced value
-/// alone lifts the bound to that of the best plan are out, and a node in which little is left open goes on as a smaller problem.
+/// alone lifts the bound to that of the best plan are out (reduced-cost fixing), and a node in which little is left open goes on
+/// as a smaller problem. What is not settled early gets a large neighbourhood search for a better plan.
 class branch_and_bound {
  public:
   /// `start` is feasible and the first incumbent. `tolerance`: below it two values are the same.
   branch_and_bound(const assignment_problem& problem, std::vector<std::size_t> start, const assignment_effort& effort,
                    double tolerance);
   void run();
+  /// In small problems, searched by the dozen, rounding and repairing take longer than they are worth.
+  void leave_out_repair() { repairs_ = false; }
 
   const std::vector<std::size_t>& best() const { return best_; }
   double best_value() const { return best_value_; }
   double lower_bound() const { return lower_; }                ///< no plan has less; at most best_value()
   const std::vector<double>& price() const { return price_; }  ///< of the relaxation of the whole problem
+  std::int64_t work() const { return work_; }                  ///< options looked at
 
  private:
   /// What is left of the problem when some items are settled and some options are out.
@@ -54,6 +60,7 @@ class branch_and_bound {
   bool offer(const remainder& of, std::vector<std::size_t> choice);
   void mend(const remainder& of, const std::vector<double>& price, std::vector<std::size_t> choice);
   std::shared_ptr<remainder> reduce(const node& n, const price_basis& basis, price_basis& reduced_basis);
+  void search_neighbourhoods();
   void visit(node n);
   void branch(const node& n, std::shared_ptr<const price_basis> basis);
   std::size_t item_to_branch_on(const remainder& of, const std::vector<std::size_t>& fixed) const;
@@ -72,6 +79,9 @@ class branch_and_bound {
   std::priority_queue<node, std::vector<node>, later> open_;
   std::vector<node> dive_;  ///< where to go on before the best of the open ones; the last first
   std::int64_t work_ = 0, nodes_ = 0;
+  bool repairs_ = true;
+  std::optional<large_neighbourhood> neighbourhoods_;
+  std::int64_t neighbourhoods_at_;  ///< work after which they are searched next
 };
 
 }  // namespace inferno::model

@@ -188,12 +188,16 @@ double local_search::effect(const change& c, const std::vector<double>& room) co
   return sum;
 }
 
-void local_search::exchange(std::vector<std::size_t>& choice, std::vector<double>& room) const {
+std::int64_t local_search::exchange(std::vector<std::size_t>& choice, std::vector<double>& room) const {
   constexpr std::size_t kernel = 16;
+  std::int64_t looked_at = 0;
   for (int round = 0; round < 4; ++round) {
     auto changes = promising(choice, kernel);
     bool moved = false;
-    while (const auto found = best_pair(changes, room)) {
+    for (;;) {
+      looked_at += static_cast<std::int64_t>(changes.size() * (changes.size() + 1) / 2);
+      const auto found = best_pair(changes, room);
+      if (!found) break;
       moved = true;
       for (const auto k : {found->first, found->second})
         if (k < changes.size()) {
@@ -205,8 +209,9 @@ void local_search::exchange(std::vector<std::size_t>& choice, std::vector<double
       const auto second = found->second < changes.size() ? changes[found->second].item : first;
       std::erase_if(changes, [&](const change& c) { return c.item == first || c.item == second; });
     }
-    if (!moved) return;
+    if (!moved) break;
   }
+  return looked_at;
 }
 
 /// The change, or the two of different items, that help most; the second is past the end for a single one.

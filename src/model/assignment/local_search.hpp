@@ -1,5 +1,6 @@
 #pragma once
 // Plans from choices that are not feasible or not good yet: repair, single moves, exchanges of two.
+#include <cstdint>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -24,8 +25,9 @@ class local_search {
   bool repair(std::vector<std::size_t>& choice, std::vector<double>& room) const;
   /// Every item to the best option there is room for, the largest gains first, until nothing moves.
   void improve(std::vector<std::size_t>& choice, std::vector<double>& room) const;
-  /// Single changes and pairs of them, the best first, as long as reduced value and over-use together fall.
-  void exchange(std::vector<std::size_t>& choice, std::vector<double>& room) const;
+  /// Single changes and pairs of them, the best first, as long as reduced value and over-use together fall. Returns how many of
+  /// them were looked at.
+  std::int64_t exchange(std::vector<std::size_t>& choice, std::vector<double>& room) const;
 
  private:
   struct move {
