@@ -4,6 +4,8 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 
+#include "net/words_of.hpp"
+
 namespace inferno::actors {
 namespace {
 
@@ -25,13 +27,7 @@ class reflector_subscription final : public kube_api::subscription {
 template <class Call>
 void run(asio::any_io_executor executor, Call call, kube_api::object_done done) {
   asio::co_spawn(executor, std::move(call), [done = std::move(done)](std::exception_ptr failure, object_result r) {
-    if (failure) {
-      try {
-        std::rethrow_exception(failure);
-      } catch (const std::exception& e) {
-        r = net::fail(net::error_kind::protocol, e.what());
-      }
-    }
+    if (failure) r = net::fail(net::error_kind::protocol, net::words_of(failure));
     done(std::move(r));
   });
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "net/kube/client.hpp"
@@ -31,7 +32,10 @@ class reflector_fixture : public ::testing::Test {
                                                  kube::connection{.url = api.url()});
     kube::reflector_sink sink;
     sink.replaced = [this](std::vector<json::object> all) { replace(std::move(all)); };
-    sink.changed = [this](kube::watch_event event) { change(std::move(event)); };
+    sink.changed = [this](kube::watch_event event) {
+      if (std::exchange(sink_throws, false)) throw std::bad_alloc();
+      change(std::move(event));
+    };
     sink.health = [this](std::optional<net::error> e) {
       health.push_back(e ? fmt::format("{} {}", e->status, e->message) : "well");
       last_error = e ? e : last_error;
@@ -100,6 +104,7 @@ class reflector_fixture : public ::testing::Test {
   std::map<std::string, int> state;
   long seen_at = 0;
   std::size_t stop_after = 0;
+  bool sink_throws = false;  ///< once
   std::vector<std::string> told, health;
   std::optional<net::error> last_error;
   std::optional<kube::reflector> watcher;

@@ -13,6 +13,7 @@
 #include <map>
 
 #include "net/http/server_connection.hpp"
+#include "net/words_of.hpp"
 
 namespace inferno::net {
 
@@ -98,11 +99,8 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
   static asio::awaitable<void> serve(std::shared_ptr<impl> self, std::shared_ptr<server_connection> c, bool welcome) {
     const membership held{self, c};
     if (welcome) {
-      // Once stopped nobody listens any more: what on_error refers to may be gone.
-      const std::function<void(std::string_view)> report = [self](std::string_view what) {
-        if (!self->stopped && self->on_error) self->on_error(what);
-      };
-      co_await c->run(self->handler, report);
+      const std::function<void(std::string_view)> tell = [self](std::string_view what) { self->report(what); };
+      co_await c->run(self->handler, tell);
     } else {
       co_await c->turn_away();
     }
@@ -122,17 +120,43 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
     } catch (const std::exception& e) {
       problem = e.what();
     }
-    if (!std::exchange(tls_fails, true) && on_error) on_error(fmt::format("connections are refused: {}", problem));
+    if (!std::exchange(tls_fails, true)) report(fmt::format("connections are refused: {}", problem));
     return std::nullopt;
   }
 
+  /// Once stopped nobody listens any more: what on_error refers to may be gone.
+  void report(std::string_view what) noexcept {
+    if (stopped || !on_error) return;
+    try {
+      on_error(what);
+    } catch (...) {
+      // There is nowhere left to report it, and the other connections go on.
+    }
+  }
+
+  /// Accepts until stopped, whatever is thrown meanwhile.
   static asio::awaitable<void> accept(std::shared_ptr<impl> self) {
+    while (!self->stopped && !self->draining) {
+      std::exception_ptr thrown;
+      try {
+        co_await accept_all(self);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      if (!thrown) continue;
+      self->report(fmt::format("accept: {}", words_of(thrown)));
+      self->pause.expires_after(std::chrono::milliseconds(50));
+      co_await self->pause.async_wait(nothrow);
+    }
+  }
+
+  static asio::awaitable<void> accept_all(std::shared_ptr<impl> self) {
     bool failing = false;
     while (!self->stopped && !self->draining) {
       auto [ec, socket] = co_await self->acceptor.async_accept(nothrow);
       if (self->stopped || self->draining) break;
       if (ec) {
-        if (!failing && self->on_error) self->on_error(fmt::format("accept: {}", ec.message()));
+        if (!failing) self->report(fmt::format("accept: {}", ec.message()));
         failing = true;
         // Out of file descriptors: the backlog stays, so a pause is better than a busy loop.
         self->pause.expires_after(std::chrono::milliseconds(50));
@@ -148,7 +172,10 @@ struct http_server::impl : std::enable_shared_from_this<http_server::impl> {
       if (!tls) continue;
       auto c = std::make_shared<server_connection>(std::move(socket), std::move(*tls), self->config, self->load);
       self->join(c);
-      asio::co_spawn(self->executor, serve(self, c, welcome), asio::detached);
+      // Handlers' exceptions are answered with 500; what else is thrown ends the connection and nothing else.
+      asio::co_spawn(self->executor, serve(self, c, welcome), [self](const std::exception_ptr& thrown) {
+        if (thrown) self->report(words_of(thrown));
+      });
     }
   }
 

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "net/kube/client.hpp"
+#include "net/words_of.hpp"
 
 namespace inferno::net::kube {
 namespace {
@@ -137,7 +138,23 @@ struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
     co_return failure;
   }
 
+  /// Lists and watches until stopped. What that throws (out of memory, a sink) is an error like others: it lists anew.
   static asio::awaitable<void> run(std::shared_ptr<impl> self) {
+    while (!self->stop_done) {
+      std::exception_ptr thrown;
+      try {
+        co_await follow(self);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      self->stream.reset();
+      if (!thrown) continue;
+      const error e{error_kind::protocol, 0, fmt::format("watch {}: {}", self->res.plural, words_of(thrown)), std::nullopt};
+      co_await self->back_off(e);
+    }
+  }
+
+  static asio::awaitable<void> follow(std::shared_ptr<impl> self) {
     while (!self->stop_done) {
       auto listed = co_await self->list_all();
       if (self->stop_done) break;

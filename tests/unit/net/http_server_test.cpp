@@ -294,6 +294,28 @@ TEST_F(http_server_test, a_handler_that_fails_is_answered_500_and_reported) {
                                                 "GET /twice: a response has been begun already"}));
 }
 
+TEST_F(http_server_test, a_report_that_throws_ends_nothing) {
+  auto started = http_server::start(
+      context.get_executor(), {},
+      [](http_exchange& x) -> asio::awaitable<void> {
+        if (x.path() == "/throws") throw std::runtime_error("broken inside");
+        co_await answer(x, 200, "well");
+      },
+      [this](std::string_view problem) {
+        problems.emplace_back(problem);
+        throw std::bad_alloc();
+      });
+  ASSERT_TRUE(started);
+  server = std::move(*started);
+  auto one = connect();
+  one.say("GET /throws HTTP/1.1\r\n\r\n");
+  one.answer();
+  EXPECT_EQ(problems.size(), 1u);
+  auto other = connect();
+  other.say("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(body_of(other.answer()), "well");
+}
+
 TEST_F(http_server_test, turns_away_beyond_max_connections) {
   http_server_config config;
   config.max_connections = 2;

@@ -27,6 +27,19 @@ TEST_F(reflector_test, lists_and_then_watches_from_there) {
   EXPECT_EQ(api.lists.size(), 1u);
 }
 
+TEST_F(reflector_test, a_sink_that_throws_is_an_error_like_others_and_the_list_begins_anew) {
+  api.put("a", 1);
+  start_watching();
+  sink_throws = true;
+  api.put("b", 1);
+  until([&] { return state_is_the_servers() && health.size() >= 2; });
+  EXPECT_THAT(told, ElementsAre("=a", "=ab"));
+  EXPECT_THAT(health, ElementsAre("0 watch pods: std::bad_alloc", "well"));
+  api.put("c", 1);
+  until([&] { return told.size() == 3; });
+  EXPECT_EQ(told.back(), "+c");
+}
+
 TEST_F(reflector_test, an_empty_collection_is_told_too) {
   start_watching();
   EXPECT_THAT(told, ElementsAre("="));
