@@ -7,12 +7,23 @@
 
 namespace inferno::actors {
 
+struct scrape_options {
+  std::size_t parallel = 128;                        ///< requests at once of a round
+  std::chrono::milliseconds timeout{5000};           ///< of a request
+  std::chrono::milliseconds patience{1000};          ///< a pod that takes longer is slow: the round goes on without it
+  std::size_t slow_parallel = 32;                    ///< slow pods that are asked at once, apart from the rounds
+  std::chrono::milliseconds longest_backoff{60000};  ///< between two requests to a pod that does not answer
+  /// The URL of a target's metrics; empty = http://ip:port/metrics.
+  std::function<std::string(const scrape_target&)> url{};
+};
+
+/// Slow pods are asked apart, so that they hold up nobody: what they answer counts in the next round. One that does not answer
+/// within the timeout is asked again after the timeout, then after twice as long, and so on. A pod that answers within half the
+/// patience takes part in the rounds again.
 class scrape_source final : public metrics_source {
  public:
-  /// At most `parallel` requests at once, each given `timeout`. A response is read as it comes, within exposition_limits; one
-  /// whose end cannot be told from a cut connection is refused.
-  scrape_source(std::shared_ptr<net::http_client> http, std::size_t parallel = 128,
-                std::chrono::milliseconds timeout = std::chrono::seconds(5));
+  /// A response is read as it comes, within exposition_limits; one whose end cannot be told from a cut connection is refused.
+  explicit scrape_source(std::shared_ptr<net::http_client> http, scrape_options options = {});
   ~scrape_source() override;
   std::string_view name() const override { return "scrape"; }
   void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s, std::chrono::milliseconds allowed,

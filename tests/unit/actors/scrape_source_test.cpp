@@ -30,7 +30,7 @@ TEST(ScrapeSource, ARoundEndsInTimeAndTheNextBeginsWithOthers) {
                   co_await x.respond(200, std::move(type), std::move(body), std::move(none));
                 }).value();
   auto http = std::make_shared<net::http_client>(context.get_executor(), net::http_client_config{});
-  scrape_source source(http, 1, 10s);
+  scrape_source source(http, {.parallel = 1, .timeout = 10s});
   std::vector<scrape_target> pods;
   for (const auto* name : {"a", "b", "c"}) pods.push_back({{"llm", name}, "m", "127.0.0.1", server->port()});
   const auto targets = std::make_shared<const std::vector<scrape_target>>(std::move(pods));
@@ -49,6 +49,144 @@ TEST(ScrapeSource, ARoundEndsInTimeAndTheNextBeginsWithOthers) {
   server->stop();
   context.restart();
   context.poll();
+}
+
+// ---- slow pods -----------------------------------------------------------------------------------------------------------
+
+std::string counted(int requests) {
+  return fmt::format(
+      "vllm:num_requests_running 1\nvllm:num_requests_waiting 0\nvllm:request_success_total {0}\n"
+      "vllm:request_prompt_tokens_sum {0}00\nvllm:request_prompt_tokens_count {0}\n"
+      "vllm:request_generation_tokens_sum {0}00\nvllm:request_generation_tokens_count {0}\n",
+      requests);
+}
+
+/// Pods that answer at once beside one whose answers a test holds back.
+class ScrapeRounds : public ::testing::Test {
+ protected:
+  ScrapeRounds() {
+    for (auto* requests : {&asked_well, &asked_slow}) {
+      auto started =
+          net::http_server::start(context.get_executor(), {}, [this, requests](net::http_exchange& x) -> asio::awaitable<void> {
+            const int n = ++*requests;
+            if (requests == &asked_slow) co_await answers.at(static_cast<std::size_t>(n) - 1)->wait();
+            std::string body = counted(requests == &asked_slow ? 100 + 10 * n : 100), type = "text/plain";
+            std::vector<net::http_header> none;
+            co_await x.respond(200, std::move(type), std::move(body), std::move(none));
+          });
+      servers.push_back(std::move(started.value()));
+    }
+    for (int i = 0; i < 20; ++i) answers.push_back(std::make_unique<test::event>(context));
+    make({});
+  }
+  ~ScrapeRounds() override {
+    for (auto& a : answers) a->set();
+    source.reset();
+    for (auto& s : servers) s->stop();
+    context.restart();
+    context.poll();
+  }
+  void make(scrape_options options) {
+    source = std::make_unique<scrape_source>(
+        std::make_shared<net::http_client>(context.get_executor(), net::http_client_config{}), std::move(options));
+  }
+  std::map<std::string, pod_sample> round(int well = 50) {
+    std::vector<scrape_target> pods{{{"llm", "slow"}, "m", "127.0.0.1", servers[1]->port()}};
+    for (int i = 0; i < well; ++i) pods.push_back({{"llm", fmt::format("well-{}", i)}, "m", "127.0.0.1", servers[0]->port()});
+    std::shared_ptr<const collected_metrics> out;
+    const auto began = std::chrono::steady_clock::now();
+    source->collect(std::make_shared<const std::vector<scrape_target>>(std::move(pods)), now_s += 2, 10s,
+                    [&](auto m) { out = std::move(m); });
+    test::run_until(context, [&] { return out != nullptr; });
+    took = std::chrono::steady_clock::now() - began;
+    EXPECT_EQ(out->problem, "");
+    std::map<std::string, pod_sample> by_name;
+    for (const auto& p : out->pods) EXPECT_TRUE(by_name.emplace(p.pod.name, p).second) << p.pod.name;
+    EXPECT_EQ(by_name.size(), static_cast<std::size_t>(well) + 1);
+    for (const auto& [name, p] : by_name)
+      if (name != "slow") {
+        EXPECT_EQ(p.problem, "") << name;
+      }
+    return by_name;
+  }
+  asio::io_context context;
+  int asked_well = 0, asked_slow = 0;
+  std::vector<std::unique_ptr<test::event>> answers;
+  std::vector<std::unique_ptr<net::http_server>> servers;
+  std::unique_ptr<scrape_source> source;
+  double now_s = 100;
+  std::chrono::steady_clock::duration took{};
+};
+
+TEST_F(ScrapeRounds, APodThatNeverAnswersHoldsUpNobody) {
+  make({.timeout = 5s, .patience = 300ms});
+  EXPECT_THAT(round()["slow"].problem, HasSubstr("no answer within 0.3 s"));
+  EXPECT_LT(took, 3s) << "the first round waits for no longer than its patience";
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_THAT(round()["slow"].problem, HasSubstr("no answer within 0.3 s"));
+    EXPECT_LT(took, 300ms) << "later ones do not wait at all";
+  }
+  EXPECT_EQ(asked_slow, 1) << "it is not asked again while it is being asked";
+}
+
+TEST_F(ScrapeRounds, APodThatTimesOutIsAskedAgainLaterAndLater) {
+  make({.timeout = 50ms, .patience = 50ms, .longest_backoff = 10s});
+  const auto until = std::chrono::steady_clock::now() + 2s;
+  while (std::chrono::steady_clock::now() < until) EXPECT_NE(round(1)["slow"].problem, "");
+  // After 50, 100, 200, 400 ms and so on.
+  EXPECT_GE(asked_slow, 3);
+  EXPECT_LE(asked_slow, 7);
+}
+
+TEST_F(ScrapeRounds, WhatASlowPodAnswersCountsInTheNextRound) {
+  make({.timeout = 20s, .patience = 200ms});
+  round();
+  answers[0]->set();
+  test::run_until(context, [&] { return round()["slow"].problem.empty(); });
+  // Each answer comes between two rounds from here on, never within a round's patience.
+  int fresh = 0;
+  for (int n = 1; n < 4; ++n) {
+    test::run_until(context, [&] { return asked_slow > n || (round(), false); });
+    const auto held = round()["slow"];
+    EXPECT_EQ(held.problem, "") << "what is known of it still counts";
+    EXPECT_EQ(held.load.span_s, 0) << "and says nothing new";
+    EXPECT_EQ(held.load.running, 1);
+    const auto slow_since = std::chrono::steady_clock::now();
+    test::run_until(context, [&] { return std::chrono::steady_clock::now() - slow_since > 150ms; });
+    answers[static_cast<std::size_t>(n)]->set();
+    test::run_until(context, [&] {
+      const auto s = round()["slow"];
+      if (s.load.span_s <= 0) return false;
+      EXPECT_EQ(s.load.completions, 10);
+      return ++fresh > 0;
+    });
+  }
+  EXPECT_EQ(fresh, 3);
+}
+
+TEST_F(ScrapeRounds, APodThatIsQuickAgainTakesPartAgain) {
+  make({.timeout = 20s, .patience = 200ms});
+  round();
+  for (auto& a : answers) a->set();
+  test::run_until(context, [&] { return round()["slow"].problem.empty(); });
+  // The request it was left with took long, the next one does not.
+  test::run_until(context, [&] {
+    const int before = asked_slow;
+    const auto s = round()["slow"];
+    return asked_slow == before + 1 && s.load.completions == 10 && s.load.span_s > 1;
+  });
+}
+
+TEST_F(ScrapeRounds, WhatIsThrownIsTheProblemOfOnePodAndAnswersAreGiven) {
+  const auto url = [this](const scrape_target& t) {
+    if (t.pod.name == "slow") throw std::bad_alloc();
+    return "http://" + servers[0]->address() + "/metrics";
+  };
+  make({.url = url});
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(round()["slow"].problem, "std::bad_alloc");
+    EXPECT_EQ(asked_well, 50 * (i + 1));
+  }
 }
 
 // ---- bodies --------------------------------------------------------------------------------------------------------------
@@ -132,7 +270,7 @@ TEST(ScrapeSource, ManyBombsAtOnceStayWithinTheRoundsMemory) {
   test::raw_server server(context, test::always(answer));
   net::http_client_config config;
   config.accept_gzip = true;
-  scrape_source source(std::make_shared<net::http_client>(context.get_executor(), config), 128, 60s);
+  scrape_source source(std::make_shared<net::http_client>(context.get_executor(), config), {.timeout = 60s, .patience = 60s});
   std::vector<scrape_target> pods;
   for (int i = 0; i < 128; ++i) pods.push_back({{"llm", std::to_string(i)}, "m", "127.0.0.1", server.port()});
   std::shared_ptr<const collected_metrics> out;
