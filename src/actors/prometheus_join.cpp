@@ -18,11 +18,21 @@ constexpr std::array<std::pair<field, field>, 3> ranges{
 
 /// Jobs are kept apart, for they say the same twice.
 constexpr std::string_view server = "namespace, pod, instance, job, service";
+/// The labels by which an engine's own series differ, in all families that are read: its number, and why a request ended
+/// (request_success_total). Series of a server that agree in these are copies of one another, whatever else they are labelled
+/// with: `endpoint` of a second entry in a ServiceMonitor, `prometheus_replica` or `replica` of a second Prometheus behind
+/// Thanos.
+constexpr std::string_view series = "model_name, engine, finished_reason";
 
 constexpr double least_silence_s = 5;           ///< a scrape may be late
 constexpr double silent_intervals = 3;          ///< without a scrape
 constexpr double most_silence_s = 300;          ///< Prometheus itself forgets then
 constexpr double end_of_time_s = 253402300800;  ///< the year 10000
+
+constexpr std::size_t samples_of_others = 250'000;  ///< pods that are no targets, or not yet
+constexpr std::size_t samples_a_target = 50;
+constexpr std::size_t bytes_a_sample = 512;
+constexpr std::size_t rows_of_any = 1024, rows_a_target = 8;  ///< instances and jobs
 
 std::string time_text(double s) { return fmt::format("{:%FT%TZ}", fmt::gmtime(static_cast<std::time_t>(s))); }
 
@@ -42,12 +52,28 @@ std::array<std::string, 3> prometheus_queries() {
       server);
   std::array<std::string, 3> out;
   for (std::size_t i = 0; i < out.size(); ++i)
-    out[i] = fmt::format("sum by (__name__, {}, model_name, engine) ({{__name__=~\"{}\"}}) or {}", server,
-                         metric_names(ranges[i]), times);
+    out[i] =
+        fmt::format("sum by (__name__, {0}, model_name, engine) (max by (__name__, {0}, {1}) ({{__name__=~\"{2}\"}})) or {3}",
+                    server, series, metric_names(ranges[i]), times);
+  // Of copies the earliest start: the largest counter is of the old process until each copy has been scraped anew, and so is
+  // this.
   out[0] += fmt::format(
-      " or label_replace(max by ({}) (process_start_time_seconds) and on (namespace, pod, instance, job) "
+      " or label_replace(min by ({}) (process_start_time_seconds) and on (namespace, pod, instance, job) "
       "vllm:num_requests_running, \"inferno\", \"start\", \"\", \"\")",
       server);
+  return out;
+}
+
+const std::vector<std::string>& prometheus_labels() {
+  static const std::vector<std::string> names{"__name__", "inferno", "namespace", "pod",        "instance",
+                                              "job",      "service", "engine",    "model_name", "target_model_name"};
+  return names;
+}
+
+net::metrics::answer_limits prometheus_limits(std::size_t targets) {
+  net::metrics::answer_limits out;
+  out.samples = samples_of_others + samples_a_target * targets;
+  out.bytes = bytes_a_sample * out.samples;
   return out;
 }
 
@@ -79,7 +105,8 @@ std::vector<gateway_queue> prometheus_join::queues(const std::vector<net::metric
   return out;
 }
 
-prometheus_join::prometheus_join(const std::vector<scrape_target>& targets) {
+prometheus_join::prometheus_join(const std::vector<scrape_target>& targets)
+    : most_rows_(rows_of_any + rows_a_target * targets.size()) {
   for (const auto& t : targets) {
     by_instance_[fmt::format("{}:{}", t.ip, t.port)] = &t;
     by_pod_[t.pod] = &t;
@@ -88,33 +115,39 @@ prometheus_join::prometheus_join(const std::vector<scrape_target>& targets) {
 
 /// nullptr: not of a target, or of another model.
 prometheus_join::row* prometheus_join::row_of(const net::metrics::vector_sample& v) {
-  std::string instance(v.label("instance"));
   const auto by_pod = by_pod_.find({std::string(v.label("namespace")), std::string(v.label("pod"))});
   const scrape_target* target = by_pod == by_pod_.end() ? nullptr : by_pod->second;
   if (!target) {
-    const auto it = by_instance_.find(instance);
+    const auto it = by_instance_.find(std::string(v.label("instance")));
     if (it == by_instance_.end()) return nullptr;
     target = it->second;
   }
   const auto model = v.label("model_name");
   if (!model.empty() && model != target->model) return nullptr;
-  return &rows_[target->pod][std::move(instance)][{std::string(v.label("job")), std::string(v.label("service"))}];
+  return make_row(*target, v);
 }
 
-void prometheus_join::add(std::size_t query, const std::vector<net::metrics::vector_sample>& values) {
-  for (const auto& v : values) {
-    const auto kind = v.label("inferno");
-    const auto f = kind == "start" ? field::started : field_of(v.label("__name__")).value_or(field::fields);
-    if (kind != "time" && f == field::fields) continue;
-    auto* r = row_of(v);
-    if (!r) continue;
-    auto& p = r->parts[query];
-    if (kind != "time") {
-      p.values.push_back({f, hash_of({{"engine", std::string(v.label("engine"))}}), v.value});
-    } else if (v.value > p.scraped_s && v.value < end_of_time_s && std::isfinite(v.time_s)) {
-      p.scraped_s = v.value;
-      p.age_s = std::max(0.0, v.time_s - v.value);
-    }
+prometheus_join::row* prometheus_join::make_row(const scrape_target& target, const net::metrics::vector_sample& v) {
+  auto& jobs = rows_[target.pod][std::string(v.label("instance"))];
+  const auto [it, added] = jobs.try_emplace({std::string(v.label("job")), std::string(v.label("service"))});
+  if (added && ++number_of_rows_ > most_rows_)
+    problem_ = fmt::format("Prometheus knows more than {} instances and jobs of {} pods, which is the limit", most_rows_,
+                           by_pod_.size());
+  return &it->second;
+}
+
+void prometheus_join::add(std::size_t query, const net::metrics::vector_sample& v) {
+  const auto kind = v.label("inferno");
+  const auto f = kind == "start" ? field::started : field_of(v.label("__name__")).value_or(field::fields);
+  if (!problem_.empty() || (kind != "time" && f == field::fields)) return;
+  auto* r = row_of(v);
+  if (!r) return;
+  auto& p = r->parts[query];
+  if (kind != "time") {
+    p.values.push_back({f, hash_of({{"engine", std::string(v.label("engine"))}}), v.value});
+  } else if (v.value > p.scraped_s && v.value < end_of_time_s && std::isfinite(v.time_s)) {
+    p.scraped_s = v.value;
+    p.age_s = std::max(0.0, v.time_s - v.value);
   }
 }
 

@@ -11,8 +11,15 @@ namespace inferno::actors {
 
 /// The queries of a round, whose number depends on nothing: how many requests there are, their lengths, their latencies. Each
 /// gives the counters themselves, summed by server and engine, and when the server was scraped, so that an answer is consistent
-/// whichever of several Prometheis gives it. The first gives the start times of the servers' processes too.
+/// whichever of several Prometheis gives it. A series that is there several times under labels of the collection counts once. The
+/// first gives the start times of the servers' processes too.
 std::array<std::string, 3> prometheus_queries();
+/// Labels by which its samples, and those of the queue at the gateway, are read.
+const std::vector<std::string>& prometheus_labels();
+/// What an answer to one of them may have. The largest has 8 metrics of each engine and a time of each server, about 350 bytes of
+/// text a sample: 25 samples of a pod with three engines. Twice that has room, which a second job that scrapes the pods takes,
+/// beside the pods of others that the same Prometheus knows.
+net::metrics::answer_limits prometheus_limits(std::size_t targets);
 /// Requests that wait at the gateway (flow control of the Gateway API Inference Extension), by namespace and model, under the
 /// metric's present and its older name.
 std::string gateway_queue_query();
@@ -33,8 +40,13 @@ class prometheus_join {
  public:
   /// The targets must outlive it.
   explicit prometheus_join(const std::vector<scrape_target>& targets);
-  /// Values of one query; `query` is its index in prometheus_queries().
-  void add(std::size_t query, const std::vector<net::metrics::vector_sample>& values);
+  /// A value of one query; `query` is its index in prometheus_queries(). Only what is said about the targets is kept.
+  void add(std::size_t query, const net::metrics::vector_sample& value);
+  void add(std::size_t query, const std::vector<net::metrics::vector_sample>& values) {
+    for (const auto& v : values) add(query, v);
+  }
+  /// Why the answers cannot be used: more instances and jobs than the targets can have. "" = they can.
+  const std::string& problem() const { return problem_; }
   /// By pod, and within one by server.
   std::vector<scraped_server> servers() const;
   /// Of gateway_queue_query(). A model that is there under the metric's present name counts under that one only.
@@ -57,7 +69,11 @@ class prometheus_join {
     bool better_than(const row& other) const;
   };
   row* row_of(const net::metrics::vector_sample& v);
+  row* make_row(const scrape_target& target, const net::metrics::vector_sample& v);
   static scraped_server server_of(const row& r);
+  std::size_t most_rows_;
+  std::size_t number_of_rows_ = 0;
+  std::string problem_;
   std::map<std::string, const scrape_target*> by_instance_;
   std::map<kube::object_key, const scrape_target*> by_pod_;
   /// By pod, instance, and job and service.

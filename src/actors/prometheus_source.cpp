@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 
+#include "actors/pod_instances.hpp"
 #include "actors/pod_tracks.hpp"
 #include "actors/prometheus_join.hpp"
+#include "net/words_of.hpp"
 
 namespace inferno::actors {
 
@@ -16,14 +17,21 @@ using done_function = std::function<void(std::shared_ptr<const collected_metrics
 
 namespace {
 
-/// One collection: the queries one after the other, until none is left or one has failed. So no more than one answer is in
-/// memory, and of several Prometheis behind one address the one that the connection leads to answers all.
+/// A round has one at a time; more wait only if a round is still ending while the next begins.
+constexpr std::size_t waiting_pieces = 4;
+
+/// One collection: the queries one after the other, until none is left or one has failed. So no more than a piece of one answer
+/// is in memory, and of several Prometheis behind one address the one that the connection leads to answers all.
 struct query_round {
-  query_round(net::metrics::prometheus_client c, std::shared_ptr<const std::vector<scrape_target>> t)
-      : client(std::move(c)), targets(std::move(t)), join(*targets) {}
+  query_round(net::metrics::prometheus_client c, std::shared_ptr<const std::vector<scrape_target>> t,
+              std::shared_ptr<net::background_thread> p)
+      : client(std::move(c)), targets(std::move(t)), parser(std::move(p)), join(*targets) {}
   net::metrics::prometheus_client client;
   std::shared_ptr<const std::vector<scrape_target>> targets;
-  prometheus_join join;
+  std::shared_ptr<net::background_thread> parser;
+  prometheus_join join;  ///< filled on the parser's thread, between the pieces of an answer nobody else looks at it
+  std::vector<scraped_server> servers;
+  std::vector<net::metrics::vector_sample> queued;
   std::chrono::milliseconds allowed{};
   std::chrono::steady_clock::time_point until;
   std::shared_ptr<collected_metrics> out = std::make_shared<collected_metrics>();
@@ -32,12 +40,15 @@ struct query_round {
     if (out->problem.empty()) out->problem = std::move(why);
   }
 
-  /// nullopt: the round has failed.
-  static asio::awaitable<std::optional<std::vector<net::metrics::vector_sample>>> ask(std::shared_ptr<query_round> self,
-                                                                                      std::string query) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(self->until - std::chrono::steady_clock::now());
-    net::result<std::vector<net::metrics::vector_sample>> answer;
-    if (left.count() > 0) answer = co_await self->client.query(std::move(query), left);
+  /// False: the round has failed.
+  static asio::awaitable<bool> ask(std::shared_ptr<query_round> self, std::string query, net::metrics::answer_reader::sink take) {
+    net::metrics::query_options options;
+    options.timeout = std::chrono::duration_cast<std::chrono::milliseconds>(self->until - std::chrono::steady_clock::now());
+    options.limits = prometheus_limits(self->targets->size());
+    options.labels = prometheus_labels();
+    options.parser = self->parser;
+    net::result<void> answer;
+    if (options.timeout->count() > 0) answer = co_await self->client.query(std::move(query), std::move(take), std::move(options));
     // A request that is given up at the end of the round ends within its last millisecond.
     const bool late = std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= self->until;
     if (late) {
@@ -45,19 +56,30 @@ struct query_round {
                              std::chrono::duration<double>(self->allowed).count()));
     } else if (!answer) {
       self->fail(answer.error().message);
+    } else if (!self->join.problem().empty()) {
+      self->fail(self->join.problem());
     }
-    if (!self->out->problem.empty()) co_return std::nullopt;
-    co_return std::move(*answer);
+    co_return self->out->problem.empty();
   }
 
   static asio::awaitable<void> run(std::shared_ptr<query_round> self) {
     const auto queries = prometheus_queries();
     for (std::size_t i = 0; i < queries.size(); ++i) {
-      const auto answer = co_await ask(self, queries[i]);
-      if (!answer) co_return;
-      self->join.add(i, *answer);
+      net::metrics::answer_reader::sink take = [self, i](const net::metrics::vector_sample& v) { self->join.add(i, v); };
+      const bool well = co_await ask(self, queries[i], std::move(take));
+      if (!well) co_return;
     }
-    if (const auto answer = co_await ask(self, gateway_queue_query())) self->out->queues = prometheus_join::queues(*answer);
+    net::metrics::answer_reader::sink take = [self](const net::metrics::vector_sample& v) { self->queued.push_back(v); };
+    const bool well = co_await ask(self, gateway_queue_query(), std::move(take));
+    if (!well) co_return;
+    self->out->queues = prometheus_join::queues(self->queued);
+    auto joining = [self] { return self->join.servers(); };
+    auto joined = co_await net::run_in_background(self->parser, std::move(joining));
+    if (joined) {
+      self->servers = std::move(*joined);
+    } else {
+      self->fail("stopped");
+    }
   }
 };
 
@@ -68,19 +90,23 @@ struct prometheus_source::impl {
   net::metrics::prometheus_connection connection;
   net::metrics::prometheus_access access;
   std::chrono::milliseconds window;
+  /// Parses answers, which would hold up the lease and the watches on the I/O thread.
+  std::shared_ptr<net::background_thread> parser;
   pod_tracks tracks;
   scrape_rhythm rhythm;
+  std::map<kube::object_key, pod_instances> instances;  ///< of pods that have had several
 
   /// One sample for each server of a target of which anything is or was known.
-  std::vector<pod_sample> samples(const query_round& round, double now_s) {
+  std::vector<pod_sample> samples(query_round& round, double now_s) {
     const auto window_s = std::chrono::duration<double>(window).count();
     std::map<kube::object_key, std::vector<scraped_server>> found;
-    for (auto& s : round.join.servers()) {
+    for (auto& s : round.servers) {
       auto& of_pod = found[s.target->pod];
       of_pod.push_back(std::move(s));
     }
     std::vector<pod_sample> out;
     rhythm.keep(*round.targets);
+    forget_gone(*round.targets);
     for (const auto& t : *round.targets) {
       const auto servers = found.find(t.pod);
       std::optional<double> scraped_s;
@@ -94,11 +120,34 @@ struct prometheus_source::impl {
         out.push_back(unusable(t.pod, *silence));
         continue;
       }
-      for (auto& s : servers->second)
-        out.push_back(s.problem.empty() ? tracks.observe(t, s.server, std::move(s.reading), now_s - s.age_s)
-                                        : unusable(t.pod, s.problem));
+      const auto counted = which_count(t.pod, servers->second);
+      for (std::size_t i = 0; i < counted.size(); ++i) {
+        auto& s = servers->second[i];
+        if (!s.problem.empty()) {
+          out.push_back(unusable(t.pod, s.problem));
+          continue;
+        }
+        // Duplicates are followed too, so that one that turns out to be a server goes on from its last reading.
+        auto sample = tracks.observe(t, s.server, std::move(s.reading), now_s - s.age_s);
+        if (counted[i]) out.push_back(std::move(sample));
+      }
     }
     return out;
+  }
+
+  /// Of a pod's instances; pods with one need no memory.
+  std::vector<bool> which_count(const kube::object_key& pod, const std::vector<scraped_server>& servers) {
+    const auto known = instances.find(pod);
+    if (servers.size() < 2 && known == instances.end()) return std::vector<bool>(servers.size(), true);
+    return (known == instances.end() ? instances[pod] : known->second).counted(servers);
+  }
+
+  void forget_gone(const std::vector<scrape_target>& targets) {
+    if (instances.empty()) return;
+    std::map<kube::object_key, pod_instances> kept;
+    for (const auto& t : targets)
+      if (auto node = instances.extract(t.pod)) kept.insert(std::move(node));
+    instances = std::move(kept);
   }
 
   static pod_sample unusable(const kube::object_key& pod, std::string why) {
@@ -118,18 +167,18 @@ struct prometheus_source::impl {
     if (self->access.url.empty()) return refuse("PROMETHEUS_BASE_URL is not set");
     auto client = self->connection.client(self->access);
     if (!client) return refuse(client.error().message);
-    auto round = std::make_shared<query_round>(std::move(*client), std::move(targets));
+    auto round = std::make_shared<query_round>(std::move(*client), std::move(targets), self->parser);
     round->allowed = allowed;
     round->until = std::chrono::steady_clock::now() + allowed;
     round->out->warning = self->connection.problem();
     self->tracks.begin(round->targets, now_s);
     asio::co_spawn(self->executor, query_round::run(round), [self, round, now_s, done](const std::exception_ptr& thrown) {
       // What a round throws ends it and nothing else.
+      if (thrown) round->fail(net::words_of(thrown));
       try {
-        if (thrown) std::rethrow_exception(thrown);
         if (round->out->problem.empty()) round->out->pods = self->samples(*round, now_s);
-      } catch (const std::exception& e) {
-        round->fail(e.what());
+      } catch (...) {
+        round->fail(net::words_of(std::current_exception()));
       }
       done(std::move(round->out));
     });
@@ -138,13 +187,27 @@ struct prometheus_source::impl {
 
 prometheus_source::prometheus_source(asio::any_io_executor executor, net::http_client_config http,
                                      net::metrics::prometheus_access access, std::chrono::milliseconds window)
-    : impl_(std::make_shared<impl>(impl{executor, {executor, std::move(http)}, std::move(access), window, {}, {}})) {}
-prometheus_source::~prometheus_source() = default;
+    : impl_(std::make_shared<impl>(impl{executor,
+                                        {executor, std::move(http)},
+                                        std::move(access),
+                                        window,
+                                        std::make_shared<net::background_thread>(waiting_pieces),
+                                        {},
+                                        {},
+                                        {}})) {}
+// The executor's context outlives the source, not the rounds that are under way.
+prometheus_source::~prometheus_source() { impl_->parser->stop(); }
 
 void prometheus_source::collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s,
                                 std::chrono::milliseconds allowed, done_function done) {
   asio::post(impl_->executor, [self = impl_, targets = std::move(targets), now_s, allowed, done = std::move(done)]() mutable {
-    impl::run(self, std::move(targets), now_s, allowed, std::move(done));
+    try {
+      impl::run(self, std::move(targets), now_s, allowed, done);
+    } catch (...) {
+      auto out = std::make_shared<collected_metrics>();
+      out->problem = net::words_of(std::current_exception());
+      done(std::move(out));
+    }
   });
 }
 
@@ -153,6 +216,7 @@ void prometheus_source::configure(const runtime_settings& settings) {
     if (self->access.url != access.url) {
       self->tracks.clear();
       self->rhythm = {};
+      self->instances.clear();
     }
     self->access = access;
     self->window = window;

@@ -1,9 +1,9 @@
 // How the controller reaches a Prometheus that does not let everybody in, and what it says when it is not let in.
 #include <gmock/gmock.h>
 
-#include <algorithm>
-#include <deque>
+#include <cmath>
 #include <future>
+#include <map>
 #include <mutex>
 
 #include "actors/prometheus_source.hpp"
@@ -235,19 +235,32 @@ TEST(PrometheusAccess, BearerTokens) {
 // ---- the queries against a real Prometheus
 // --------------------------------------------------------------------------------------
 
-/// A server of two engines that counts a request each 100 ms for each.
+/// A server of two engines that complete a request each 100 ms each, and exports what vLLM does.
 class counting_server {
  public:
-  explicit counting_server(asio::any_io_executor executor) {
-    auto started = net::http_server::start(executor, {}, [](net::http_exchange& x) -> asio::awaitable<void> {
-      const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(steady::now().time_since_epoch()).count();
-      std::string body, type = "text/plain; version=0.0.4";
-      for (const int engine : {0, 1})
-        body += fmt::format(
-            "vllm:request_success_total{{model_name=\"m\",engine=\"{0}\",finished_reason=\"stop\"}} {1}\n"
-            "vllm:num_requests_running{{model_name=\"m\",engine=\"{0}\"}} "
-            "3\nvllm:num_requests_waiting{{model_name=\"m\",engine=\"{0}\"}} 1\n",
-            engine, ms / 100);
+  counting_server(asio::any_io_executor executor, double completed_before) {
+    auto started = net::http_server::start(executor, {}, [completed_before](net::http_exchange& x) -> asio::awaitable<void> {
+      const double ms = std::chrono::duration<double, std::milli>(steady::now().time_since_epoch()).count();
+      const double done = std::floor(completed_before + ms / 100);
+      std::string body = "process_start_time_seconds 1700000000\n", type = "text/plain; version=0.0.4";
+      for (const int engine : {0, 1}) {
+        const auto line = [&](const std::string& name, double value, const std::string& more = {}) {
+          body += fmt::format("vllm:{}{{model_name=\"m\",engine=\"{}\"{}}} {}\n", name, engine, more, value);
+        };
+        line("num_requests_running", 3);
+        line("num_requests_waiting", 1);
+        // Two ends that add up.
+        line("request_success_total", done - std::floor(done / 4), ",finished_reason=\"stop\"");
+        line("request_success_total", std::floor(done / 4), ",finished_reason=\"length\"");
+        for (const auto& [family, each] :
+             {std::pair("request_prompt_tokens", 100.0), std::pair("request_generation_tokens", 50.0),
+              std::pair("inter_token_latency_seconds", 0.01), std::pair("time_to_first_token_seconds", 0.2),
+              std::pair("request_queue_time_seconds", 0.1)}) {
+          line(std::string(family) + "_sum", each * done);
+          line(std::string(family) + "_count", done);
+          line(std::string(family) + "_bucket", done, ",le=\"+Inf\"");
+        }
+      }
       std::vector<net::http_header> none;
       co_await x.respond(200, std::move(type), std::move(body), std::move(none));
     });
@@ -255,53 +268,121 @@ class counting_server {
     server_ = std::move(*started);
   }
   std::string address() const { return server_->address(); }
+  std::string address_by_name() const { return fmt::format("localhost:{}", server_->port()); }
 
  private:
   std::unique_ptr<net::http_server> server_;
 };
 
+/// A Prometheus with these scrape targets, and what the controller makes of it.
+struct queried {
+  struct target {
+    std::string pod, address, job = "vllm", more{};  ///< `more`: further labels
+  };
+  queried(net::io_context_thread& io, const std::vector<target>& all)
+      : real(io.executor(), nullptr, folder, {.more = jobs_of(all), .jobs = {}}),
+        source(io.executor(), {}, {.url = real.url}, 5s) {
+    std::vector<actors::scrape_target> pods;
+    for (const auto& t : all)
+      if (pods.empty() || pods.back().pod.name != t.pod) pods.push_back({{"llm", t.pod}, "m", "10.0.0.1", 8000});
+    targets = std::make_shared<const std::vector<actors::scrape_target>>(std::move(pods));
+  }
+  static std::string jobs_of(const std::vector<target>& all) {
+    std::map<std::string, std::string> jobs;
+    for (const auto& t : all)
+      jobs[t.job] += fmt::format("{}{{targets: [\"{}\"], labels: {{namespace: llm, pod: {}{}}}}}",
+                                 jobs[t.job].empty() ? "" : ", ", t.address, t.pod, t.more);
+    std::string out;
+    for (const auto& [job, groups] : jobs) out += fmt::format("- job_name: {}\n  static_configs: [{}]\n", job, groups);
+    return out;
+  }
+  /// One round, at the steady clock's time; by pod.
+  std::map<std::string, actors::load_sample> collect() {
+    std::promise<std::shared_ptr<const actors::collected_metrics>> answer;
+    source.collect(targets, std::chrono::duration<double>(steady::now().time_since_epoch()).count(), 10s,
+                   [&](auto m) { answer.set_value(std::move(m)); });
+    const auto m = answer.get_future().get();
+    EXPECT_EQ(m->problem, "");
+    std::map<std::string, actors::load_sample> out;
+    for (const auto& s : m->pods) {
+      EXPECT_EQ(s.problem, "") << s.pod.name;
+      EXPECT_EQ(s.load.missing, "") << s.pod.name;
+      auto& sum = out[s.pod.name];
+      // Of servers side by side.
+      sum.span_s = std::max(sum.span_s, s.load.span_s);
+      sum.completions += s.load.completions;
+      sum.in_tokens += s.load.in_tokens;
+      sum.running += s.load.running;
+      sum.waiting += s.load.waiting;
+    }
+    return out;
+  }
+  /// The series of running requests that Prometheus has.
+  std::string series() const {
+    const auto seen = real.get("/api/v1/query?query=" + net::percent_encoded("count(vllm:num_requests_running)"));
+    return seen ? seen->body : seen.error().message;
+  }
+  /// Differences of rounds, added up over so many seconds of the wall clock; gauges are the last. Spans are not added up: a
+  /// pod's servers are not read at the same time.
+  std::map<std::string, actors::load_sample> over(std::chrono::seconds time) {
+    std::map<std::string, actors::load_sample> sum;
+    const auto began = steady::now();
+    eventually(time + 30s, [&] {
+      for (const auto& [pod, l] : collect()) {
+        auto& s = sum[pod];
+        s.completions += l.completions;
+        s.in_tokens += l.in_tokens;
+        s.running = l.running;
+        s.waiting = l.waiting;
+      }
+      return steady::now() - began >= time;
+    });
+    const double took_s = std::chrono::duration<double>(steady::now() - began).count();
+    for (auto& [pod, s] : sum) s.span_s = took_s;
+    return sum;
+  }
+  temp_folder folder;
+  prometheus real;
+  actors::prometheus_source source;
+  std::shared_ptr<const std::vector<actors::scrape_target>> targets;
+};
+
 TEST(PrometheusQueries, JobsThatScrapeTheSamePodCountOnceAndItsEnginesAddUp) {
   net::io_context_thread io;
-  counting_server server(io.executor());
-  std::string jobs;
-  for (const auto* job : {"llm/vllm", "vllm-service"})
-    jobs += fmt::format("- job_name: {}\n  static_configs: [{{targets: [\"{}\"], labels: {{namespace: llm, pod: vllm-0}}}}]\n",
-                        job, server.address());
-  temp_folder folder;
-  prometheus real(io.executor(), nullptr, folder, {.more = jobs, .jobs = {}});
-  actors::prometheus_source source(io.executor(), {}, {.url = real.url}, 5s);
-  const auto targets = std::make_shared<const std::vector<actors::scrape_target>>(
-      std::vector<actors::scrape_target>{{{"llm", "vllm-0"}, "m", "10.0.0.1", 8000}});
-  const auto collected = [&] {
-    std::promise<std::shared_ptr<const actors::collected_metrics>> answer;
-    source.collect(targets, 0, 10s, [&](auto m) { answer.set_value(std::move(m)); });
-    return answer.get_future().get();
-  };
-  std::shared_ptr<const actors::collected_metrics> last;
-  ASSERT_TRUE(eventually(30s,
-                         [&] {
-                           last = collected();
-                           return last->pods.size() == 1 && last->pods[0].problem.empty() && last->pods[0].load.span_s > 0;
-                         }))
-      << last->problem << (last->pods.empty() ? "no pod" : last->pods[0].problem);
-  const auto seen = real.get("/api/v1/query?query=" + net::percent_encoded("count(vllm:num_requests_running)"));
-  ASSERT_TRUE(seen) << seen.error().message;
-  EXPECT_THAT(seen->body, HasSubstr("\"4\"")) << "both jobs scrape both engines, or this test shows nothing";
-  // While the window fills the rate rises: it counts when it has stood still for some scrapes.
-  std::deque<std::pair<steady::time_point, double>> rates;
-  EXPECT_TRUE(eventually(30s, [&] {
-    last = collected();
-    if (last->pods.size() != 1 || last->pods[0].load.span_s <= 0) return false;
-    rates.emplace_back(steady::now(), last->pods[0].load.completions / last->pods[0].load.span_s);
-    while (rates.back().first - rates.front().first > 4s) rates.pop_front();
-    const auto [least, most] =
-        std::minmax_element(rates.begin(), rates.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    return rates.back().first - rates.front().first > 3s && most->second - least->second < 1.5;
-  }));
-  const auto& l = last->pods[0].load;
-  EXPECT_NEAR(l.completions / l.span_s, 20, 2);
+  counting_server server(io.executor(), 0);
+  // Two jobs, and in one of them two endpoints, as of a ServiceMonitor; two Prometheis behind one Thanos look like this too.
+  queried q(io, {{"vllm-0", server.address(), "llm/vllm", ", endpoint: http"},
+                 {"vllm-0", server.address(), "llm/vllm", ", endpoint: metrics"},
+                 {"vllm-0", server.address(), "llm/vllm", ", endpoint: http, prometheus_replica: prometheus-1"},
+                 {"vllm-0", server.address(), "vllm-service"}});
+  ASSERT_TRUE(eventually(30s, [&] { return q.series().find("\"8\"") != std::string::npos; }))
+      << "all of them scrape both engines, or this test shows nothing: " << q.series();
+  ASSERT_TRUE(eventually(30s, [&] { return q.collect()["vllm-0"].span_s > 0; }));
+  auto l = q.over(10s)["vllm-0"];
+  // A scrape more or less at either end.
+  EXPECT_NEAR(l.completions / l.span_s, 20, 3);
+  EXPECT_NEAR(l.in_tokens / l.completions, 100, 1);
   EXPECT_EQ(l.running, 6);
   EXPECT_EQ(l.waiting, 2);
+}
+
+TEST(PrometheusQueries, AServerUnderTwoInstancesCountsOnceAndTwoServersOfAPodAddUp) {
+  net::io_context_thread io;
+  counting_server one(io.executor(), 0), two(io.executor(), 500), other(io.executor(), 90000);
+  queried q(io, {{"one", one.address()}, {"one", one.address_by_name()}, {"two", two.address()}, {"two", other.address()}});
+  ASSERT_TRUE(eventually(30s, [&] { return q.series().find("\"8\"") != std::string::npos; })) << q.series();
+  int rounds = 0;
+  // Until their counters have shown it, two servers count as one, and one under two instances never counts as two.
+  EXPECT_TRUE(eventually(60s, [&] {
+    auto seen = q.collect();
+    EXPECT_EQ(seen["one"].running, 6);
+    return ++rounds > 1 && seen["two"].running == 12;
+  }));
+  auto l = q.over(20s);
+  EXPECT_NEAR(l["one"].completions / l["one"].span_s, 20, 2);
+  EXPECT_EQ(l["one"].running, 6);
+  EXPECT_NEAR(l["two"].completions / l["two"].span_s, 40, 4);
+  EXPECT_EQ(l["two"].running, 12);
 }
 
 }  // namespace

@@ -15,6 +15,15 @@ net::metrics::vector_sample scrape_at(double time_s) {
   return out;
 }
 
+net::result<std::vector<net::metrics::vector_sample>> read(std::string_view text, int status, std::size_t piece) {
+  std::vector<net::metrics::vector_sample> out;
+  net::metrics::answer_reader reader("Prometheus", [&](const auto& s) { out.push_back(s); });
+  for (std::size_t at = 0; at < text.size(); at += piece)
+    if (!reader.feed(text.substr(at, piece))) break;
+  if (const auto end = reader.finish(status); !end) return tl::unexpected(end.error());
+  return out;
+}
+
 }  // namespace
 
 /// The first byte says which query it answers, in a fleet of two pods; one of them has been scraped.
@@ -22,16 +31,16 @@ void prometheus_answer(std::string_view data) {
   if (data.empty()) return;
   const auto queries = actors::prometheus_queries().size();
   const auto field = static_cast<std::size_t>(static_cast<unsigned char>(data[0])) % (queries + 1);
-  net::http_response response;
-  response.status = 200;
-  response.body = std::string(data.substr(1));
-  const auto answer = net::metrics::decode_answer(response, "Prometheus");
+  const auto text = data.substr(1);
+  const auto answer = read(text, 200, text.size());
+  const auto in_pieces = read(text, 200, 3);
+  require(answer.has_value() == in_pieces.has_value(), "where an answer is cut into pieces does not matter");
+  require(!read(text, 500, text.size()), "with an error's status nothing is an answer");
   if (!answer) {
     require(!answer.error().message.empty(), "an error says what is wrong");
-    response.status = 500;
-    require(!net::metrics::decode_answer(response, "Prometheus"), "what is no answer is none with an error's status either");
     return;
   }
+  require(answer->size() == in_pieces->size(), "nor does it for the number of samples");
   (void)actors::prometheus_join::queues(*answer);
 
   const auto targets = std::make_shared<const std::vector<actors::scrape_target>>(

@@ -1,8 +1,13 @@
 // From Prometheus' answers to readings of servers; what is silent is told from what has nothing to do.
 #include "actors/prometheus_join.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/support/process.hpp"
 
 namespace inferno::actors::testing {
 namespace {
@@ -118,8 +123,53 @@ TEST(PrometheusJoin, NoTimeIsNoScrape) {
     EXPECT_THAT(join.servers(), IsEmpty());
   }
   prometheus_join nothing(two_pods);
-  for (std::size_t i = 0; i < prometheus_queries().size(); ++i) nothing.add(i, {});
+  for (std::size_t i = 0; i < prometheus_queries().size(); ++i) nothing.add(i, std::vector<net::metrics::vector_sample>());
   EXPECT_THAT(nothing.servers(), IsEmpty());
+}
+
+/// Runs a query on series of a made-up Prometheus, by its own evaluator, and compares.
+void expect_answer(const std::string& query, const std::string& series, const std::string& samples) {
+  const test::temp_folder folder;
+  std::ofstream(folder.file("test.yaml")) << fmt::format(
+      "evaluation_interval: 15s\ntests:\n- interval: 15s\n  input_series:\n{}  promql_expr_test:\n"
+      "  - expr: '{}'\n    eval_time: 30s\n    exp_samples:\n{}",
+      series, query, samples);
+  const auto run = test::run_program("promtool", {"test", "rules", folder.file("test.yaml")});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+}
+
+TEST(PrometheusQuery, CopiesOfASeriesCountOnceAndEnginesAddUp) {
+  const std::string server = R"(namespace="llm",pod="a",instance="1:80",job="j",service="s")",
+                    model = server + R"(,model_name="m")";
+  std::string series, samples;
+  const auto put = [&](const std::string& metric, const std::string& labels, const std::string& values) {
+    series += fmt::format("  - {{series: '{}{{{}}}', values: '{}'}}\n", metric, labels, values);
+  };
+  const auto expect = [&](const std::string& labels, double value) {
+    samples += fmt::format("    - {{labels: '{}', value: {}}}\n", labels, value);
+  };
+  // A second endpoint of a ServiceMonitor, and a second Prometheus behind Thanos, which has scraped last.
+  for (const std::string more :
+       {R"(,endpoint="http")", R"(,endpoint="metrics")", R"(,endpoint="http",prometheus_replica="p-1")"}) {
+    const bool last = more.find("replica") != std::string::npos;
+    for (const int engine : {0, 1}) {
+      const auto of = fmt::format(R"({},engine="{}"{})", model, engine, more);
+      put("vllm:num_requests_running", of, "1 2 3");
+      put("vllm:num_requests_waiting", of, "0 0 0");
+      put("vllm:request_success_total", of + R"(,finished_reason="stop")", last ? "10 20 31" : "10 20 30");
+      put("vllm:request_success_total", of + R"(,finished_reason="length")", "1 2 3");
+    }
+    put("process_start_time_seconds", server + more, last ? "5 5 25" : "5 5 5");
+  }
+  for (const int engine : {0, 1}) {
+    const auto of = fmt::format(R"({{{},engine="{}"}})", model, engine);
+    expect("vllm:num_requests_running" + of, 3);
+    expect("vllm:num_requests_waiting" + of, 0);
+    expect("vllm:request_success_total" + of, 34);
+  }
+  expect("{" + model + R"(,inferno="time"})", 30);
+  expect("{" + server + R"(,inferno="start"})", 5);
+  expect_answer(prometheus_queries()[0], series, samples);
 }
 
 // ---- the gateway ---------------------------------------------------------------------------------------------------------

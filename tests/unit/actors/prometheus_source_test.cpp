@@ -4,11 +4,16 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <fstream>
+#include <iostream>
 
+#include "actors/prometheus_join.hpp"
 #include "net/http/server.hpp"
-#include "tests/support/net_io.hpp"
+#include "net/http/url.hpp"
+#include "tests/support/net_raw_server.hpp"
 
 namespace inferno::actors::testing {
 namespace {
@@ -166,6 +171,164 @@ TEST_F(PrometheusSource, TwoPrometheisBehindOneAddressInventNothing) {
       arrivals += s.load.arrivals;
     }
   EXPECT_NEAR(arrivals, 2 * 600, 32);
+}
+
+TEST_F(PrometheusSource, OneServerUnderTwoInstancesCountsOnceAndTwoServersCountTwice) {
+  // A pod whose server is scraped under its address and under its host's name, and one with two servers.
+  fleet f;
+  const auto tagged = [](std::string rows, const std::string& instance) {
+    const std::string at = R"("namespace")";
+    for (std::size_t i = 0; (i = rows.find(at, i)) != std::string::npos;) {
+      const auto tag = fmt::format(R"("instance":"{}",)", instance);
+      rows.insert(i, tag);
+      i += tag.size() + at.size();
+    }
+    const auto from = rows.find('[') + 1;
+    return rows.substr(from, rows.rfind(']') - from);
+  };
+  answer = [&](const std::string& query) {
+    std::string rows;
+    const auto add = [&](fleet::pod p, const std::string& instance) {
+      const auto more = tagged(fleet{{std::move(p)}, f.now_s}(query), instance);
+      if (!more.empty()) rows += (rows.empty() ? "" : ",") + more;
+    };
+    add({"twice", -5000, 2, 3}, "10.0.0.1:8000");
+    add({"twice", -5000, 2, 9}, "twice.llm:8000");
+    add({"two", -5000, 2, 3}, "10.0.0.2:8000");
+    add({"two", -3000, 2, 9}, "10.0.0.2:8001");
+    return R"({"status":"success","data":{"resultType":"vector","result":[)" + rows + "]}}";
+  };
+  targets = pods({"twice", "two"});
+  std::map<std::string, double> arrivals, running;
+  for (f.now_s = 100; f.now_s < 400; f.now_s += 2) {
+    running.clear();
+    for (const auto& s : collect(10s, f.now_s)->pods) {
+      EXPECT_EQ(s.problem, "");
+      EXPECT_EQ(s.load.missing, "");
+      running[s.pod.name] += s.load.running;
+      if (f.now_s >= 200) arrivals[s.pod.name] += s.load.arrivals;
+    }
+    EXPECT_EQ(running["twice"], 2) << f.now_s;
+    if (f.now_s >= 160) {
+      EXPECT_EQ(running["two"], 4) << f.now_s;
+    }
+  }
+  EXPECT_NEAR(arrivals["twice"], 2 * 200, 31);
+  EXPECT_NEAR(arrivals["two"], 4 * 200, 61);
+}
+
+// ---- a giant's answers ---------------------------------------------------------------------------------------------------
+
+double resident_mib(const char* what) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind(what, 0) == 0) return std::stod(line.substr(std::string(what).size())) / 1024;
+  return 0;
+}
+
+/// A Prometheus of so many pods, each with a server of three engines; it writes its answers as they go out.
+struct giant {
+  int pods = 0;
+  std::size_t largest = 0;  ///< bytes of an answer
+  double scraped_s = 1.7e9;
+
+  void rows(std::size_t query, int pod, std::string& text) const {
+    static constexpr std::array<std::pair<int, int>, 3> fields{{{0, 4}, {4, 8}, {8, 16}}};
+    const auto row = [&](const std::string& tags, double value) {
+      text += fmt::format(
+          R"({}{{"metric":{{{},"instance":"10.{}.{}.{}:8000","job":"monitoring/vllm-servers","model_name":"meta-llama/Llama-3.1-70B-Instruct",)"
+          R"("namespace":"llm-inference","pod":"{}","service":"vllm-llama-decode"}},"value":[{:.3f},"{}"]}})",
+          text.empty() ? "" : ",", tags, pod >> 16, pod >> 8 & 255, pod & 255, name(pod), 1.7e9 + 5, value);
+    };
+    row(R"("inferno":"time")", scraped_s);
+    for (int f = fields[query].first; f < fields[query].second; ++f)
+      for (int engine = 0; engine < 3; ++engine)
+        row(fmt::format(R"("__name__":"{}","engine":"{}")", name_of(static_cast<counter_field>(f)), engine), 1000.0 + pod);
+  }
+  static std::string name(int pod) { return fmt::format("vllm-llama-decode-7c9f8d6b5d-{:05}", pod); }
+  asio::awaitable<void> serve(test::tcp::socket& socket) {
+    std::string held;
+    for (;;) {
+      const auto request = co_await test::receive(socket, held);
+      if (request.empty()) co_return;
+      const auto queries = prometheus_queries();
+      const auto asked = std::find_if(queries.begin(), queries.end(), [&](const auto& q) {
+        return request.find("query=" + net::percent_encoded(q) + "&") != std::string::npos;
+      });
+      std::string text = R"({"status":"success","data":{"resultType":"vector","result":[)";
+      std::string head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+      if (!co_await test::send(socket, std::move(head))) co_return;
+      std::size_t sent = 0;
+      for (int pod = 0; pod <= pods; ++pod) {
+        const bool end = pod == pods;
+        if (end) {
+          text += "]}}";
+        } else if (asked != queries.end()) {
+          std::string of_pod;
+          rows(static_cast<std::size_t>(asked - queries.begin()), pod, of_pod);
+          text += (pod > 0 ? "," : "") + of_pod;
+        }
+        if (!end && text.size() < (1u << 18)) continue;
+        sent += text.size();
+        auto chunk = fmt::format("{:x}\r\n{}\r\n{}", text.size(), text, end ? "0\r\n\r\n" : "");
+        text.clear();
+        if (!co_await test::send(socket, std::move(chunk))) co_return;
+      }
+      largest = std::max(largest, sent);
+    }
+  }
+};
+
+/// A round against it with so many targets.
+std::pair<std::shared_ptr<const collected_metrics>, double> round_of(giant& prometheus, int targets) {
+  asio::io_context context;
+  test::raw_server server(context, [&](test::tcp::socket& socket, int) { return prometheus.serve(socket); });
+  prometheus_source source(context.get_executor(), {}, {.url = server.url("")}, 60s);
+  std::vector<scrape_target> pods;
+  for (int i = 0; i < targets; ++i)
+    pods.push_back({{"llm-inference", giant::name(i)}, "meta-llama/Llama-3.1-70B-Instruct", "10.0.0.1", 8000});
+  const auto all = std::make_shared<const std::vector<scrape_target>>(std::move(pods));
+  std::shared_ptr<const collected_metrics> out;
+  std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
+  const auto before = resident_mib("VmRSS:");
+  source.collect(all, 100, 120s, [&](auto m) { out = std::move(m); });
+  const auto limit = std::chrono::steady_clock::now() + 100s;
+  while (!out && std::chrono::steady_clock::now() < limit) {
+    context.restart();
+    context.run_one_for(100ms);
+  }
+  return {out, resident_mib("VmHWM:") - before};
+}
+
+TEST(PrometheusGiant, TenThousandPodsOfThreeEnginesFitInTheLimitsAndInMemory) {
+  giant prometheus{.pods = 10000};
+  const auto [m, mib] = round_of(prometheus, 10000);
+  ASSERT_TRUE(m) << "no answer in time";
+  EXPECT_EQ(m->problem, "");
+  ASSERT_EQ(m->pods.size(), 10000u);
+  for (const auto& s : m->pods) ASSERT_EQ(s.problem, "");
+  EXPECT_GT(prometheus.largest, 66u << 20) << "or this test shows nothing";
+  std::cout << "an answer of " << (prometheus.largest >> 20) << " MiB, " << mib << " MiB at the peak\n";
+  // The readings of 30,000 engines themselves, twice while they are compared; the text of the answers is no part of it.
+  EXPECT_LT(mib, 120);
+}
+
+TEST(PrometheusGiant, PodsOfOthersCostTimeAndNoMemory) {
+  giant prometheus{.pods = 9000};
+  const auto [m, mib] = round_of(prometheus, 10);
+  ASSERT_TRUE(m) << "no answer in time";
+  EXPECT_EQ(m->problem, "");
+  EXPECT_EQ(m->pods.size(), 10u);
+  EXPECT_LT(mib, 20);
+}
+
+TEST(PrometheusGiant, AnAnswerBeyondTheLimitFailsTheRoundAndSaysSo) {
+  giant prometheus{.pods = 11000};
+  const auto [m, mib] = round_of(prometheus, 10);
+  ASSERT_TRUE(m) << "no answer in time";
+  EXPECT_TRUE(m->pods.empty());
+  EXPECT_THAT(m->problem, HasSubstr("the answer has more than 250500 samples, which is the limit"));
+  EXPECT_LT(mib, 20);
 }
 
 }  // namespace

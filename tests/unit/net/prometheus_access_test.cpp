@@ -47,7 +47,9 @@ class prometheus_access_test : public ::testing::Test {
   std::string query() {
     auto client = connection.client(access);
     if (!client) return client.error().message;
-    const auto answer = test::run(context, client->query("up"));
+    net::metrics::query_options options;
+    const auto answer = test::run(context, client->query(
+                                               "up", [](const auto&) {}, options));
     return answer ? "" : answer.error().message;
   }
 

@@ -17,13 +17,22 @@ using test::receive;
 using test::send;
 using test::tcp;
 
+/// All the samples of an answer.
+asio::awaitable<result<std::vector<vector_sample>>> all_of(prometheus_client& prometheus, std::string promql,
+                                                           query_options options) {
+  std::vector<vector_sample> out;
+  const answer_reader::sink keep = [&out](const vector_sample& s) { out.push_back(s); };
+  const auto done = co_await prometheus.query(std::move(promql), keep, std::move(options));
+  if (!done) co_return tl::unexpected<error>(done.error());
+  co_return out;
+}
+
 class prometheus_test : public ::testing::Test {
  protected:
   prometheus_test() {
     http_client_config config;
     config.connect_timeout = 5s;
     config.request_timeout = 5s;
-    config.max_body = 100000;
     http = std::make_shared<http_client>(context.get_executor(), config);
   }
   /// What the client makes of this answer.
@@ -32,7 +41,13 @@ class prometheus_test : public ::testing::Test {
                       test::always(fmt::format("HTTP/1.1 {}\r\nContent-Length: {}\r\n\r\n{}", status, body.size(), body)));
     prometheus_client prometheus(http, server.url(""));
     address = server.address();
-    return test::run(context, prometheus.query("up"));
+    return ask(prometheus, "up");
+  }
+  result<std::vector<vector_sample>> ask(prometheus_client& prometheus, std::string promql,
+                                         std::optional<std::chrono::milliseconds> timeout = {}) {
+    auto how = options;
+    how.timeout = timeout;
+    return test::run(context, all_of(prometheus, std::move(promql), std::move(how)));
   }
   error problem_of(std::string status, std::string body) {
     auto answer = answer_to(std::move(status), std::move(body));
@@ -42,6 +57,7 @@ class prometheus_test : public ::testing::Test {
 
   asio::io_context context;
   std::shared_ptr<http_client> http;
+  query_options options;
   std::string address;
 };
 
@@ -63,11 +79,11 @@ TEST_F(prometheus_test, asks_by_post_with_the_query_escaped_and_the_newest_token
   });
   std::string token = "one";
   prometheus_client prometheus(http, server.url("/prometheus//"), [&] { return token; });
-  ASSERT_TRUE(test::run(context, prometheus.query("sum by (a) (rate(x{m=\"a&b+c\"}[1m])) * 100%")));
+  ASSERT_TRUE(ask(prometheus, "sum by (a) (rate(x{m=\"a&b+c\"}[1m])) * 100%"));
   token = "two";
-  ASSERT_TRUE(test::run(context, prometheus.query("up")));
+  ASSERT_TRUE(ask(prometheus, "up"));
   token = "";
-  ASSERT_TRUE(test::run(context, prometheus.query("up", 2500ms)));
+  ASSERT_TRUE(ask(prometheus, "up", 2500ms));
   ASSERT_EQ(seen.size(), 3u);
   EXPECT_EQ(seen[0].substr(0, seen[0].find('\r')), "POST /prometheus/api/v1/query HTTP/1.1");
   EXPECT_NE(seen[0].find("\r\nContent-Type: application/x-www-form-urlencoded\r\n"), std::string::npos);
@@ -185,10 +201,97 @@ TEST_F(prometheus_test, a_query_of_another_kind_is_named) {
   EXPECT_EQ(e.message, "Prometheus at " + address + ": expected an instant vector, got \"matrix\"");
 }
 
-TEST_F(prometheus_test, an_answer_beyond_the_bound_is_too_large) {
-  std::string many = R"({"metric":{},"value":[1,"1"]})";
-  while (many.size() < 200000) many += "," + many;
-  EXPECT_EQ(problem_of("200 OK", vector_of(many)).kind, error_kind::too_large);
+std::string samples_of(int n) {
+  std::string out;
+  for (int i = 0; i < n; ++i) out += fmt::format(R"({}{{"metric":{{"pod":"p{}"}},"value":[1,"1"]}})", i > 0 ? "," : "", i);
+  return out;
+}
+
+TEST_F(prometheus_test, an_answer_beyond_a_limit_is_refused_and_both_are_named) {
+  options.limits = {100, 10000};
+  EXPECT_TRUE(answer_to("200 OK", vector_of(samples_of(100))));
+  const auto many = problem_of("200 OK", vector_of(samples_of(101)));
+  EXPECT_EQ(many.kind, error_kind::too_large);
+  EXPECT_EQ(many.message, "Prometheus at " + address + ": the answer has more than 100 samples, which is the limit");
+  const auto large = vector_of(samples_of(400));
+  const auto announced = problem_of("200 OK", large);
+  EXPECT_EQ(announced.kind, error_kind::too_large);
+  EXPECT_EQ(announced.message,
+            fmt::format("Prometheus at {}: the answer has {} bytes, and 10000 is the limit", address, large.size()));
+  const auto chunks = [&](tcp::socket& socket, int) -> asio::awaitable<void> {
+    std::string held;
+    co_await receive(socket, held);
+    std::string bytes =
+        fmt::format("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n", large.size(), large);
+    co_await send(socket, std::move(bytes));
+  };
+  options.limits.samples = 1000;
+  raw_server server(context, chunks);
+  prometheus_client prometheus(http, server.url(""));
+  const auto unannounced = ask(prometheus, "up");
+  ASSERT_FALSE(unannounced);
+  EXPECT_EQ(unannounced.error().kind, error_kind::too_large);
+  EXPECT_NE(unannounced.error().message.find("bytes or more, and 10000 is the limit"), std::string::npos)
+      << unannounced.error().message;
+}
+
+TEST_F(prometheus_test, what_no_prometheus_sends_is_refused_before_it_costs_memory) {
+  const std::string long_value(5000, 'x'), deep(1000, '[');
+  EXPECT_EQ(problem_of("200 OK", vector_of(R"({"metric":{"pod":")" + long_value + R"("},"value":[1,"1"]})")).kind,
+            error_kind::too_large);
+  std::string labels;
+  for (int i = 0; i < 100; ++i) labels += fmt::format(R"({}"l{}":"v")", i > 0 ? "," : "", i);
+  EXPECT_EQ(problem_of("200 OK", vector_of(R"({"metric":{)" + labels + R"(},"value":[1,"1"]})")).kind, error_kind::too_large);
+  EXPECT_EQ(problem_of("200 OK", R"({"status":"success","more":)" + deep).kind, error_kind::decode);
+  options.labels = {"job"};
+  const auto kept = answer_to("200 OK", vector_of(R"({"metric":{"pod":")" + long_value + R"(","job":"j"},"value":[1,"1"]})"));
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(kept->at(0).labels.size(), 1u) << "what nobody asked for is not kept";
+  EXPECT_EQ(kept->at(0).label("job"), "j");
+}
+
+TEST_F(prometheus_test, order_and_what_else_there_is_do_not_matter) {
+  const auto answer =
+      answer_to("200 OK", R"({"data":{"stats":{"result":[[1]],"a":[{}]},"result":[{"value":[1,"2"],"exemplar":{"metric":{}},)"
+                          R"("metric":{"pod":"a"}}],"resultType":"vector"},"infos":[{"data":{}}],"status":"success"})");
+  ASSERT_TRUE(answer) << answer.error().message;
+  ASSERT_EQ(answer->size(), 1u);
+  EXPECT_EQ(answer->at(0).label("pod"), "a");
+  EXPECT_EQ(answer->at(0).value, 2);
+}
+
+TEST_F(prometheus_test, an_answer_may_be_cut_anywhere) {
+  const auto text =
+      vector_of(R"({"metric":{"__name__":"up","q":"\"\u00e4"},"value":[1700000000.25,"1.5"]},{"metric":{},"value":[3,"-Inf"]})");
+  for (std::size_t piece = 1; piece < text.size(); ++piece) {
+    std::vector<vector_sample> seen;
+    answer_reader reader("P", [&](const vector_sample& s) { seen.push_back(s); });
+    for (std::size_t at = 0; at < text.size(); at += piece) {
+      const auto fed = reader.feed(std::string_view(text).substr(at, piece));
+      ASSERT_TRUE(fed) << fed.error().message;
+    }
+    const auto end = reader.finish(200);
+    ASSERT_TRUE(end) << end.error().message;
+    ASSERT_EQ(seen.size(), 2u);
+    EXPECT_EQ(seen[0].label("q"), "\"\xC3\xA4");
+    EXPECT_EQ(seen[0].time_s, 1700000000.25);
+  }
+}
+
+TEST_F(prometheus_test, a_thread_of_its_own_parses_and_what_the_sink_throws_comes_back) {
+  options.parser = std::make_shared<background_thread>(1);
+  const auto here = std::this_thread::get_id();
+  raw_server server(context, test::always(test::ok(vector_of(samples_of(3)))));
+  prometheus_client prometheus(http, server.url(""));
+  int seen = 0;
+  answer_reader::sink take = [&](const vector_sample&) {
+    EXPECT_NE(std::this_thread::get_id(), here);
+    if (++seen == 5) throw std::bad_alloc();
+  };
+  EXPECT_TRUE(test::run(context, prometheus.query("up", take, options)));
+  EXPECT_EQ(seen, 3);
+  EXPECT_THROW((void)test::run(context, prometheus.query("up", take, options)), std::bad_alloc);
+  options.parser->stop();
 }
 
 TEST_F(prometheus_test, a_query_is_sent_again_when_the_idle_connection_was_closed) {
@@ -202,7 +305,7 @@ TEST_F(prometheus_test, a_query_is_sent_again_when_the_idle_connection_was_close
   });
   prometheus_client prometheus(http, server.url(""));
   for (int i = 0; i < 3; ++i) {
-    const auto answer = test::run(context, prometheus.query("up"));
+    const auto answer = ask(prometheus, "up");
     ASSERT_TRUE(answer) << answer.error().message;
   }
   EXPECT_EQ(server.connections(), 3);
@@ -215,11 +318,11 @@ TEST_F(prometheus_test, says_that_nobody_answers) {
     port = brief.local_endpoint().port();
   }
   prometheus_client prometheus(http, fmt::format("http://127.0.0.1:{}", port));
-  const auto answer = test::run(context, prometheus.query("up"));
+  const auto answer = ask(prometheus, "up");
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().kind, error_kind::connect);
   prometheus_client nowhere(http, "prometheus:9090");
-  const auto refused = test::run(context, nowhere.query("up"));
+  const auto refused = ask(nowhere, "up");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, error_kind::address);
 }
