@@ -115,6 +115,8 @@ class served_fleet {
       if (each) each(now());
       arrive();
       for (auto& p : pods_) serve(*p);
+      for (auto& p : draining_) serve(*p);
+      std::erase_if(draining_, [](const auto& p) { return p->requests.empty(); });
       show_ready();
       outcome.replica_seconds += 0.1 * scale_.replicas;
       judge();
@@ -152,6 +154,13 @@ class served_fleet {
     p.core = make_core();
     p.engine_ms = 0;
     p.started_s = now();
+  }
+
+  /// Replaces a pod as a rollout does: first another comes up, then this one goes.
+  void roll(const served_pod& p) {
+    leaving_[p.name] = now() + options_.start_up_s;
+    add_pod(now() + options_.start_up_s);
+    pending_.push_back({"pods", pod_json(*pods_.back()), net::kube::watch_type::added});
   }
 
   /// May change the text of a scrape; false: no answer.
@@ -217,20 +226,30 @@ class served_fleet {
     pending_.push_back({"deployments", target_json(), net::kube::watch_type::modified});
     // The youngest go first, as a ReplicaSet does; what they have is finished by the others here, so that losses are of faults
     // only.
-    while (static_cast<int>(pods_.size()) > n) {
-      auto& p = *pods_.back();
-      for (auto& [id, r] : p.requests) returned_.push_back(r);
-      pending_.push_back({"pods", pod_json(p), net::kube::watch_type::deleted});
-      pods_.pop_back();
-    }
-    while (static_cast<int>(pods_.size()) < n) {
+    while (static_cast<int>(pods_.size() - leaving_.size()) > n) remove(pods_.size() - 1, false);
+    while (static_cast<int>(pods_.size() - leaving_.size()) < n) {
       add_pod(now() + options_.start_up_s);
       pending_.push_back({"pods", pod_json(*pods_.back()), net::kube::watch_type::added});
     }
   }
 
+  /// What it has is finished by others, or by itself before it ends.
+  void remove(std::size_t i, bool drained) {
+    auto& p = *pods_[i];
+    pending_.push_back({"pods", pod_json(p), net::kube::watch_type::deleted});
+    leaving_.erase(p.name);
+    if (drained) {
+      draining_.push_back(std::move(pods_[i]));
+    } else {
+      for (auto& [id, r] : p.requests) returned_.push_back(r);
+    }
+    pods_.erase(pods_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+
   void show_ready() {
     bool changed = false;
+    for (std::size_t i = pods_.size(); i-- > 0;)
+      if (const auto it = leaving_.find(pods_[i]->name); it != leaving_.end() && now() >= it->second) remove(i, true);
     for (auto& p : pods_)
       if (const bool is = now() >= p->ready_at_s && !p->probe_fails; is != p->shown_ready) {
         p->shown_ready = is;
@@ -383,8 +402,12 @@ class served_fleet {
     const double t = now();
     // After a change of the rate either number is right for as long as a change takes.
     if (needed(t) != needed(std::max(0.0, t - 0.2))) outside_since_s_.reset();
-    const int least = needed(t);
-    const double most = 1.5 * least + 2;
+    // A share of a replica that no count of a minute can tell from none is not missed.
+    const int least = std::max(1, static_cast<int>(std::ceil(0.97 * options_.rate_per_s(t) / replica_rate())));
+    std::size_t in_flight = 0;
+    for (const auto& p : pods_) in_flight += p->requests.size();
+    // While a backlog lasts, those that could be busy with it may stay.
+    const double most = std::max(1.5 * least + 2, std::ceil(1.0 * static_cast<double>(in_flight) / batch));
     if (replicas() >= least && replicas() <= most) {
       outside_since_s_.reset();
       return;
@@ -405,7 +428,9 @@ class served_fleet {
   std::mt19937_64 random_;
   act::testing::fake_api::scale scale_;
   std::vector<std::unique_ptr<served_pod>> pods_;
-  std::vector<served_pod::request> returned_;  ///< that no pod has yet
+  std::vector<std::unique_ptr<served_pod>> draining_;  ///< deleted, and finishing what they have
+  std::map<std::string, double> leaving_;              ///< pods that go when others have come for them, and when
+  std::vector<served_pod::request> returned_;          ///< that no pod has yet
   std::vector<engine::event> events_;
   std::vector<change> pending_;
   act::pod_tracks tracks_;

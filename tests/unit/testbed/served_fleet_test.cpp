@@ -227,6 +227,56 @@ TEST(ServedFleet, WaveringGaugesAreNoArrivals) {
   EXPECT_LE(f.outcome.most, 2) << f.outcome.text();
 }
 
+// Everything at once: rates that step at random, and pods that restart, are replaced, fall silent, fail their probes or answer
+// oddly, sources that stall.
+struct FleetUnderFire : ::testing::TestWithParam<unsigned> {};
+TEST_P(FleetUnderFire, HasWhatItNeeds) {
+  std::mt19937 random(GetParam());
+  fleet_options o;
+  o.seed = GetParam();
+  constexpr double step_s = 900, end_s = 5 * step_s;
+  std::vector<double> shares;
+  for (double t = 0; t <= end_s; t += step_s) shares.push_back(std::exp(draw(random, std::log(0.3), std::log(14))));
+  o.replicas = static_cast<int>(std::ceil(shares[0]));
+  o.rate_per_s = worth([=](double t) { return shares[static_cast<std::size_t>(t / step_s)]; });
+  served_fleet f(o);
+  // While pods are silent nothing goes, and a restart or an odd answer is looked at twice: down takes its time.
+  f.tolerance_s = 4 * o.start_up_s;
+  double down_until = 0, next = 60;
+  std::map<const served_pod*, std::pair<double, int>> odd_until;
+  std::map<const served_pod*, double> deaf_until, unready_until;
+  std::string story;
+  f.spoil = [&](const served_pod& p, std::string& text) {
+    const auto it = odd_until.find(&p);
+    return it == odd_until.end() || f.now() > it->second.first || odd(text, it->second.second);
+  };
+  f.live(end_s - 1, [&](double t) {
+    f.source_down = t < down_until;
+    for (auto& p : f.pods()) {
+      p->deaf = t < deaf_until[p.get()];
+      p->probe_fails = t < unready_until[p.get()];
+    }
+    if (t < next) return;
+    next = t + draw(random, 20, 120);
+    const auto pick = [&]() -> served_pod& { return *f.pods()[random() % f.pods().size()]; };
+    auto& p = pick();
+    const auto what = random() % 6;
+    int kind = static_cast<int>(random() % odd_kinds);
+    if (kind == 15) kind = 16;  // half of a counter, and consistently, is no fault that shows
+    story += fmt::format("{:.0f} s: {} {} {}\n", t, what, p.name, kind);
+    if (what == 0 && t > p.ready_at_s) f.restart(p);
+    if (what == 1) f.roll(p);
+    if (what == 2) down_until = t + draw(random, 2, 40);
+    if (what == 3) odd_until[&p] = {t + draw(random, 1, 40), kind};
+    if (what == 4) deaf_until[&p] = t + draw(random, 5, 60);
+    if (what == 5)
+      for (std::size_t i = 0; i < f.pods().size(); ++i) unready_until[&pick()] = t + draw(random, 5, 60);
+  });
+  EXPECT_THAT(f.outcome.violations, IsEmpty()) << story << f.outcome.text() << ::testing::PrintToString(shares);
+  EXPECT_LE(f.outcome.most, 1.5 * std::ceil(*std::max_element(shares.begin(), shares.end())) + 2) << story;
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, FleetUnderFire, ::testing::Values(1, 2, 3, 5, 21, 41, 55, 119));
+
 // Engines that hang, with full batches and requests waiting: whatever completes, they are needed.
 TEST(ServedFleet, FrozenServersAreNotScaledAway) {
   auto o = steady(19);
