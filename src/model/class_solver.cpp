@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t least_work = 800'000, work_per_option = 400;
 /// A variant more counts for more than any value; few classes need all of it.
 constexpr std::int64_t for_the_count = 2;
-/// The part of a search that one large neighbourhood search takes.
+/// The part of the search for the least value that one large neighbourhood search takes.
 constexpr std::int64_t neighbourhood_part = 4;
 /// The exact solver's factor on all of it.
 constexpr std::int64_t exactly = 40;
@@ -84,7 +84,7 @@ standing class_solver::standing_of(const std::vector<solver_choice>& choices) co
 assignment_effort class_solver::effort(const assignment_problem& p, double enough, bool integral) const {
   const auto once = least_work + work_per_option * static_cast<std::int64_t>(p.value.size());
   const auto work = integral ? for_the_count * once : once;
-  return {enough, input_.optimizer.solver == solver_kind::exact ? exactly * work : work, integral, work / neighbourhood_part};
+  return {enough, input_.optimizer.solver == solver_kind::exact ? exactly * work : work, integral, once / neighbourhood_part};
 }
 
 /// The most valuable first, as in the greedy solver.
