@@ -61,6 +61,8 @@ TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
   const auto since = version_now(s, "Pod");
   s.variant({.extra_spec = "  keepAccelerator: false\n  minReplicas: 1\n"});
   const auto load = s.load(360, "vllme", {}, "default", scene::evenly);
+  // A window of ten seconds that begins before the load would take it for a smaller one.
+  ASSERT_TRUE(eventually(20s, [&] { return load->statistics().ok > 0; }));
   s.start_scraping_controller();
 
   ASSERT_TRUE(eventually(60s,
