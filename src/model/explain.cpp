@@ -40,7 +40,7 @@ explained_candidate explain_candidate(const variant_view& view, allocation a, bo
   if (!allowed) {
     c.denied = "keepAccelerator";
   } else if (at.limit >= 0 && c.cards > at.limit - at.used + held) {
-    c.denied = fmt::format("needs {} cards of type {}, {} of {} are left", c.cards, at.type, at.limit - at.used + held, at.limit);
+    c.denied = fmt::format("needs {} GPUs of type {}, {} of {} are left", c.cards, at.type, at.limit - at.used + held, at.limit);
   }
   add_type(types, at);
   c.best_batch = [&]() -> std::optional<batch_choice> {
@@ -83,6 +83,7 @@ explanation explain_variant(const variant_view& view, const std::optional<alloca
   e.name = server.name;
   e.model = server.model;
   e.priority = view.priority;
+  e.pool = server.pool;
   e.slo = view.slo;
   e.load = server.current.load;
   e.current = server.current;

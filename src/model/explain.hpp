@@ -9,12 +9,12 @@
 
 namespace inferno::model {
 
-/// How the cards of a type stand after the plan.
+/// How the GPUs of a type stand after the plan.
 struct type_standing {
   std::string type;
   int limit = -1;  ///< -1 = not limited
   int used = 0;
-  double price = 0;  ///< shadow price of a card, cents/hour: what one more would save, by the solver's bound
+  double price = 0;  ///< shadow price of a GPU, cents/hour: what one more would save, by the solver's bound
 };
 
 struct explained_candidate {
@@ -41,6 +41,7 @@ struct explanation {
   std::string name;
   std::string model;
   int priority = 0;
+  std::string pool;  ///< that it is planned with, "" = it is planned by itself
   slo_targets slo;
   server_load load;
   current_allocation current;

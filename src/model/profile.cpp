@@ -97,4 +97,13 @@ std::optional<std::string> validate(const request_shape& shape) {
   return std::nullopt;
 }
 
+std::optional<std::string> validate(const kv_memory& memory) {
+  if (memory.bytes > 0 && memory.bytes_per_token <= 0) return std::string("kvBytesPerToken: required with kvCacheGiB");
+  if (memory.bytes <= 0 && memory.bytes_per_token > 0) return std::string("kvCacheGiB: required with kvBytesPerToken");
+  if (memory.bytes < memory.bytes_per_token)
+    return fmt::format("kvCacheGiB: {:.6g} GiB do not hold one token, which takes kvBytesPerToken {:.6g}",
+                       memory.bytes / (1 << 30), memory.bytes_per_token);
+  return std::nullopt;
+}
+
 }  // namespace inferno::model

@@ -80,5 +80,8 @@ std::optional<int> kv_batch_limit(const kv_memory&, const request_shape&);
 /// the value.
 std::optional<std::string> validate(const performance_profile&);
 std::optional<std::string> validate(const request_shape&);
+/// Refuses one of the two numbers without the other, and a memory that does not hold one token; the message begins with the
+/// field's name in SystemData and in VariantAutoscalings.
+std::optional<std::string> validate(const kv_memory&);
 
 }  // namespace inferno::model

@@ -110,7 +110,7 @@ class preparation {
     int type = -1;
     int units = 1;
   };
-  /// Where a candidate's cards come from. Error: the capacities given do not name its type, so it has none.
+  /// Where a candidate's GPUs come from. Error: the capacities given do not name its type, so it has none.
   tl::expected<placed, std::string> place(const server_spec& server, const allocation& a) const {
     const auto* acc = index_.find(a.accelerator);
     if (!acc) return placed{};
@@ -203,6 +203,7 @@ class planning {
     for (const auto& server : system_.servers) out_.loads.emplace(server.name, server.current.load);
     for (std::size_t i = 0; i < prepared_.members.size(); ++i) put(i);
     for (auto& [type, u] : usage_) out_.by_type.push_back(std::move(u));
+    out_.pools = !prepared_.pools.empty();
     return std::move(out_);
   }
 
@@ -243,7 +244,7 @@ class planning {
     if (const auto type = types_.find(a.accelerator); type != types_.end()) {
       auto& u = usage_[*type->second];
       u.type = *type->second;
-      // Cards of absurd systems add up beyond int; the sum then stays at its end.
+      // GPUs of absurd systems add up beyond int; the sum then stays at its end.
       u.count = static_cast<int>(
           std::min<std::int64_t>(u.count + static_cast<std::int64_t>(a.num_replicas) * units, std::numeric_limits<int>::max()));
       u.cost.cents += a.cost.cents;

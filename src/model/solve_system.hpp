@@ -18,6 +18,7 @@ struct system_solution {
   /// What a server of a pool has besides, on other accelerators.
   std::map<std::string, std::vector<allocation>> also;
   std::map<std::string, server_load> loads;
+  bool pools = false;                              ///< some variants share their demand
   std::map<std::string, std::string> infeasible;   ///< no candidate meets the targets: why
   std::map<std::string, std::string> unallocated;  ///< had candidates, got none: why
   std::map<std::string, std::string> degraded;     ///< allocated, but too few replicas to meet the targets: by how much
@@ -25,7 +26,7 @@ struct system_solution {
   cost_per_hour total_cost;
   solver_report solver;
   std::optional<double> seconds;        ///< of analysis and solve; the caller's clock
-  std::map<std::string, double> price;  ///< shadow price of a card by type, cents/hour
+  std::map<std::string, double> price;  ///< shadow price of a GPU by type, cents/hour
 
   /// Every variant has what meets its objectives.
   bool satisfied() const { return infeasible.empty() && unallocated.empty() && degraded.empty(); }

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/stream_parser.hpp>
 #include <set>
 
 #include "model/codec.hpp"
+#include "model/nearest.hpp"
 #include "model/system_json_write.hpp"
 
 namespace inferno::model {
@@ -39,6 +41,15 @@ class reader {
       found = value_->get_object().if_contains(name);
     }
     return {found, path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name)};
+  }
+  /// Refuses every field but these: a misspelt one would be left out without a word.
+  void only(std::initializer_list<std::string_view> known) const { only(std::span(known.begin(), known.size())); }
+  void only(std::span<const std::string_view> known) const {
+    if (!present()) return;
+    if (!value_->is_object()) refuse(path_, "an object", value_);
+    for (const auto& field : value_->get_object())
+      if (std::find(known.begin(), known.end(), std::string_view(field.key())) == known.end())
+        throw bad_field{fmt::format("{}: {}", (*this)[field.key()].path(), unknown_field(field.key(), known))};
   }
   /// Absent = empty.
   std::vector<reader> list() const {
@@ -86,7 +97,11 @@ class reader {
   std::string path_;
 };
 
+// Each reader lists the fields of the Go autoscaler's form too, also those that nothing here depends on.
+
 accelerator read_accelerator(const reader& r) {
+  r.only({"name", "type", "multiplicity", "cost", "memSize", "memBW", "power"});
+  r["power"].only({"idle", "full", "midPower", "midUtil"});
   accelerator a;
   a.name = r["name"].name();
   a.type = r["type"].text(a.name);
@@ -97,6 +112,8 @@ accelerator read_accelerator(const reader& r) {
 
 performance_profile read_linear(const reader& r) {
   linear_profile p;
+  r["decodeParms"].only({"alpha", "beta"});
+  r["prefillParms"].only({"gamma", "delta"});
   const auto decode = r["decodeParms"].present() ? r["decodeParms"] : r;
   p.alpha_ms = decode["alpha"].number(limits::profile_ms);
   p.beta_ms = decode["beta"].number(limits::profile_ms);
@@ -110,6 +127,7 @@ performance_profile read_linear(const reader& r) {
 }
 
 performance_profile read_iteration(const reader& r) {
+  r.only({"alpha", "beta", "gamma", "maxBatchedTokens"});
   iteration_profile p;
   p.alpha_ms = r["alpha"].number(limits::profile_ms);
   p.beta_ms = r["beta"].number(limits::profile_ms);
@@ -118,7 +136,23 @@ performance_profile read_iteration(const reader& r) {
   return p;
 }
 
+/// A parameter that is given in two places has two values, of which one would be left out.
+void require_one_form(const reader& r) {
+  const auto exclusive = [&](std::string_view form, std::initializer_list<std::string_view> others) {
+    if (!r[form].present()) return;
+    for (const auto other : others)
+      if (r[other].present())
+        throw bad_field{fmt::format("{}: {} and {} are given; a profile has one form", r.path(), form, other)};
+  };
+  exclusive("iterationParms", {"decodeParms", "prefillParms", "alpha", "beta", "gamma", "delta"});
+  exclusive("decodeParms", {"alpha", "beta"});
+  exclusive("prefillParms", {"gamma", "delta"});
+}
+
 model_profile read_profile(const reader& r) {
+  r.only({"name", "acc", "accCount", "maxBatchSize", "atTokens", "alpha", "beta", "gamma", "delta", "decodeParms", "prefillParms",
+          "iterationParms", "kvCacheGiB", "kvBytesPerToken"});
+  require_one_form(r);
   model_profile p;
   p.model = r["name"].name();
   p.acc = r["acc"].name();
@@ -130,15 +164,18 @@ model_profile read_profile(const reader& r) {
   p.kv.bytes_per_token = r["kvBytesPerToken"].number(limits::kv_bytes, 0);
   if (p.max_batch == 0) refuse(r.path() + ".maxBatchSize", limits::batch.text(), nullptr);
   if (const auto problem = validate(p.params)) throw bad_field{fmt::format("{}: {}", r.path(), *problem)};
+  if (const auto problem = validate(p.kv)) throw bad_field{fmt::format("{}.{}", r.path(), *problem)};
   return p;
 }
 
 service_class read_class(const reader& r) {
+  r.only({"name", "priority", "modelTargets"});
   service_class c;
   c.name = r["name"].name();
   // Without one a class is the least important, as in the reference.
   c.priority = r["priority"].count(limits::priority, static_cast<int>(limits::priority.most));
   for (const auto& t : r["modelTargets"].list()) {
+    t.only({"model", "slo-itl", "slo-tpot", "slo-ttft", "slo-ttw", "slo-tps", "slo-ttft-percentile"});
     class_target target;
     target.model = t["model"].name();
     target.slo.itl_ms = t["slo-itl"].present() ? t["slo-itl"].number(limits::target) : t["slo-tpot"].number(limits::target, 0);
@@ -152,6 +189,8 @@ service_class read_class(const reader& r) {
 }
 
 current_allocation read_allocation(const reader& r) {
+  r.only({"accelerator", "numReplicas", "maxBatch", "cost", "itlAverage", "waitAverage", "ttftAverage", "load"});
+  r["load"].only({"arrivalRate", "avgInTokens", "avgOutTokens", "avgLength", "cvOutTokens", "arrivalCOV", "serviceCOV"});
   current_allocation a;
   a.accelerator = r["accelerator"].text();
   a.num_replicas = r["numReplicas"].count(limits::replicas, 0);
@@ -174,6 +213,8 @@ current_allocation read_allocation(const reader& r) {
 constexpr number_limits max_batch_override{0, limits::batch.most, true};
 
 server_spec read_server(const reader& r) {
+  r.only({"name", "class", "model", "keepAccelerator", "minNumReplicas", "maxNumReplicas", "maxBatchSize", "pool", "currentAlloc",
+          "desiredAlloc"});
   server_spec s;
   s.name = r["name"].name();
   s.class_name = r["class"].name();
@@ -197,6 +238,7 @@ constexpr std::pair<std::string_view, saturation_policy> policies[] = {
     {"RoundRobin", saturation_policy::round_robin}};
 
 optimizer_spec read_optimizer(const reader& r) {
+  r.only({"unlimited", "delayedBestEffort", "batchSearch", "saturationPolicy", "heterogeneous", "milpSolver", "useCplex"});
   optimizer_spec o;
   o.unlimited = r["unlimited"].flag(!r.present());
   o.delayed_best_effort = r["delayedBestEffort"].flag(false);
@@ -219,6 +261,25 @@ void require_unique(const List& list, const std::string& path, Key key) {
     if (!seen.insert(key(entry)).second) throw bad_field{fmt::format("{}: \"{}\" is there twice", path, key(entry))};
 }
 
+constexpr std::string_view sections[] = {"acceleratorData", "modelData",     "serviceClassData",
+                                         "serverData",      "optimizerData", "capacityData"};
+
+/// What stands beside `system` is left alone, as results are in the Go autoscaler's files, but not a section that is misplaced.
+void require_no_section_outside(const json::object& file) {
+  for (const auto name : sections)
+    if (file.contains(name)) throw bad_field{fmt::format("{}: belongs into \"system\", and stands beside it", name)};
+}
+
+void require_known_sections(const reader& root) {
+  root.only(sections);
+  root["acceleratorData"].only({"accelerators"});
+  root["modelData"].only({"models"});
+  root["serviceClassData"].only({"serviceClasses"});
+  root["serverData"].only({"servers"});
+  root["optimizerData"].only({"optimizer"});
+  root["capacityData"].only({"count"});
+}
+
 system_data read_system(const reader& root) {
   system_data s;
   for (const auto& a : root["acceleratorData"]["accelerators"].list()) s.accelerators.push_back(read_accelerator(a));
@@ -226,8 +287,10 @@ system_data read_system(const reader& root) {
   for (const auto& c : root["serviceClassData"]["serviceClasses"].list()) s.classes.push_back(read_class(c));
   for (const auto& v : root["serverData"]["servers"].list()) s.servers.push_back(read_server(v));
   s.optimizer = read_optimizer(root["optimizerData"]["optimizer"]);
-  for (const auto& c : root["capacityData"]["count"].list())
+  for (const auto& c : root["capacityData"]["count"].list()) {
+    c.only({"type", "count"});
     s.capacity.push_back({c["type"].name(), c["count"].count(limits::gpus, 0)});
+  }
   const auto path = [&](std::string_view of) {
     return root.path().empty() ? std::string(of) : fmt::format("{}.{}", root.path(), of);
   };
@@ -293,6 +356,9 @@ tl::expected<system_data, std::string> parse_system(std::string_view text) {
     const auto& object = value.get_object();
     const auto* inner = object.if_contains("system");
     const reader root(inner ? inner : &value, inner ? "system" : "");
+    if (const auto twice = duplicate_field(text)) return tl::unexpected(fmt::format("{}: is there twice", *twice));
+    if (inner) require_no_section_outside(object);
+    require_known_sections(root);
     if (!root["serverData"].present()) return tl::unexpected(root["serverData"].path() + ": expected an object, got nothing");
     return read_system(root);
   } catch (const bad_field& e) {

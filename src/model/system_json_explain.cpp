@@ -31,7 +31,7 @@ json::object candidate_object(const explained_candidate& c) {
   out["ratePerReplica"] = c.alloc.rate_per_replica.per_min();
   out["binding"] = c.alloc.binding;
   out["type"] = c.type;
-  out["cards"] = c.cards;
+  out["gpus"] = c.cards;
   out["chosen"] = c.chosen;
   if (!c.denied.empty()) out["denied"] = c.denied;
   if (c.best_batch)
@@ -117,7 +117,7 @@ std::string explanation_table(const explanation& e) {
   now.num_replicas = e.current.num_replicas;
   out += fmt::format("\nnow      {}\ndesired  {}: {}\n\n", named(now), e.desired ? named(*e.desired) : "nothing", e.outcome);
 
-  std::vector<row> rows{{"", "CANDIDATE", "BOUND BY", "RATE/MIN", "REPLICAS", "CARDS", "COST", "VALUE", "ITL ms", "WAIT P95",
+  std::vector<row> rows{{"", "CANDIDATE", "BOUND BY", "MAX RATE/MIN", "REPLICAS", "GPUS", "COST", "VALUE", "ITL ms", "WAIT P95",
                          "TTFT ms", "TTFT P95", "BATCH", "BEST"}};
   for (const auto& c : e.candidates)
     rows.push_back({c.chosen ? "*" : "", c.alloc.accelerator.empty() ? "-" : c.alloc.accelerator,
@@ -127,14 +127,22 @@ std::string explanation_table(const explanation& e) {
                     fmt::format("{:.2f}", c.alloc.itl_ms), fmt::format("{:.1f}", c.alloc.wait_ms * wait_p95_of_mean),
                     fmt::format("{:.1f}", c.alloc.ttft_ms), fmt::format("{:.1f}", c.alloc.ttft_at.p95),
                     std::to_string(c.alloc.max_batch), c.best_batch ? std::to_string(c.best_batch->max_batch) : "-"});
-  if (rows.size() > 1) out += aligned(rows, 3);
+  if (rows.size() > 1)
+    out += aligned(rows, 3) +
+           "* is chosen. MAX RATE/MIN is what one replica takes within the targets, REPLICAS what the load needs then, BEST the "
+           "batch\n"
+           "that a search would choose.\n";
+  if (!e.pool.empty())
+    out += fmt::format(
+        "This is for the load of {} alone; its pool \"{}\" is planned as one, for the sum of the loads of its variants.\n",
+        e.name, e.pool);
   for (const auto& c : e.candidates)
     if (!c.denied.empty()) out += fmt::format("{}: {}\n", c.alloc.accelerator, c.denied);
   for (const auto& r : e.refused) out += fmt::format("{}: {}\n", r.accelerator, r.reason());
   for (const auto& t : e.types)
     if (t.limit >= 0)
       out +=
-          fmt::format("cards of type {}: {} of {} used, one more would save {:.2f} cents/h\n", t.type, t.used, t.limit, t.price);
+          fmt::format("GPUs of type {}: {} of {} used, one more would save {:.2f} cents/h\n", t.type, t.used, t.limit, t.price);
   if (e.next_best) out += fmt::format("next best: {}, {:+.2f} cents/h\n", named(*e.next_best), e.next_best_extra_cost);
   for (const auto& c : e.slo_changes)
     out += fmt::format(

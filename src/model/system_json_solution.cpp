@@ -75,7 +75,10 @@ std::string solution_table(const system_solution& s) {
     out +=
         "slo-itl limits ITL, slo-ttft limits TTFT or a percentile of it, and slo-ttw limits WAIT P95, which is 2.996 times the "
         "mean\n"
-        "wait, as if the wait were exponentially distributed.\n\n";
+        "wait, as if the wait were exponentially distributed. RATE/MIN arrives at the variant; MAX RATE/MIN is what one replica\n"
+        "takes within the objectives.";
+    if (s.pools) out += " Variants of a pool together serve the sum of their RATE/MIN, whichever of them it arrives at.";
+    out += "\n\n";
   }
   std::vector<row> types{{"TYPE", "COUNT", "LIMIT", "COST"}};
   for (const auto& t : s.by_type)

@@ -223,7 +223,7 @@ TEST(SolveCli, ExplainsAVariant) {
   const auto& a100 = e.at("candidates").at(0);
   EXPECT_EQ(a100.at("accelerator").as_string(), "A100");
   EXPECT_EQ(a100.at("numReplicas"), 3);
-  EXPECT_EQ(a100.at("cards"), 3);
+  EXPECT_EQ(a100.at("gpus"), 3);
   EXPECT_EQ(a100.at("binding").as_string(), "ttw");
   EXPECT_NE(std::string_view(a100.at("denied").as_string()).find("NVIDIA-A100-PCIE-80GB"), std::string::npos) << r.out;
   EXPECT_EQ(e.at_pointer("/capacity/0/limit"), 2);

@@ -169,7 +169,7 @@ INSTANTIATE_TEST_SUITE_P(
               m_ + "prefillParms.delta: expected a number from 0 to 1000000, got nothing"},
         wrong{model0 + "/prefillParms", R"({"gamma":"x","delta":1})",
               m_ + "prefillParms.gamma: expected a number from 0 to 1000000, got \"x\""},
-        wrong{model0 + "/decodeParms", R"({"alpha":0,"beta":0})",
+        wrong{model0, R"({"name":"default","acc":"A100","maxBatchSize":4,"decodeParms":{"alpha":0,"beta":0}})",
               "system.modelData.models[0]: alpha and beta are both 0: a decode step must take time"},
         wrong{model0 + "/maxBatchSize", "0", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got 0"},
         wrong{model0 + "/maxBatchSize", "", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got nothing"},
@@ -182,6 +182,15 @@ INSTANTIATE_TEST_SUITE_P(
         wrong{model0 + "/maxBatchSize", "65537", m_ + "maxBatchSize: expected a whole number from 1 to 65536, got 65537"},
         wrong{model0 + "/kvCacheGiB", R"("0")", m_ + "kvCacheGiB: expected a number above 0 and up to 1000000, got \"0\""},
         wrong{model0 + "/kvBytesPerToken", "0", m_ + "kvBytesPerToken: expected a number above 0 and up to 1000000000, got 0"},
+        wrong{model0 + "/kvCacheGiB", "1", m_ + "kvBytesPerToken: required with kvCacheGiB"},
+        wrong{model0 + "/kvBytesPerToken", "1", m_ + "kvCacheGiB: required with kvBytesPerToken"},
+        wrong{model0,
+              R"({"name":"default","acc":"A100","maxBatchSize":4,"alpha":1,"beta":1,"kvCacheGiB":1e-6,"kvBytesPerToken":131072})",
+              m_ + "kvCacheGiB: 1e-06 GiB do not hold one token, which takes kvBytesPerToken 131072"},
+        wrong{model0 + "/decodeParms", R"({"alpha":1,"beta":1})",
+              "system.modelData.models[0]: decodeParms and alpha are given; a profile has one form"},
+        wrong{model0 + "/iterationParms", R"({"alpha":1,"beta":1,"gamma":0})",
+              "system.modelData.models[0]: iterationParms and alpha are given; a profile has one form"},
         wrong{server0 + "/maxBatchSize", "65537", v_ + "maxBatchSize: expected a whole number from 0 to 65536, got 65537"},
         wrong{server0 + "/currentAlloc/load/arrivalRate", "1e300",
               v_ + "currentAlloc.load.arrivalRate: expected a number from 0 to 1000000000, got 1.0e+300"},
@@ -230,6 +239,45 @@ INSTANTIATE_TEST_SUITE_P(
               s_ + "capacityData.count: \"NVIDIA-A100-PCIE-80GB\" is there twice"},
         wrong{"/system/serverData", "", s_ + "serverData: expected an object, got nothing"},
         wrong{"/system/serverData", "[]", s_ + "serverData: expected an object, got []"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Misspelt, WrongField,
+    ::testing::Values(
+        wrong{"/system/acceleratorsData", "{}", s_ + "acceleratorsData: unknown field; did you mean \"acceleratorData\"?"},
+        wrong{"/system/acceleratorData/accelerator", "[]",
+              s_ + "acceleratorData.accelerator: unknown field; did you mean \"accelerators\"?"},
+        wrong{"/system/modelData/profiles", "[]", s_ + "modelData.profiles: unknown field"},
+        wrong{accelerator0 + "/multiplicty", "2", a_ + "multiplicty: unknown field; did you mean \"multiplicity\"?"},
+        wrong{accelerator0 + "/power", R"({"idl":1})", a_ + "power.idl: unknown field; did you mean \"idle\"?"},
+        wrong{model0 + "/maxbatchsize", "4", m_ + "maxbatchsize: unknown field; did you mean \"maxBatchSize\"?"},
+        wrong{model0, R"({"name":"default","acc":"A100","maxBatchSize":4,"decodeParms":{"alpha":1,"betta":1}})",
+              m_ + "decodeParms.betta: unknown field; did you mean \"beta\"?"},
+        wrong{class1 + "/modelTargets/0/slo_itl", "20", c_ + "modelTargets[0].slo_itl: unknown field; did you mean \"slo-itl\"?"},
+        wrong{class1 + "/modelTargets/0/slo-ITL", "20", c_ + "modelTargets[0].slo-ITL: unknown field; did you mean \"slo-itl\"?"},
+        wrong{server0 + "/maxReplicas", "2", v_ + "maxReplicas: unknown field; did you mean \"maxNumReplicas\"?"},
+        wrong{server0 + "/currentAlloc/load/arrivalrate", "2",
+              v_ + "currentAlloc.load.arrivalrate: unknown field; did you mean \"arrivalRate\"?"},
+        wrong{"/system/optimizerData/optimizer/unlimitted", "true",
+              s_ + "optimizerData.optimizer.unlimitted: unknown field; did you mean \"unlimited\"?"},
+        wrong{"/system/capacityData/count/0/number", "1", s_ + "capacityData.count[0].number: unknown field"},
+        wrong{"/capacityData", "{}", "capacityData: belongs into \"system\", and stands beside it"}));
+
+TEST(SystemJson, AFieldThatIsThereTwiceIsRefusedByName) {
+  const auto twice = [](std::string from, const std::string& to) {
+    auto text = quickstart();
+    const auto at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+    const auto s = parse_system(text);
+    return s ? std::string("accepted") : s.error();
+  };
+  EXPECT_EQ(twice("\"serverData\"", "\"modelData\": {}, \"serverData\""), "system.modelData: is there twice");
+  EXPECT_EQ(twice("\"name\": \"A100\"", "\"name\": \"A100\", \"name\": \"A100\""),
+            "system.acceleratorData.accelerators[2].name: is there twice");
+  EXPECT_EQ(twice(R"("model": "default")", R"("model": "default", "mode\u006c": "other")"),
+            "system.serviceClassData.serviceClasses[1].modelTargets[0].model: is there twice")
+      << "an escaped name is the same name";
+}
 
 TEST(SystemJson, RefusesLimitsThatExcludeEachOther) {
   auto v = json::parse(quickstart());
@@ -488,7 +536,8 @@ TEST(Solution, Table) {
       R"(VARIANT                     ACCELERATOR  REPLICAS  BATCH   COST  RATE/MIN   ITL ms  WAIT ms  WAIT P95  TTFT ms  TTFT P95     UTIL  MAX RATE/MIN
 vllme-deployment:llm-d-sim  A100                1      4  40.00     22.67  21.5556  110.798     331.9  110.798     480.2  0.76306         25.31
 slo-itl limits ITL, slo-ttft limits TTFT or a percentile of it, and slo-ttw limits WAIT P95, which is 2.996 times the mean
-wait, as if the wait were exponentially distributed.
+wait, as if the wait were exponentially distributed. RATE/MIN arrives at the variant; MAX RATE/MIN is what one replica
+takes within the objectives.
 
 TYPE                   COUNT  LIMIT   COST
 NVIDIA-A100-PCIE-80GB      1      2  40.00
@@ -516,7 +565,7 @@ TEST(Solution, OfNothing) {
   EXPECT_EQ(solution_table(s), "TYPE   COUNT  LIMIT  COST\nTOTAL      0         0.00\n");
 }
 
-/// Cards of many absurd variants add up beyond an int; the sum stops there instead of going negative.
+/// GPUs of many absurd variants add up beyond an int; the sum stops there instead of going negative.
 TEST(Solution, AbsurdSystemsDoNotOverflow) {
   auto s = parsed(quickstart());
   s.optimizer.unlimited = true;
