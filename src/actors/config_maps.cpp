@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
 #include <optional>
+#include <set>
 
 #include "model/codec.hpp"
+#include "model/nearest.hpp"
 
 namespace inferno::actors {
 namespace {
@@ -30,6 +33,13 @@ tl::expected<double, std::string> number_in(const json::object& o, const char* f
   const auto x = v ? model::number_in_json(*v) : std::nullopt;
   if (x && limits.hold(*x)) return *x;
   return tl::unexpected(fmt::format("{}: expected {}, got {}", field, limits.text(), v ? json::serialize(*v) : "nothing"));
+}
+
+/// Adds `path.name: unknown field; did you mean ...?` to `unknown`, unless the name is known.
+void check_name(std::string_view path, std::string_view name, std::span<const std::string_view> known, std::string& unknown) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  unknown += fmt::format("{}{}{}{}: {}", unknown.empty() ? "" : "; ", path, path.empty() ? "" : ".", name,
+                         model::unknown_field(name, known));
 }
 
 /// How pods get there; nothing when the entry does not say.
@@ -58,11 +68,23 @@ tl::expected<std::optional<pod_placement>, std::string> parse_placement(const js
   return out;
 }
 
-tl::expected<config_reader::accelerator_entry, std::string> parse_accelerator(const std::string& name, const std::string& text) {
+/// An entry that was read, and the names in it that mean nothing.
+template <class T>
+struct read_entry {
+  T value;
+  std::string unknown;
+};
+
+tl::expected<read_entry<config_reader::accelerator_entry>, std::string> parse_accelerator(const std::string& name,
+                                                                                          const std::string& text) {
   boost::system::error_code ec;
   const auto v = json::parse(text, ec);
   if (ec || !v.is_object()) return tl::unexpected(fmt::format("expected a JSON object, got {}", text));
+  if (const auto twice = model::duplicate_field(text)) return tl::unexpected(fmt::format("{}: is there twice", *twice));
   const auto& o = v.get_object();
+  constexpr std::string_view fields[] = {"device", "cost", "multiplicity", "nodeSelector", "resource"};
+  std::string unknown;
+  for (const auto& field : o) check_name("", field.key(), fields, unknown);
   model::accelerator acc;
   acc.name = name;
   const auto* device = o.if_contains("device");
@@ -79,7 +101,7 @@ tl::expected<config_reader::accelerator_entry, std::string> parse_accelerator(co
   }
   auto placement = parse_placement(o);
   if (!placement) return tl::unexpected(std::move(placement.error()));
-  return config_reader::accelerator_entry{std::move(acc), std::move(*placement)};
+  return read_entry<config_reader::accelerator_entry>{{std::move(acc), std::move(*placement)}, std::move(unknown)};
 }
 
 /// A target of a class: 0 when absent.
@@ -99,10 +121,27 @@ double percentile(const YAML::Node& entry, const std::string& path) {
   return *p;
 }
 
-tl::expected<model::service_class, std::string> parse_class(const std::string& text) {
+/// Throws when a name is in the mapping twice: the reader would take the first value and leave out the other.
+void check_names(const YAML::Node& mapping, const std::string& path, std::span<const std::string_view> known,
+                 std::string& unknown) {
+  std::set<std::string> seen;
+  for (const auto& entry : mapping) {
+    const auto name = entry.first.IsScalar() ? entry.first.Scalar() : std::string("(no name)");
+    if (!seen.insert(name).second)
+      throw std::invalid_argument(fmt::format("{}{}{}: is there twice", path, path.empty() ? "" : ".", name));
+    check_name(path, name, known, unknown);
+  }
+}
+
+tl::expected<read_entry<model::service_class>, std::string> parse_class(const std::string& text) {
+  constexpr std::string_view fields[] = {"name", "priority", "data"};
+  constexpr std::string_view targets[] = {"model",   "slo-itl", "slo-tpot",           "slo-ttft",
+                                          "slo-ttw", "slo-tps", "slo-ttft-percentile"};
   try {
     const auto root = YAML::Load(text);
     if (!root.IsMap()) return tl::unexpected(std::string("expected a YAML mapping"));
+    std::string unknown;
+    check_names(root, "", fields, unknown);
     model::service_class c;
     if (!root["name"] || !root["name"].IsScalar()) return tl::unexpected(std::string("name: required"));
     c.name = root["name"].Scalar();
@@ -113,6 +152,7 @@ tl::expected<model::service_class, std::string> parse_class(const std::string& t
       const auto path = fmt::format("data[{}]", i);
       const auto entry = data[i];
       if (!entry.IsMap() || !entry["model"] || !entry["model"].IsScalar()) return tl::unexpected(path + ".model: required");
+      check_names(entry, path, targets, unknown);
       model::class_target t;
       t.model = entry["model"].Scalar();
       const double itl = target_ms(entry, "slo-itl", path);
@@ -124,7 +164,7 @@ tl::expected<model::service_class, std::string> parse_class(const std::string& t
       t.slo.ttft_percentile = percentile(entry, path);
       c.targets.push_back(std::move(t));
     }
-    return c;
+    return read_entry<model::service_class>{std::move(c), std::move(unknown)};
   } catch (const std::exception& e) {
     return tl::unexpected(std::string(e.what()));
   }
@@ -139,7 +179,8 @@ std::vector<config_problem> read_entries(std::string_view map, const std::map<st
   for (const auto& [key, text] : data) {
     auto parsed = parse(key, text);
     if (parsed) {
-      next.emplace(key, std::move(*parsed));
+      if (!parsed->unknown.empty()) problems.push_back({fmt::format("{}/{}", map, key), std::move(parsed->unknown), true});
+      next.emplace(key, std::move(parsed->value));
       continue;
     }
     const auto last = into.find(key);
@@ -186,7 +227,9 @@ tl::expected<std::chrono::milliseconds, std::string> parse_duration(std::string_
 
 std::vector<config_problem> config_reader::read_settings(const std::map<std::string, std::string>& data) {
   std::vector<config_problem> problems;
+  std::vector<std::string_view> known;  ///< collected by the lines that read them
   const auto entry = [&](const char* key, auto apply) {
+    known.emplace_back(key);
     const auto it = data.find(key);
     if (it == data.end()) return;
     const std::string problem = apply(it->second);
@@ -208,6 +251,7 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
   duration_entry("RATE_WINDOW", settings_.rate_window, defaults_.rate_window, 1000);
   duration_entry("SCALE_TO_ZERO_RETENTION", settings_.zero_retention, defaults_.zero_retention, 0);
   const auto text_entry = [&](const char* key, std::string& field, const std::string& fallback) {
+    known.emplace_back(key);
     const auto it = data.find(key);
     field = it == data.end() ? fallback : it->second;
   };
@@ -265,6 +309,11 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
   flag_entry("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY", prometheus.tls.insecure_skip_verify, given.tls.insecure_skip_verify);
   flag_entry("BATCH_SEARCH", settings_.search_batch, defaults_.search_batch);
   flag_entry("MODEL_POOLS", settings_.pools, defaults_.pools);
+  for (const auto& [key, text] : data) {
+    std::string unknown;
+    check_name("", key, known, unknown);
+    if (!unknown.empty()) problems.push_back({fmt::format("{}/{}", settings_map, key), std::move(unknown), true});
+  }
   return problems;
 }
 
@@ -281,16 +330,17 @@ std::vector<config_problem> config_reader::read_classes(const std::map<std::stri
     const auto now = data.find(key);
     if (now == data.end()) continue;
     const auto parsed = parse_class(now->second);
-    if (!parsed || parsed->name == last.name) owners.emplace(last.name, key);
+    if (!parsed || parsed->value.name == last.name) owners.emplace(last.name, key);
   }
   return read_entries(classes_map, data, classes_, [&](const std::string& key, const std::string& text) {
     auto parsed = parse_class(text);
     if (!parsed) return parsed;
-    const auto owner = owners.emplace(parsed->name, key).first->second;
+    const auto owner = owners.emplace(parsed->value.name, key).first->second;
     if (owner == key) return parsed;
     const auto last = classes_.find(key);
     if (last != classes_.end()) owners.emplace(last->second.name, key);
-    return decltype(parsed)(tl::unexpected(fmt::format("name: {} is the name of the class in {} already", parsed->name, owner)));
+    return decltype(parsed)(
+        tl::unexpected(fmt::format("name: {} is the name of the class in {} already", parsed->value.name, owner)));
   });
 }
 

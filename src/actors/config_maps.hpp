@@ -20,6 +20,7 @@ tl::expected<std::chrono::milliseconds, std::string> parse_duration(std::string_
 struct config_problem {
   std::string entry;  ///< "map/key"
   std::string message;
+  bool used = false;  ///< the entry is valid and used; what it has beyond that is not
 };
 
 /// Remembers the last valid value of each entry.

@@ -23,7 +23,8 @@ int integer_at(const json::object& object, std::initializer_list<std::string_vie
   return static_cast<int>(std::clamp<long>(net::kube::integer_at(object, path, fallback), INT_MIN, INT_MAX));
 }
 
-/// spec.replicas of a workload, which may be any integer: what no cluster has is cut, so that GPUs and costs are not overflowed.
+/// spec.replicas of a workload, which may be any integer: a number that no cluster has is limited, so that GPUs and costs do not
+/// overflow.
 int replicas_of(const json::object& object, int fallback) {
   return std::clamp(integer_at(object, {"spec", "replicas"}, fallback), 0, 10 * model::most_replicas);
 }
@@ -73,6 +74,7 @@ class profile_reader {
   std::string read(model::model_profile& out) {
     out.acc = text_at(entry_, {"acc"});
     if (out.acc.empty()) return fmt::format("{}.acc: must not be empty", path_);
+    if (auto two = two_forms(); !two.empty()) return two;
     out.acc_count = count({"accCount"}, model::limits::units, 1);
     out.max_batch = count({"maxBatchSize"}, model::limits::batch, 0);
     // Checked, then left alone: a server is started with maxBatchSize whatever the outputs' length, and the quick start decides
@@ -87,10 +89,23 @@ class profile_reader {
     out.kv.bytes_per_token = optional({"kvBytesPerToken"}, model::limits::kv_bytes);
     if (problem_.empty())
       if (const auto problem = model::validate(out.params)) problem_ = fmt::format("{}: {}", path_, *problem);
+    if (problem_.empty())
+      if (const auto problem = model::validate(out.kv)) problem_ = fmt::format("{}.{}", path_, *problem);
     return problem_;
   }
 
  private:
+  /// The profile is given in two forms, or a parameter in two places: one of them would be left out.
+  std::string two_forms() const {
+    const auto given = [&](std::initializer_list<std::string_view> path) { return find(entry_, path) != nullptr; };
+    for (const std::string_view part : {"decodeParms", "prefillParms"})
+      if (given({"perfParms", "iterationParms"}) && given({"perfParms", part}))
+        return fmt::format("{}.perfParms: iterationParms and {} are given; a profile has one form", path_, part);
+    for (const std::string_view part : {"alpha", "beta"})
+      if (given({"perfParms"}) && given({part}))
+        return fmt::format("{}: {} and perfParms are given; a profile has one form", path_, part);
+    return {};
+  }
   model::linear_profile linear(bool newer) {
     model::linear_profile p;
     if (!newer) {
@@ -191,12 +206,16 @@ void read_profiles(const json::object& object, variant_object& out) {
     return;
   }
   std::size_t i = 0;
+  std::map<std::string, std::size_t> first;  // entry of each accelerator
   for (const auto& entry : list->get_array()) {
     const auto path = fmt::format("spec.modelProfile.accelerators[{}]", i++);
     model::model_profile profile;
     profile.model = out.model_id;
     std::string problem =
         entry.is_object() ? profile_reader(entry.get_object(), path).read(profile) : path + ": expected an object";
+    // The first one counts, also when it cannot be read: which of two was meant is not known.
+    if (const auto [at, is_first] = first.try_emplace(profile.acc, i - 1); !is_first && !profile.acc.empty())
+      problem = fmt::format("{}.acc: \"{}\" is that of accelerators[{}] already", path, profile.acc, at->second);
     // A bad entry is said by name; the good ones are used.
     if (problem.empty()) {
       out.profiles.push_back(std::move(profile));
@@ -238,8 +257,7 @@ void read_conditions(const json::object& object, variant_object& out) {
   for (const auto& c : list->get_array()) {
     if (!c.is_object()) continue;
     const auto since = net::kube::parse_time(text_at(c.get_object(), {"lastTransitionTime"}));
-    if (since)
-      out.conditions.push_back({text_at(c.get_object(), {"type"}), text_at(c.get_object(), {"status"}) == "True", *since});
+    if (since) out.conditions.push_back({text_at(c.get_object(), {"type"}), text_at(c.get_object(), {"status"}), *since});
   }
 }
 

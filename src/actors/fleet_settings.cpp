@@ -14,6 +14,10 @@ void fleet_state::tell_problems(const std::vector<config_problem>& problems, std
     auto& last = told[p.entry];
     if (last == p.message) continue;
     last = p.message;
+    if (p.used) {
+      config.logger.warn("Part of a configuration entry is not used", {{"entry", p.entry}, {"problem", p.message}});
+      continue;
+    }
     config.logger.error("Invalid configuration entry", {{"entry", p.entry}, {"error", p.message}});
     self->send(config.board, error_noted{"config", p.entry});
   }

@@ -133,6 +133,18 @@ TEST(DecodeVariant, NamesTheFieldAndTheValueThatIsWrong) {
        at + R"(.kvCacheGiB: expected a number above 0 and up to 1000000, got "much")"},
       {R"({"acc":"A100","alpha":1,"beta":1,"kvBytesPerToken":-1})",
        at + ".kvBytesPerToken: expected a number above 0 and up to 1000000000, got -1"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvCacheGiB":1})", at + ".kvBytesPerToken: required with kvCacheGiB"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvBytesPerToken":1})", at + ".kvCacheGiB: required with kvBytesPerToken"},
+      {R"({"acc":"A100","alpha":1,"beta":1,"kvCacheGiB":"0.0001","kvBytesPerToken":"131072"})",
+       at + ".kvCacheGiB: 0.0001 GiB do not hold one token, which takes kvBytesPerToken 131072"},
+      {R"({"acc":"A100","perfParms":{"decodeParms":{"alpha":1,"beta":1},"iterationParms":{"alpha":1,"beta":1,"gamma":0}}})",
+       at + ".perfParms: iterationParms and decodeParms are given; a profile has one form"},
+      {R"({"acc":"A100","perfParms":{"prefillParms":{"gamma":1,"delta":1},"iterationParms":{"alpha":1,"beta":1,"gamma":0}}})",
+       at + ".perfParms: iterationParms and prefillParms are given; a profile has one form"},
+      {R"({"acc":"A100","alpha":1,"perfParms":{"decodeParms":{"alpha":1,"beta":1}}})",
+       at + ": alpha and perfParms are given; a profile has one form"},
+      {R"({"acc":"A100","beta":1,"perfParms":{"iterationParms":{"alpha":1,"beta":1,"gamma":0}}})",
+       at + ": beta and perfParms are given; a profile has one form"},
       {"17", at + ": expected an object"},
   };
   for (const auto& [entry, problem] : cases) {
@@ -318,6 +330,16 @@ TEST(Durations, AreReadAsGoWritesThem) {
   }
 }
 
+TEST(DecodeVariant, AnAcceleratorThatIsThereTwiceIsNamedAndTheFirstEntryCounts) {
+  const auto v = with_profile(R"({"acc":"A100","alpha":1,"beta":1,"maxBatchSize":4},{"acc":"A100","alpha":2,"beta":1})");
+  EXPECT_EQ(v.problem, R"(spec.modelProfile.accelerators[1].acc: "A100" is that of accelerators[0] already)");
+  ASSERT_THAT(v.profiles, SizeIs(1));
+  EXPECT_EQ(std::get<model::linear_profile>(v.profiles[0].params).alpha_ms, 1);
+  const auto broken = with_profile(R"({"acc":"A100","alpha":"x","beta":1},{"acc":"A100","alpha":2,"beta":1})");
+  EXPECT_THAT(broken.problem, HasSubstr("accelerators[0].alpha"));
+  EXPECT_THAT(broken.profiles, IsEmpty()) << "which of the two was meant is not known";
+}
+
 TEST(Settings, AreReadAndFallBackToTheDefaults) {
   runtime_settings defaults;
   defaults.prometheus.url = "http://default";
@@ -330,8 +352,7 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
                                {"SATURATION_POLICY", "RoundRobin"},
                                {"SOLVER", "exact"},
                                {"BATCH_SEARCH", "true"},
-                               {"MODEL_POOLS", "false"},
-                               {"SOMETHING_ELSE", "ignored"}}),
+                               {"MODEL_POOLS", "false"}}),
               IsEmpty());
   EXPECT_EQ(r.settings().opt_interval, 30s);
   EXPECT_EQ(r.settings().scale_down_stabilization, 2min);
@@ -344,6 +365,53 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
   EXPECT_FALSE(r.settings().pools);
   EXPECT_THAT(r.read_settings({}), IsEmpty());
   EXPECT_EQ(r.settings(), defaults);
+}
+
+TEST(Settings, AnUnknownKeyIsNamedWithTheOneThatWasMeant) {
+  config_reader r{runtime_settings{}};
+  const auto problems =
+      r.read_settings({{"RATEWINDOW", "45s"}, {"model_pools", "false"}, {"TEAM", "llm"}, {"RATE_WINDOW", "30s"}});
+  ASSERT_THAT(problems, SizeIs(3));
+  EXPECT_EQ(problems[0].entry, std::string(settings_map) + "/RATEWINDOW");
+  EXPECT_EQ(problems[0].message, "RATEWINDOW: unknown field; did you mean \"RATE_WINDOW\"?");
+  EXPECT_EQ(problems[1].message, "TEAM: unknown field");
+  EXPECT_EQ(problems[2].message, "model_pools: unknown field; did you mean \"MODEL_POOLS\"?");
+  for (const auto& p : problems) EXPECT_TRUE(p.used) << "a warning";
+  EXPECT_EQ(r.settings().rate_window, 30s);
+}
+
+TEST(AcceleratorsMap, UnknownAndDuplicateNamesAreNamed) {
+  config_reader r{runtime_settings{}};
+  r.read_classes({});
+  const auto problems = r.read_accelerators({{"A", R"({"device":"D","cost":1,"nodeselector":{"a":"b"},"costs":2})"},
+                                             {"B", R"({"device":"D","cost":1,"nodeSelector":{"a":"b","a":"c"}})"}});
+  ASSERT_THAT(problems, SizeIs(2));
+  EXPECT_TRUE(problems[0].used);
+  EXPECT_EQ(problems[0].message,
+            "nodeselector: unknown field; did you mean \"nodeSelector\"?; costs: unknown field; did you mean \"cost\"?");
+  EXPECT_FALSE(problems[1].used);
+  EXPECT_EQ(problems[1].message, "nodeSelector.a: is there twice");
+  EXPECT_EQ(r.current()->accelerators.count("A"), 1u) << "what is known of it is used";
+  EXPECT_EQ(r.current()->accelerators.count("B"), 0u);
+}
+
+TEST(ClassesMap, UnknownAndDuplicateNamesAreNamed) {
+  config_reader r{runtime_settings{}};
+  r.read_accelerators({});
+  const auto problems = r.read_classes(
+      {{"a", "name: A\npriority: 1\ntargets: []\ndata:\n  - {model: m, slo_itl: 20}\n  - {model: n, slo-ITL: 20, slo-ttft: 5}\n"},
+       {"b", "name: B\npriority: 1\ndata:\n  - {model: m, slo-itl: 20, slo-itl: 30}\n"},
+       {"c", "name: C\npriority: 1\npriority: 2\n"}});
+  ASSERT_THAT(problems, SizeIs(3));
+  EXPECT_TRUE(problems[0].used);
+  EXPECT_EQ(
+      problems[0].message,
+      "targets: unknown field; data[0].slo_itl: unknown field; did you mean \"slo-itl\"?; data[1].slo-ITL: unknown field; did "
+      "you mean \"slo-itl\"?");
+  EXPECT_EQ(problems[1].message, "data[0].slo-itl: is there twice");
+  EXPECT_EQ(problems[2].message, "priority: is there twice");
+  ASSERT_THAT(r.current()->classes, SizeIs(1));
+  EXPECT_EQ(r.current()->classes[0].spec.targets[1].slo.ttft_ms, 5);
 }
 
 TEST(Settings, ABadEntryIsNamedAndKeepsItsLastValue) {
