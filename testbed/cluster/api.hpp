@@ -14,6 +14,7 @@ struct api_request {
   std::string body;
   std::string user_agent{};
   std::string bearer_token{};
+  std::string impersonated{};  ///< user that the client asks to act as, "" = itself
 
   std::string parameter(const std::string& name) const {
     const auto it = query.find(name);

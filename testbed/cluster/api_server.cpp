@@ -66,6 +66,7 @@ api_request read_request(net::http_exchange& x) {
   r.user_agent = x.header("User-Agent");
   constexpr std::string_view bearer = "Bearer ";
   if (const auto said = x.header("Authorization"); said.starts_with(bearer)) r.bearer_token = said.substr(bearer.size());
+  r.impersonated = x.header("Impersonate-User");
   return r;
 }
 
@@ -182,6 +183,10 @@ struct api_server::impl : std::enable_shared_from_this<api_server::impl> {
       if (f->retry_after.count() > 0) headers.push_back({"Retry-After", std::to_string(f->retry_after.count())});
       api_error injected{f->status, f->status == 429 ? "TooManyRequests" : "InternalError", "injected failure"};
       co_await reply(x, failure(injected), std::move(headers));
+      co_return;
+    }
+    if (auto refusal = refuse_impersonation(request)) {
+      co_await reply(x, std::move(*refusal));
       co_return;
     }
     if (request.method == "GET" && request.flag("watch")) {

@@ -18,6 +18,7 @@ namespace {
 constexpr const char* authentication = "authentication.k8s.io";
 constexpr const char* authorization = "authorization.k8s.io";
 constexpr const char* issuer = "https://kubernetes.default.svc";
+constexpr const char* anonymous = "system:anonymous";
 constexpr const char* no_rbac = "the emulated cluster has no RBAC: every right is granted";
 
 std::string base64url(std::string_view bytes) {
@@ -161,9 +162,8 @@ identity sender(const object_store& store, const api_request& request) {
   return {"kubernetes-admin", {}, {"system:masters", "system:authenticated"}};
 }
 
-json::object rights_of(const json::object& review) {
-  const auto user = text_at(review, {"spec", "user"});
-  const bool known = !user.empty() && user != "system:anonymous";
+json::object rights_of(const std::string& user) {
+  const bool known = !user.empty() && user != anonymous;
   return {{"allowed", known}, {"reason", known ? no_rbac : "the anonymous user has no rights"}};
 }
 
@@ -190,9 +190,10 @@ api_answer carry_out(const object_store& store, const api_request& request, cons
   if (kind == "SelfSubjectReview")
     return reviewed(std::move(body), of.group, of.kind, {{"userInfo", sender(store, request).as_json()}});
   if (kind == "SelfSubjectAccessReview")
-    return reviewed(std::move(body), of.group, of.kind, {{"allowed", true}, {"reason", no_rbac}});
+    return reviewed(std::move(body), of.group, of.kind,
+                    rights_of(request.impersonated.empty() ? sender(store, request).name : request.impersonated));
   if (kind == "SelfSubjectRulesReview") return reviewed(std::move(body), of.group, of.kind, all_rights());
-  auto rights = rights_of(body);
+  auto rights = rights_of(text_at(body, {"spec", "user"}));
   return reviewed(std::move(body), of.group, of.kind, std::move(rights));
 }
 
@@ -278,6 +279,17 @@ std::optional<api_answer> review(const object_store& store, const api_request& r
   auto& object = body->get_object();
   if (token) return request_token(store, {path->ns, path->name}, std::move(object));
   return carry_out(store, request, *of, std::move(object));
+}
+
+std::optional<api_answer> refuse_impersonation(const api_request& request) {
+  const auto path = parse_path(request.path);
+  // Discovery is the same for every user, and kubectl asks for it in the name of the impersonated one.
+  if (request.impersonated.empty() || !path) return std::nullopt;
+  const bool of_rights = path->group == authorization && path->plural == "selfsubjectaccessreviews";
+  if (of_rights && request.impersonated == anonymous) return std::nullopt;
+  return failure({403, "Forbidden",
+                  fmt::format("impersonation is not emulated: there is no RBAC here, so what \"{}\" may do is not known",
+                              request.impersonated)});
 }
 
 }  // namespace inferno::testbed

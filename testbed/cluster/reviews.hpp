@@ -19,4 +19,7 @@ const std::vector<review_kind>& review_kinds();
 /// The answer to a POST of a review or of serviceaccounts/NAME/token; nullopt: the request is none of these.
 std::optional<api_answer> review(const object_store& store, const api_request& request);
 
+/// The answer to a request in the name of another user; nullopt: it is in the sender's own, or can be answered all the same.
+std::optional<api_answer> refuse_impersonation(const api_request& request);
+
 }  // namespace inferno::testbed

@@ -57,6 +57,30 @@ TEST_F(Access, EverybodyMayButTheAnonymousUser) {
   EXPECT_FALSE(may("system:anonymous"));
 }
 
+TEST_F(Access, ImpersonationIsAnsweredForTheAnonymousUserAndElseRefused) {
+  const auto as = [&](const std::string& user, const std::string& method, const std::string& path, const std::string& body) {
+    net::http_request r;
+    r.method = method;
+    r.url = cluster->url() + path;
+    r.body = body;
+    if (!body.empty()) r.content_type = "application/json";
+    r.headers.push_back({"Impersonate-User", user});
+    const auto got = test::run(context, http.request(std::move(r)));
+    api_reply out{got->status, got->body, {}, {}};
+    out.object = json::parse(got->body).as_object();
+    return out;
+  };
+  const std::string reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+  const std::string review = R"({"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}}})";
+  EXPECT_TRUE(call("POST", reviews, review).object.at("status").at("allowed").as_bool());
+  const auto anonymous = as("system:anonymous", "POST", reviews, review);
+  ASSERT_EQ(anonymous.status, 201) << anonymous.text;
+  EXPECT_FALSE(anonymous.object.at("status").at("allowed").as_bool());
+  expect_status(as("bob", "POST", reviews, review), 403, "Forbidden", "impersonation is not emulated");
+  expect_status(as("system:anonymous", "GET", "/api/v1/nodes", ""), 403, "Forbidden", "what \"system:anonymous\" may do");
+  EXPECT_EQ(as("bob", "GET", "/api/v1", "").status, 200) << "discovery is nobody's in particular";
+}
+
 TEST_F(Access, ANodeHasWhatClientsRequire) {
   apply("apiVersion: v1\nkind: Node\nmetadata: {name: n}\nstatus: {nodeInfo: {kubeletVersion: v1.31.9}}\n");
   const auto node = get("/api/v1/nodes/n");

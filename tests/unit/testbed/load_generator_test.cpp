@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <future>
 
 #include "net/http/server.hpp"
@@ -259,6 +260,32 @@ TEST_F(Load, WithoutAnyServerNothingIsSentAndItSaysSo) {
   const auto s = run(std::move(c));
   EXPECT_EQ(s.failed, 5);
   EXPECT_EQ(s.first_error, "there is no server to send to");
+}
+
+/// As when every pod of a Deployment is deleted at once: streams break off, and then there is nobody to send to.
+TEST_F(Load, GoesOnAndCountsFailuresWhenAllServersVanishAtOnce) {
+  auto c = config();
+  std::atomic<bool> gone = false;
+  c.targets = [url = server_->url(), &gone] { return gone ? std::vector<std::string>() : std::vector<std::string>{url}; };
+  c.mode = arrival_mode::deterministic;
+  c.max_tokens = 400;
+  c.reconnect = true;
+  c.phases = {{0, 60000}};
+  std::atomic<bool> ended = false;
+  load_generator generator(where_.io().executor(), std::move(c));
+  generator.start([&] { ended = true; });
+  ASSERT_TRUE(eventually([&] { return generator.statistics().outstanding() >= 20; }));
+  gone = true;
+  server_.reset();
+  const auto then = generator.statistics();
+  EXPECT_TRUE(eventually([&] {
+    const auto now = generator.statistics();
+    return now.sent >= then.sent + 200 && now.failed >= then.failed + 200;
+  }));
+  EXPECT_FALSE(ended);
+  EXPECT_EQ(generator.statistics().ok, then.ok);
+  generator.stop();
+  EXPECT_TRUE(eventually([&] { return generator.statistics().outstanding() == 0; }));
 }
 
 TEST_F(Load, StopsInTheMiddleOfAPhase) {
