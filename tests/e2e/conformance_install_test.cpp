@@ -158,12 +158,12 @@ spec:
   ASSERT_EQ(table.at("kind"), "Table");
   std::vector<std::string> columns, cells;
   for (const auto& c : table.at("columnDefinitions").as_array()) columns.emplace_back(c.at("name").as_string());
-  EXPECT_THAT(columns, ElementsAre("Name", "Model", "Accelerator", "CurrentReplicas", "Optimized", "Age"));
+  EXPECT_THAT(columns, ElementsAre("Name", "Model", "Accelerator", "CurrentReplicas", "Ready", "Optimized", "Age"));
   ASSERT_EQ(table.at("rows").as_array().size(), 2u);
   for (const auto& c : table.at("rows").at(0).at("cells").as_array()) cells.push_back(json::serialize(c));
-  ASSERT_EQ(cells.size(), 6u);
+  ASSERT_EQ(cells.size(), 7u);
   cells.pop_back();
-  EXPECT_THAT(cells, ElementsAre("\"vllme-deployment\"", "\"default\"", "\"A100\"", "1", "1"));
+  EXPECT_THAT(cells, ElementsAre("\"vllme-deployment\"", "\"default\"", "\"A100\"", "1", "1", "1"));
   std::vector<std::string> short_names;
   const auto discovery = s.cluster.get("/apis/llmd.ai/v1alpha1");
   for (const auto& r : discovery.at("resources").as_array())

@@ -1,4 +1,4 @@
-// Rows of docs/conformance.md: several variants, and cards or objectives that do not suffice.
+// Rows of docs/conformance.md: several variants, and GPUs or objectives that do not suffice.
 #include <gmock/gmock.h>
 
 #include "tests/e2e/scene.hpp"
@@ -95,7 +95,7 @@ TEST(Conformance, ShortageByClass) {
       eventually(10s, [&] { return s.is("OptimizationReady", "False CapacityLimited: wanted 2 x A100, 1 granted", "cheap"); }))
       << s.condition("OptimizationReady", "cheap") << s.log();
   EXPECT_EQ(s.replicas("cheap"), 1);
-  // The foreign pod goes, and its card is free.
+  // The foreign pod goes, and its GPU is free.
   s.remove("Pod", "training", elsewhere);
   EXPECT_TRUE(s.settles(2, "cheap")) << s.condition("OptimizationReady", "cheap") << s.log();
   EXPECT_EQ(s.replicas("dear"), 2);

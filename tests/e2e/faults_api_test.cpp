@@ -44,7 +44,7 @@ TEST(Faults, ApiServerKilledDuringAWatch) {
   ASSERT_TRUE(s.settles(3)) << s.condition("OptimizationReady") << s.log();
   fmt::print("API server back to new replicas ready: {:.1f} s\n", seconds_since(up));
   EXPECT_LT(seconds_since(up), 45);
-  EXPECT_TRUE(s.logged("Watch is whole")) << s.log();
+  EXPECT_TRUE(s.logged("Watch works again")) << s.log();
   EXPECT_FALSE(s.controllers[0]->wait(0ms)) << "the controller ended\n" << s.log();
 }
 

@@ -53,14 +53,14 @@ TEST(Faults, ANodeIsDrained) {
     return pods.empty();
   })) << "the node is not drained";
   fmt::print("evicted: {}\n", evicted);
-  // The cards of a node that takes no pods are not planned with: what is left serves on the other one.
+  // The GPUs of a node that takes no pods are not planned with: what is left serves on the other one.
   EXPECT_TRUE(eventually(30s, [&] { return s.ready() == 2 && pods_on(s, s.node(0)).size() == 2; })) << s.ready() << s.log();
   EXPECT_TRUE(eventually(10s, [&] { return s.is("OptimizationReady", "False CapacityLimited: wanted 4 x A100, 2 granted"); }))
       << s.condition("OptimizationReady") << s.log();
   ASSERT_TRUE(s.cycles_pass()) << s.log();
   EXPECT_EQ(s.replicas(), 2);
   EXPECT_EQ(s.desired(), 2);
-  // A pod that still serves on the cordoned node keeps its card: down with the evictions, and not back and forth.
+  // A pod that still serves on the cordoned node keeps its GPU: down with the evictions, and not back and forth.
   const auto drained = s.generation();
   EXPECT_LE(drained, before + 2) << s.log();
   long least = 99, last = 4;

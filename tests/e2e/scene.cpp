@@ -19,7 +19,7 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
     text.replace(at, from.size(), to);
 }
 
-/// An accelerator of the samples: its card, and the speed of a server on it.
+/// An accelerator of the samples: its GPU, and the speed of a server on it.
 struct card {
   std::string vendor, product, alpha, beta;
 };
@@ -143,7 +143,7 @@ scene::~scene() {
   for (std::size_t i = 1; i < namespaces_.size(); ++i)
     for (const auto* kind : {"VariantAutoscaling", "Deployment", "StatefulSet", "Pod"})
       cluster.remove(api_path(version_of(kind), kind, namespaces_[i], ""));
-  // The next test's nodes are to have all their cards.
+  // The next test's nodes are to have all their GPUs.
   json::object left;
   const auto empty = [&] {
     for (std::size_t i = 1; i < namespaces_.size(); ++i) {

@@ -45,7 +45,7 @@ subjects: [{{kind: ServiceAccount, name: {2}, namespace: {3}}}]
   }
   for (const auto& in : {s.ns, other}) {
     s.deployment({}, in);
-    // Of four cards one is held by a pod of nobody's, here and there.
+    // Of four GPUs one is held by a pod of nobody's, here and there.
     s.foreign_pod("training", 1, in);
   }
   s.variant();
@@ -54,7 +54,7 @@ subjects: [{{kind: ServiceAccount, name: {2}, namespace: {3}}}]
   const auto load = s.load(600, "vllme", {}, "default", scene::evenly);
   s.start_scraping_controller({"--watch-namespace", s.ns});
 
-  // Four are wanted. The pod of this namespace counts against the cards, that of the other one does not.
+  // Four are wanted. The pod of this namespace counts against the GPUs, that of the other one does not.
   EXPECT_TRUE(eventually(30s, [&] { return s.is("OptimizationReady", "False CapacityLimited: wanted 4 x A100, 3 granted"); }))
       << s.condition("OptimizationReady") << s.log();
   EXPECT_TRUE(eventually(10s, [&] { return s.replicas() == 3; })) << s.log();
