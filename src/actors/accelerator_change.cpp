@@ -110,7 +110,7 @@ json::object gpus_of(const json::object& container) {
   return out;
 }
 
-/// The containers of the pod template, those of the one of this name with other cards.
+/// The containers of the pod template, those of the one of this name with other GPUs.
 json::array with_gpus(const json::object& deployment, const std::string& container, const json::value& gpus) {
   const auto* list = find(deployment, {"spec", "template", "spec", "containers"});
   auto out = list && list->is_array() ? list->get_array() : json::array{};

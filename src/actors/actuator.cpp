@@ -21,6 +21,21 @@ constexpr int report_results = 100;
 
 int tick_of(std::uint64_t epoch) { return static_cast<int>(epoch % report_ticks); }
 
+/// "for 60.00 requests/min on A100", or what set the number of replicas instead of the load.
+std::string cause_of(const decision& d, int from, int to) {
+  const auto& c = *d.curve;
+  const double per_min = c.current.load.arrival_rate.per_min();
+  const auto object = c.basis ? c.basis->object : nullptr;
+  const auto bound = [&](const char* field) {
+    return fmt::format("on {}: {} is {}, {:.2f} requests/min need {}", d.desired.accelerator, field, to, per_min, d.needed);
+  };
+  if (object && d.needed >= 0 && d.needed < to && to > from && object->min_replicas == to) return bound("spec.minReplicas");
+  if (object && d.needed > to && object->max_replicas == to) return bound("spec.maxReplicas");
+  if (d.reason != "Optimized" && d.reason != "MaxReplicasReached" && !d.message.empty())
+    return fmt::format("on {}: {}", d.desired.accelerator, d.message);
+  return fmt::format("for {:.2f} requests/min on {}", per_min, d.desired.accelerator);
+}
+
 actuation_step after(actuation_step s) { return static_cast<actuation_step>(static_cast<int>(s) + 1); }
 
 }  // namespace
@@ -71,7 +86,8 @@ void actuator_state::proceed() {
   const auto what = std::exchange(current, nullptr);
   report({what, applied, apply_problem});
   if (next) return take_next();
-  // Nothing announces a right that is given, a token renewed or a webhook mended: an idle variant gets no other decision.
+  // Nothing notifies the controller when a permission is granted, a token renewed or a webhook repaired, and an idle variant gets
+  // no other decision: it retries.
   if (!refused) return;
   next = what;
   retry_after(config.retry_max);
@@ -145,10 +161,10 @@ void actuator_state::looked(const json::object& scale) {
     // The decision is about a past state; the watch brings the present one, and with it another decision.
     applied = false;
     refused = true;
-    config.logger.info("Scale was written by somebody else", {{"variant", config.key.name},
-                                                              {"namespace", config.key.ns},
-                                                              {"decided_at", d.curve->current.num_replicas},
-                                                              {"found", replicas}});
+    config.logger.info("Scale was changed by another writer", {{"variant", config.key.name},
+                                                               {"namespace", config.key.ns},
+                                                               {"decided_at", d.curve->current.num_replicas},
+                                                               {"found", replicas}});
   }
   unanswered = {};
 }
@@ -171,9 +187,8 @@ void actuator_state::scaled(int from, int to) {
   const auto& d = *current;
   success_time = kube::format_time(config.now());
   add_event(
-      {to > from ? "ScaledUp" : "ScaledDown",
-       fmt::format("Scaled {} {} from {} to {} replicas for {:.2f} requests/min on {}", d.curve->target_key.kind,
-                   d.curve->target_key.name, from, to, d.curve->current.load.arrival_rate.per_min(), d.desired.accelerator)});
+      {to > from ? "ScaledUp" : "ScaledDown", fmt::format("Scaled {} {} from {} to {} replicas {}", d.curve->target_key.kind,
+                                                          d.curve->target_key.name, from, to, cause_of(d, from, to))});
   config.logger.info(
       "Patched " + d.curve->target_key.kind,
       {{"name", d.curve->target_key.name}, {"namespace", d.curve->target_key.ns}, {"from", from}, {"num-replicas", to}});

@@ -126,7 +126,7 @@ struct actuator_state {
   bool start_owner();
   bool start_status();
   /// Since when a condition of this type has had this status.
-  std::chrono::system_clock::time_point condition_since(const std::string& type, bool status,
+  std::chrono::system_clock::time_point condition_since(const std::string& type, const std::string& status,
                                                         std::chrono::system_clock::time_point now);
   kube_api::object_done report_completion();
 };

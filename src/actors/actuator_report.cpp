@@ -24,7 +24,8 @@ condition target_condition(const decision& d) {
   if (most > 0 && d.desired.num_replicas > most) {
     out.reason = "AutoscalerLimits";
     out.message =
-        fmt::format("{} allows at most {} replicas, {} are wanted", d.curve->autoscaler->shown(), most, d.desired.num_replicas);
+        fmt::format("{} allows at most {} replicas, {} are wanted: raise its maximum, or set spec.maxReplicas to {} as well",
+                    d.curve->autoscaler->shown(), most, d.desired.num_replicas, most);
   }
   return out;
 }
@@ -215,7 +216,7 @@ bool actuator_state::start_owner() {
   return true;
 }
 
-std::chrono::system_clock::time_point actuator_state::condition_since(const std::string& type, bool status,
+std::chrono::system_clock::time_point actuator_state::condition_since(const std::string& type, const std::string& status,
                                                                       std::chrono::system_clock::time_point now) {
   for (auto& c : config.facts.conditions) {
     if (c.type != type) continue;
@@ -234,10 +235,12 @@ bool actuator_state::start_status() {
   auto status = make_status(d);
   const auto now = config.now();
   const bool ready = !d.hold && d.reason == "Optimized" && reported->problem.empty();
-  auto message = d.message.empty() ? fmt::format("{} x {} predicted ITL {:.2f} ms, TTFT {:.2f} ms", d.desired.num_replicas,
-                                                 d.desired.accelerator, d.desired.itl_ms, d.desired.ttft_ms)
-                                   : d.message;
-  if (!reported->problem.empty()) message = reported->problem;
+  auto message = d.message;
+  // What is said of a part, a profile entry or a pool, does not replace the plan.
+  if (ready || message.empty())
+    message = fmt::format("{} x {} predicted ITL {:.2f} ms, TTFT {:.2f} ms{}{}", d.desired.num_replicas, d.desired.accelerator,
+                          d.desired.itl_ms, d.desired.ttft_ms, message.empty() ? "" : "; ", message);
+  if (!reported->problem.empty()) message = fmt::format("{}; decided: {}", reported->problem, message);
   std::vector<condition> conditions{
       d.curve->metrics,
       {"OptimizationReady", ready, reported->problem.empty() ? d.reason : "ActuationFailed", std::move(message)},
@@ -246,9 +249,9 @@ bool actuator_state::start_status() {
   json::array list;
   for (const auto& c : conditions) {
     if (c.type.empty()) continue;
-    const auto since = condition_since(c.type, c.status, now);
+    const auto since = condition_since(c.type, c.text(), now);
     list.push_back(json::object{{"type", c.type},
-                                {"status", c.status ? "True" : "False"},
+                                {"status", c.text()},
                                 {"reason", c.reason.empty() ? "Unknown" : c.reason},
                                 {"message", c.message},
                                 {"lastTransitionTime", kube::format_time(since)},

@@ -19,8 +19,6 @@ constexpr double moment_change = 0.1;
 constexpr double wake_patience_s = 300;
 /// A mean over the rate window that exceeds its objective by less may be chance.
 constexpr double missed_by = 1.05;
-/// ln 20: of an exponential distribution, over its mean; the assumption that `slo-ttw` is sized with.
-constexpr double exponential_p95 = 2.995732273553991;
 /// A move to another accelerator that failed is not tried again for so long.
 constexpr std::chrono::minutes change_patience{30};
 
@@ -75,8 +73,8 @@ bool variant_analysis::only_ready_differs(const variant_inputs& other) const {
   return a.ready_replicas != b.ready_replicas && a.replicas == b.replicas && a.uid == b.uid && a.other == b.other &&
          (a.change == b.change || (a.change && b.change && *a.change == *b.change)) && inputs_->object == other.object &&
          inputs_->target_problem == other.target_problem && inputs_->autoscaler == other.autoscaler &&
-         inputs_->shared == other.shared && inputs_->settings == other.settings &&
-         inputs_->observed_since == other.observed_since;
+         inputs_->shared == other.shared && inputs_->label_conflict == other.label_conflict &&
+         inputs_->settings == other.settings && inputs_->observed_since == other.observed_since;
 }
 
 bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
@@ -189,7 +187,14 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (!complete && estimate->shape.out_tokens <= 0 && estimate_) estimate->shape = estimate_->shape;
   const planned_load now{estimate->arrival_rate, estimate->shape};
   const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
-  if (complete) estimate_ = estimate;
+  if (complete) {
+    estimate_ = estimate;
+  } else if (estimate_) {
+    // Latencies are measured request by request: those of the pods that report are no less true for it.
+    estimate_->itl_ms = estimate->itl_ms;
+    estimate_->ttft_ms = estimate->ttft_ms;
+    estimate_->wait_ms = estimate->wait_ms;
+  }
   if (complete || replicas_needed(recent) > replicas_needed(demand_)) demand_ = recent;
   moment_ = complete ? now : demand_;
 }
@@ -316,6 +321,14 @@ void variant_analysis::add_moment(capacity_curve& curve) const {
   curve.horizon_s = std::max(stabilization_s(), seconds(inputs_->settings.rate_window));
 }
 
+/// The estimate, its latencies only as far as they are of the rate window: they are what status, series and ObjectivesMet show as
+/// measured, so they end with the readings they come from.
+model::load_estimate variant_analysis::measured() const {
+  auto out = estimate_.value_or(model::load_estimate{});
+  if (lost_at_ || families_missing_) out.itl_ms = out.ttft_ms = out.wait_ms = 0;
+  return out;
+}
+
 model::server_spec variant_analysis::make_server() const {
   const auto& object = *inputs_->object;
   model::server_spec server;
@@ -332,11 +345,10 @@ model::server_spec variant_analysis::make_server() const {
   for (const auto& p : object.profiles)
     if (p.acc == current.accelerator) current.max_batch = p.max_batch;
   if (estimate_ || demand_.rate.per_sec() > 0) current.load = {demand_.rate, demand_.shape.in_tokens, demand_.shape.out_tokens};
-  if (estimate_) {
-    current.itl_ms = estimate_->itl_ms;
-    current.ttft_ms = estimate_->ttft_ms;
-    current.wait_ms = estimate_->wait_ms;
-  }
+  const auto seen = measured();
+  current.itl_ms = seen.itl_ms;
+  current.ttft_ms = seen.ttft_ms;
+  current.wait_ms = seen.wait_ms;
   return server;
 }
 
@@ -358,12 +370,21 @@ void variant_analysis::resolve(capacity_curve& curve) {
   } else if (curve.mode == actuation_mode::direct && curve.autoscaler) {
     // Two hands on one target would pull against each other for ever.
     curve.actuate = false;
-    curve.target = {"TargetResolved", false, "ConflictingAutoscaler",
-                    fmt::format("{} scales {}; delete it, or set actuationMode to metric", curve.autoscaler->shown(), target)};
+    curve.target = {
+        "TargetResolved", false, "ConflictingAutoscaler",
+        fmt::format("{} scales {}; in direct mode the controller patches no target that has an autoscaler: delete it, or set "
+                    "spec.actuationMode to metric",
+                    curve.autoscaler->shown(), target)};
   } else {
     curve.target = {"TargetResolved", true, "TargetFound", target + " found"};
     if (curve.mode == actuation_mode::metric && !curve.autoscaler)
-      curve.target.message += "; no HorizontalPodAutoscaler scales it by inferno_desired_replicas yet";
+      curve.target.message +=
+          "; no HorizontalPodAutoscaler scales it, of KEDA or otherwise: in metric mode the controller only "
+          "publishes inferno_desired_replicas";
+    if (!inputs_->label_conflict.empty()) {
+      curve.target.reason = "AcceleratorMismatch";
+      curve.target.message += "; " + inputs_->label_conflict;
+    }
   }
   if (inputs_->target && object.owner_uid != inputs_->target->uid) curve.owner_uid_needed = inputs_->target->uid;
 }
@@ -463,6 +484,7 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     return hold(curve, "UnknownAccelerator", what);
   }
   if (!unknown.empty()) curve.hold_message = fmt::format("accelerator {} is not in accelerator-unit-costs", unknown);
+  if (!inputs_->label_conflict.empty()) curve.hold_message += (curve.hold_message.empty() ? "" : "; ") + inputs_->label_conflict;
   if (!left_out.empty()) curve.hold_message += (curve.hold_message.empty() ? "" : "; ") + left_out;
   auto set = model::make_candidates(view);
   if (set.candidates.empty()) {
@@ -535,11 +557,12 @@ condition variant_analysis::objectives(const capacity_curve& curve) {
   compare(slo.itl_ms, m.itl_ms, "mean", "measured mean ITL");
   const bool percentile = slo.ttft_percentile > 0;
   compare(slo.ttft_ms, m.ttft_ms, model::percentile_name(slo.ttft_percentile), "measured mean TTFT");
-  compare(slo.wait_p95_ms, m.wait_ms * exponential_p95, "p95", "wait's p95, estimated from the measured mean,");
+  compare(slo.wait_p95_ms, m.wait_ms * model::wait_p95_of_mean, "p95", "wait's p95, estimated from the measured mean,");
   missed_ = !missed.empty();
   if (missed_) return {"ObjectivesMet", false, "ObjectiveMissed", std::move(missed)};
   if (met.empty())
-    return {"ObjectivesMet", true, "NothingMeasured", "no objective can be compared: no request was measured in the rate window"};
+    return {"ObjectivesMet", false, "NothingMeasured", "no objective can be compared: no request was measured in the rate window",
+            true};
   if (percentile && slo.ttft_ms > 0 && m.ttft_ms > 0) met += " (percentiles are not measured)";
   return {"ObjectivesMet", true, "WithinObjectives", std::move(met)};
 }
@@ -565,7 +588,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     server.min_replicas = std::max(server.min_replicas, curve->current.num_replicas);
     if (server.max_replicas > 0) server.min_replicas = std::min(server.min_replicas, server.max_replicas);
   }
-  if (estimate_) curve->measured = *estimate_;
+  curve->measured = measured();
   const bool floor_moved = std::exchange(published_floor_, busy_floor()) != published_floor_;
   // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
   curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);
@@ -578,6 +601,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     refreshed->version = curve->version;
     refreshed->metrics = curve->metrics;
     refreshed->measured = curve->measured;
+    refreshed->current.itl_ms = curve->current.itl_ms;
+    refreshed->current.ttft_ms = curve->current.ttft_ms;
+    refreshed->current.wait_ms = curve->current.wait_ms;
     refreshed->objectives = objectives(*refreshed);
     refreshed->urgent = false;
     refreshed->ready = curve->ready;
@@ -589,12 +615,20 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   published_ = demand_;
 
   const auto& object = *inputs_->object;
-  if (unusable(object)) return hold(*curve, "InvalidSpec", object.problem), curve;
-  if (!inputs_->shared) return hold(*curve, "ConfigMissing", "the controller's ConfigMaps are not complete"), curve;
+  // What is wrong with the spec comes first, whatever else is missing.
+  const auto with_spec = [&](std::string message) {
+    return object.problem.empty() ? message : message.empty() ? object.problem : object.problem + "; " + message;
+  };
+  if (unusable(object)) {
+    hold(*curve, "InvalidSpec", with_spec(inputs_->target ? std::string() : curve->target.message));
+    return curve;
+  }
+  if (!inputs_->shared) return hold(*curve, "ConfigMissing", with_spec("the controller's ConfigMaps are not complete")), curve;
   const auto* cls = inputs_->shared->find_class(object);
   if (!cls) {
     hold(*curve, "UnknownServiceClass",
-         fmt::format("spec.sloClassRef: no service class for name \"{}\", key \"{}\"", object.class_name, object.class_key));
+         with_spec(
+             fmt::format("spec.sloClassRef: no service class for name \"{}\", key \"{}\"", object.class_name, object.class_key)));
     return curve;
   }
   curve->class_name = cls->name;
@@ -603,24 +637,26 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
       std::find_if(cls->targets.begin(), cls->targets.end(), [&](const auto& t) { return t.model == object.model_id; });
   if (target == cls->targets.end()) {
     hold(*curve, "NoTargetForModel",
-         fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, object.model_id));
+         with_spec(fmt::format("service class \"{}\" has no target for model \"{}\"", cls->name, object.model_id)));
     return curve;
   }
   curve->slo = target->slo;
   curve->objectives = objectives(*curve);
   if (!inputs_->target) {
-    hold(*curve, "TargetNotFound",
-         inputs_->target_problem.empty() ? fmt::format("{} {}/{} not found", object.target.kind, key_.ns, object.target.name)
-                                         : inputs_->target_problem);
+    // TargetResolved has the other reason.
+    hold(*curve, object.problem.empty() ? "TargetNotFound" : "InvalidSpec",
+         with_spec(inputs_->target_problem.empty()
+                       ? fmt::format("{} {}/{} not found", object.target.kind, key_.ns, object.target.name)
+                       : inputs_->target_problem));
     return curve;
   }
   if (curve->changing()) return hold_for_change(*curve), curve;
   if (curve->current.accelerator.empty() && object.profiles.size() > 1) {
     std::string names;
     for (const auto& p : object.profiles) names += (names.empty() ? "" : ", ") + p.acc;
-    hold(
-        *curve, "UnknownAccelerator",
-        fmt::format("label inference.optimization/acceleratorName: missing; which of {} the target runs on is not known", names));
+    hold(*curve, "UnknownAccelerator",
+         with_spec(fmt::format(
+             "label inference.optimization/acceleratorName: missing; which of {} the target runs on is not known", names)));
     return curve;
   }
   // A target scaled to zero has no pods that could report: what it needs is known without metrics.
@@ -637,8 +673,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs();
   if (pending) hold(*curve, metrics_.reason, metrics_.message);
   // Said, but the good entries are used.
-  if (!curve->hold && !object.problem.empty())
-    curve->hold_message = object.problem + (curve->hold_message.empty() ? "" : "; ") + curve->hold_message;
+  if (!curve->hold) curve->hold_message = with_spec(std::move(curve->hold_message));
   if (!curve->hold) last_ = curve;
   return curve;
 }

@@ -41,6 +41,7 @@ class variant_analysis {
   void hold_for_change(capacity_curve& curve) const;
   void note_change();
   model::server_spec make_server() const;
+  model::load_estimate measured() const;
   bool may_be_zero() const;
   bool knows_little() const;
   double stabilization_s() const;

@@ -126,10 +126,10 @@ void board_state::setup() {
   family.held = gauge("inferno_variants_held", "Variants that keep their allocation because nothing can be decided");
   family.by_reason = gauge("inferno_variants_by_reason", "Variants by what the last plan says of them, as in OptimizationReady");
   family.gap = gauge("inferno_solver_gap_ratio", "Proven distance of the last plan from the best one, over its cost");
-  family.unsatisfied = gauge("inferno_variants_unsatisfied", "Variants without a full allocation for want of cards");
-  family.price = gauge("inferno_gpu_shadow_price_cents_per_hour", "What one more card of the device would save");
+  family.unsatisfied = gauge("inferno_variants_unsatisfied", "Variants without a full allocation for lack of GPUs");
+  family.price = gauge("inferno_gpu_shadow_price_cents_per_hour", "What one more GPU of the device would save");
   family.cost = gauge("inferno_total_cost_cents_per_hour", "Cost of the last plan");
-  family.gpus = gauge("inferno_gpus_planned", "Cards the last plan uses, by device");
+  family.gpus = gauge("inferno_gpus_planned", "GPUs the last plan uses, by device");
   family.scalings = counter("inferno_replica_scaling_total", "Scalings carried out");
   family.cycles = counter("inferno_optimization_cycles_total", "Optimization cycles");
   family.errors = counter("inferno_errors_total", "Errors by component and reason");

@@ -233,7 +233,7 @@ void cluster_state::upsert(const node_object& n, state_changes& changes) {
                     });
   if (same) return;
   slot = n;
-  changes.capacity = true;
+  changes.capacity = changes.nodes = true;
 }
 
 void cluster_state::remove_node(const std::string& name, state_changes& changes) {
@@ -270,7 +270,7 @@ bool cluster_state::foreign(const variant_key& pod) const {
   return of == variants_of_.end() || of->second.empty();
 }
 
-/// Whether the capacity depends on the pod: one of nobody's holds cards, one of ours keeps those of a closed node.
+/// Whether the capacity depends on the pod: one of nobody's holds GPUs, one of ours keeps those of a closed node.
 bool cluster_state::counts_cards(const pod_object& p) const {
   if (p.gpus == 0 || p.node.empty()) return false;
   const auto node = nodes_.find(p.node);
@@ -349,6 +349,22 @@ std::vector<scrape_target> cluster_state::serving_pods(const variant_key& key) c
     const auto& other = it->second.object->other;
     const bool serves = !other || other->serving.empty() || selects(other->serving, p.labels);
     if (p.serving && !p.ip.empty() && serves) out.push_back({p.key, v->model_id, p.ip, p.port});
+  }
+  return out;
+}
+
+std::set<std::string> cluster_state::gpu_products(const variant_key& key) const {
+  std::set<std::string> out;
+  const auto v = variant(key);
+  if (!v || target_taken_by(key)) return out;
+  const auto it = targets_.find(v->target);
+  if (it == targets_.end()) return out;
+  for (const auto& name : it->second.pods) {
+    const auto& pod = *pods_.at(name);
+    if (pod.gpus == 0 || pod.terminal || pod.deleting) continue;
+    const auto node = nodes_.find(pod.node);
+    // On a node of several products nothing tells which of them a pod has.
+    if (node != nodes_.end() && node->second.gpus.size() == 1) out.insert(node->second.gpus.front().product);
   }
   return out;
 }

@@ -20,6 +20,7 @@ struct state_changes {
   std::set<variant_key> pods;    ///< set of ready pods
   std::set<variant_key> removed;
   bool capacity = false;
+  bool nodes = false;  ///< GPUs of a node
 };
 
 class cluster_state {
@@ -55,8 +56,10 @@ class cluster_state {
   /// Pods that may have requests: Ready ones, and those that were so with the containers that still run. A readiness probe that
   /// fails under load does not end what a server does.
   std::vector<scrape_target> serving_pods(const variant_key& key) const;
+  /// GPU products of the nodes where pods of the variant's target hold GPUs.
+  std::set<std::string> gpu_products(const variant_key& key) const;
   const std::map<std::string, node_object>& nodes() const { return nodes_; }
-  /// Cards by device, less those of pods that belong to no variant. Cost: nodes + foreign pods with GPUs.
+  /// GPUs by device, less those of pods that belong to no variant. Cost: nodes + foreign pods with GPUs.
   capacity_view capacity() const;
 
  private:

@@ -43,7 +43,7 @@ inline bool well_known(const target_ref& t) { return t.group == "apps" && (t.kin
 /// Since when a condition of a status has been what it is.
 struct condition_age {
   std::string type;
-  bool status = false;
+  std::string status;  ///< "True", "False" or "Unknown"
   std::chrono::system_clock::time_point since{};
   bool operator==(const condition_age&) const = default;
 };
@@ -130,13 +130,13 @@ struct pod_object {
   bool terminal = false;       ///< Succeeded or Failed: holds no GPU
   bool deleting = false;       ///< has a deletionTimestamp
   std::string node;
-  int gpus = 0;  ///< requested cards, over all containers
+  int gpus = 0;  ///< requested GPUs, over all containers
 };
 
 struct gpu_inventory {
   std::string product;
   int memory_mib = 0;
-  int count = 0;  ///< allocatable cards
+  int count = 0;  ///< allocatable GPUs
 };
 struct node_object {
   std::string name;
@@ -197,6 +197,8 @@ struct variant_inputs {
   std::string target_problem;                           ///< why it is not found, if there is more to say
   std::shared_ptr<const autoscaler_object> autoscaler;  ///< of the target; nullptr = none
   std::shared_ptr<const catalog> shared;                ///< nullptr until the ConfigMaps are known
+  /// What contradicts the label acceleratorName: pods of the target are on nodes of another GPU product. "" = nothing does.
+  std::string label_conflict;
   runtime_settings settings;
   /// Another number: what was observed before may be incomplete, pods may have served unseen. Demand is watched anew before
   /// anything is scaled down.

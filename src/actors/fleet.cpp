@@ -91,6 +91,11 @@ void fleet_state::tell(const state_changes& changes) {
   for (const auto& key : changes.added) spawn(key);
   for (const auto& key : changes.inputs) push_inputs(key);
   for (const auto& key : changes.pods) push_pods(key);
+  if (changes.nodes) {
+    for (const auto& [key, m] : members) check_label(key);
+  } else {
+    for (const auto& key : changes.pods) check_label(key);
+  }
   if (changes.capacity && announced) push_capacity();
 }
 
@@ -145,10 +150,32 @@ void fleet_state::push_inputs(const variant_key& key) {
     if (inputs->target_problem.empty()) inputs->target_problem = kind->second.problem;
   }
   inputs->autoscaler = cluster.autoscaler_of(key);
+  inputs->label_conflict = it->second.label_conflict = label_conflict(key);
   inputs->shared = shared;
   inputs->settings = configs->settings();
   inputs->observed_since = observed_since;
   self->send(it->second.analyzer, analyzer_update{std::move(inputs)});
+}
+
+/// The profile in use is that of the label, so a label that names another accelerator makes every prediction wrong.
+std::string fleet_state::label_conflict(const variant_key& key) const {
+  const auto object = cluster.variant(key);
+  const auto target = cluster.target_of(key);
+  if (!shared || !object || !target || object->accelerator_label.empty()) return {};
+  // On its way to another accelerator it has pods on both.
+  if (target->change && target->change->phase != accelerator_change::step::failed) return {};
+  const auto accelerator = shared->accelerators.find(object->accelerator_label);
+  if (accelerator == shared->accelerators.end()) return {};
+  auto others = cluster.gpu_products(key);
+  others.erase(accelerator->second.type);
+  if (others.empty()) return {};
+  return fmt::format("label inference.optimization/acceleratorName is \"{}\", which is {}, and pods run on {}",
+                     object->accelerator_label, accelerator->second.type, fmt::join(others, ", "));
+}
+
+void fleet_state::check_label(const variant_key& key) {
+  const auto it = members.find(key);
+  if (it != members.end() && it->second.label_conflict != label_conflict(key)) push_inputs(key);
 }
 
 void fleet_state::push_pods(const variant_key& key) {

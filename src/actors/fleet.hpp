@@ -35,6 +35,7 @@ struct fleet_state {
   struct member {
     analyzer_actor analyzer;
     actuator_actor actuator;
+    std::string label_conflict{};  ///< as last told to the analyzer
   };
   struct respawn {
     std::chrono::milliseconds backoff{0};
@@ -98,6 +99,8 @@ struct fleet_state {
   void retire(const variant_key& key);
   void push_inputs(const variant_key& key);
   void push_pods(const variant_key& key);
+  std::string label_conflict(const variant_key& key) const;
+  void check_label(const variant_key& key);
   void tell_inventory();
   void push_capacity();
   void push_all_inputs();

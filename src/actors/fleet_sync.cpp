@@ -125,7 +125,7 @@ void fleet_state::health(const watch_health& m) {
   if (!m.problem.empty()) {
     config.logger.warn("Watch is broken", {{"kind", to_string(m.kind)}, {"error", m.problem}});
   } else {
-    config.logger.info("Watch is whole", {{"kind", to_string(m.kind)}});
+    config.logger.info("Watch works again", {{"kind", to_string(m.kind)}});
     if (m.kind == watch_kind::pods) observe_anew();
   }
   self->send(config.board, m);

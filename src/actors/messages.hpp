@@ -125,6 +125,8 @@ struct condition {
   bool status = false;
   std::string reason;
   std::string message;
+  bool unknown = false;  ///< neither True nor False
+  const char* text() const { return unknown ? "Unknown" : status ? "True" : "False"; }
   bool operator==(const condition&) const = default;
 };
 
@@ -158,7 +160,7 @@ struct capacity_curve {
   model::server_load moment;                        ///< what arrives now, of which the pool's demand is made
   double sampled_s = 0;                             ///< when `moment` was, by the samples' clock
   double horizon_s = 0;                             ///< a pool's demand is the largest sum of its moments of so long
-  std::string current_device;                       ///< device and cards per replica of the present allocation
+  std::string current_device;                       ///< device and GPUs per replica of the present allocation
   int current_units = 1;
   model::load_estimate measured;  ///< what the servers report
   bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
@@ -181,7 +183,7 @@ struct capacity_curve {
   bool insists = false;
   bool urgent = false;
   std::shared_ptr<const accelerator_change> change;                 ///< of the target; nullptr = none
-  std::shared_ptr<const std::pair<std::string, int>> change_needs;  ///< device and cards while it is under way, if known
+  std::shared_ptr<const std::pair<std::string, int>> change_needs;  ///< device and GPUs while it is under way, if known
   bool changing() const { return change && change->phase != accelerator_change::step::failed; }
   /// Replicas that the autoscaler in charge lets come; 0 = as many as are wanted.
   int ceiling() const { return mode == actuation_mode::metric && autoscaler ? autoscaler->max_replicas : 0; }
@@ -200,6 +202,7 @@ struct decision {
   std::string reason;  ///< CamelCase: Optimized, CapacityLimited, Infeasible, MetricsUnavailable, ...
   std::string message;
   std::uint64_t cycle = 0;
+  int needed = -1;  ///< replicas that the load alone needs there; -1 = not known
   /// On another accelerator than the one in use: replicas of the present target would not be what was decided.
   bool changes_accelerator() const {
     return desired.num_replicas > 0 && !curve->current.accelerator.empty() && desired.accelerator != curve->current.accelerator;
@@ -238,7 +241,7 @@ struct plan_snapshot {
   std::vector<std::shared_ptr<const decision>> changed;  ///< those that are not of the plan before
   std::vector<model::type_usage> by_type;
   std::shared_ptr<const capacity_view> capacity;  ///< planned within; nullptr = not known
-  std::map<std::string, double> price;            ///< shadow price of a card by device, cents/hour
+  std::map<std::string, double> price;            ///< shadow price of a GPU by device, cents/hour
   model::solver_report solver;
   model::cost_per_hour total_cost;
   double solve_seconds = 0;

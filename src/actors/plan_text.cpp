@@ -12,7 +12,7 @@ namespace inferno::actors {
 namespace {
 
 json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
-  return {{"itl", itl_ms}, {"ttft", ttft_ms}, {"wait", wait_ms}};
+  return {{"itl", itl_ms}, {"ttft", ttft_ms}, {"wait", wait_ms}, {"waitP95", wait_ms * model::wait_p95_of_mean}};
 }
 
 json::object to_json(const decision& d) {
@@ -40,8 +40,9 @@ json::object to_json(const decision& d) {
           {"predicted", std::move(predicted)},
           {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
           {"slo", std::move(slo)},
-          {"objectives",
-           json::object{{"met", c.objectives.status}, {"reason", c.objectives.reason}, {"message", c.objectives.message}}},
+          {"objectives", json::object{{"met", c.objectives.unknown ? json::value() : json::value(c.objectives.status)},
+                                      {"reason", c.objectives.reason},
+                                      {"message", c.objectives.message}}},
           {"actuationMode", to_string(c.mode)},
           {"hold", d.hold},
           {"reason", d.reason},
@@ -67,8 +68,9 @@ std::string to_text(const json::object& o, text_format f) {
   return f == text_format::yaml ? model::write_yaml(o) : model::write_json(o) + "\n";
 }
 
-const model::row titles{"NAMESPACE", "NAME",     "MODEL",  "CLASS", "ACCELERATOR", "REASON",  "REPLICAS", "READY", "DESIRED",
-                        "CENTS/H",   "RATE/MIN", "ITL ms", "PLAN",  "TARGET",      "TTFT ms", "PLAN",     "TARGET"};
+const model::row titles{"NAMESPACE", "NAME",    "MODEL",   "CLASS",    "ACCELERATOR", "REASON", "REPLICAS",
+                        "READY",     "DESIRED", "CENTS/H", "RATE/MIN", "ITL ms",      "PLAN",   "TARGET",
+                        "TTFT ms",   "PLAN",    "TARGET",  "WAIT P95", "PLAN",        "TARGET"};
 constexpr std::size_t text_columns = 6;
 
 /// As many digits as somebody looks at; "-" for what is not known.
@@ -98,7 +100,10 @@ model::row table_row(const decision& d) {
           ms(c.slo.itl_ms),
           ms(c.measured.ttft_ms),
           named_ms(c.slo, d.desired.ttft_objective_ms > 0 ? d.desired.ttft_objective_ms : d.desired.ttft_ms),
-          named_ms(c.slo, c.slo.ttft_ms)};
+          named_ms(c.slo, c.slo.ttft_ms),
+          ms(c.measured.wait_ms * model::wait_p95_of_mean),
+          ms(d.desired.wait_ms * model::wait_p95_of_mean),
+          ms(c.slo.wait_p95_ms)};
 }
 
 std::string table(const plan_snapshot* plan, const std::string& ns, bool leading) {
@@ -120,7 +125,8 @@ std::string table(const decision& d) {
   auto out = model::aligned({titles, table_row(d)}, text_columns);
   if (!d.message.empty()) out += fmt::format("{}: {}\n", d.reason, d.message);
   const auto& objectives = d.curve->objectives;
-  if (!objectives.type.empty() && !objectives.status) out += fmt::format("{}: {}\n", objectives.reason, objectives.message);
+  if (!objectives.type.empty() && !objectives.status && !objectives.unknown)
+    out += fmt::format("{}: {}\n", objectives.reason, objectives.message);
   return out;
 }
 

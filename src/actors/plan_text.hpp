@@ -16,7 +16,7 @@ std::optional<text_format> parse_text_format(std::string_view);
 std::string plan_text(const plan_snapshot* plan, text_format, const std::string& ns = {}, bool leading = true);
 /// One variant of it; nullopt when the plan does not have it.
 std::optional<std::string> variant_text(const plan_snapshot* plan, const variant_key& key, text_format);
-/// Why it got what it got: candidates, what denied them, prices of cards, next best, other SLOs. nullopt as above.
+/// Why it got what it got: candidates, what denied them, prices of GPUs, next best, other SLOs. nullopt as above.
 std::optional<std::string> explain_text(const plan_snapshot* plan, const variant_key& key, text_format);
 
 }  // namespace inferno::actors

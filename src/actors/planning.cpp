@@ -58,6 +58,7 @@ decision denied(const std::shared_ptr<const capacity_curve>& curve, const model:
   } else if (d.desired.num_replicas > granted) {
     d.message += fmt::format("; minReplicas keeps {}", d.desired.num_replicas);
   }
+  d.message = with_remark(*curve, d.message);
   return d;
 }
 
@@ -120,7 +121,7 @@ void planner::drop_line(std::size_t line) {
   free_lines_.push_back(line);
 }
 
-/// A device no node has: known to have no cards when capacity limits.
+/// A device no node has: known to have no GPUs when capacity limits.
 int planner::type_of(const std::string& device) {
   if (device.empty()) return -1;
   const auto [at, fresh] = types_.try_emplace(device, static_cast<int>(input_.capacity.size()));
@@ -130,7 +131,7 @@ int planner::type_of(const std::string& device) {
 
 std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve& curve) {
   auto out = curve.candidates;
-  // Cards for replicas that the autoscaler does not let come are somebody else's.
+  // GPUs for replicas that the autoscaler does not let come are somebody else's.
   const int most = curve.ceiling();
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i].type = type_of(curve.device_of[i]);
@@ -213,7 +214,7 @@ void planner::set_capacity(std::shared_ptr<const capacity_view> capacity) {
     for (auto& [name, p] : pools_) p.changed = true;
 }
 
-/// The cards there are, less those of held variants: what they have is not to be given to others.
+/// The GPUs there are, less those of held variants: what they have is not to be given to others.
 /// The GPUs that nodes report, and of each device at least those that Ready replicas have: a replica that serves has its GPUs,
 /// whatever a restarting device plugin, a renamed label or a pod that claims more than there is make of the report.
 void planner::find_usable() {
@@ -334,7 +335,7 @@ void planner::count_held(model::solver_result& result) const {
   }
 }
 
-/// Those that act first, the cards of the others being theirs; then the others with what is left.
+/// Those that act first, the GPUs of the others being theirs; then the others with what is left.
 model::solver_result planner::solve() {
   limit();
   const auto room = input_.capacity;
@@ -347,7 +348,7 @@ model::solver_result planner::solve() {
   auto result = solve(input_, true);
   if (!advises) return result;
   advice_.optimizer = input_.optimizer;
-  // A device may be new since: of a variant that has no cards.
+  // A device may be new since: of a variant that has no GPUs.
   advice_.capacity = room;
   advice_.capacity.resize(input_.capacity.size());
   for (std::size_t t = 0; t < result.used.size(); ++t)
@@ -391,6 +392,7 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
   if (d.desired.num_replicas == 0) d.desired.accelerator = s.curve->current.accelerator;
   d.reason = "Optimized";
   d.message = s.curve->hold_message;
+  d.needed = replicas_needed(d.desired);
   // maxReplicas may be too few.
   const auto& a = d.desired;
   if (a.rate_per_replica.per_sec() > a.max_rate_per_replica.per_sec() * (1 + 1e-6)) {
@@ -398,6 +400,7 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
     d.message = fmt::format("{} x {} meet the targets up to {:.2f} requests/min, {:.2f} are to be served: spec.maxReplicas",
                             a.num_replicas, a.accelerator, a.num_replicas * a.max_rate_per_replica.per_min(),
                             a.num_replicas * a.rate_per_replica.per_min());
+    d.message = with_remark(*s.curve, d.message);
   }
   return d;
 }

@@ -1,7 +1,7 @@
 #pragma once
 // The optimizer's thinking without its actor: latest curves and capacity in, plan out. Deterministic. A plan takes over every
 // decision that did not change from the one before. Variants whose decisions nobody carries out (dry-run, or another autoscaler
-// scales the target) keep the cards they have while the others are planned, and get a decision from what these leave.
+// scales the target) keep the GPUs they have while the others are planned, and get a decision from what these leave.
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,7 +26,7 @@ class planner {
   std::shared_ptr<plan_snapshot> plan(std::uint64_t cycle, std::string trigger);
 
  private:
-  /// Cards of a decision, if it is carried out as far as it can: index into input_.capacity (-1 = none), and how many.
+  /// GPUs of a decision, if it is carried out as far as it can: index into input_.capacity (-1 = none), and how many.
   struct cards {
     int type = -1;
     int count = 0;

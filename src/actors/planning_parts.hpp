@@ -1,5 +1,8 @@
 #pragma once
 // What the files of the planner share.
+#include <algorithm>
+#include <cmath>
+#include <string>
 #include <utility>
 
 #include "actors/messages.hpp"
@@ -18,6 +21,19 @@ inline model::allocation with_replicas(model::allocation candidate, int replicas
     candidate.num_replicas = replicas;
   }
   return candidate;
+}
+
+/// Replicas that the load of a candidate needs, whatever minReplicas and maxReplicas made of them.
+inline int replicas_needed(const model::allocation& candidate) {
+  const double load = candidate.num_replicas * candidate.rate_per_replica.per_sec();
+  const double each = candidate.max_rate_per_replica.per_sec();
+  if (load <= 0) return 0;
+  return each > 0 ? static_cast<int>(std::min(std::ceil(load / each * (1 - 1e-9)), 1e9)) : candidate.num_replicas;
+}
+
+/// What is said of the variant besides what was decided comes first.
+inline std::string with_remark(const capacity_curve& c, const std::string& message) {
+  return c.hold_message.empty() ? message : c.hold_message + "; " + message;
 }
 
 }  // namespace inferno::actors

@@ -197,6 +197,7 @@ decision planner::decide_part(const slot& s, const pool& p) const {
   d.desired.accelerator = one.accelerator;
   if (one.mix) {
     auto whole = one.mix->alloc;
+    d.needed = replicas_needed(whole);
     model::add_percentiles(p.demand->members()[m], whole);
     d.desired = with_replicas(std::move(whole), one.now);
   } else if (const auto* option = p.demand->option(m, one.accelerator)) {
@@ -209,7 +210,6 @@ decision planner::decide_part(const slot& s, const pool& p) const {
   d.reason = "Optimized";
   d.message = fmt::format("shares {:.2f} requests/min with {} other variants of its model and class",
                           p.demand->members().front().server->current.load.arrival_rate.per_min(), p.order.size() - 1);
-  if (!s.curve->hold_message.empty()) d.message = s.curve->hold_message + "; " + d.message;
   double able = 0;
   bool whole = true;
   for (const auto& each : p.parts) {
@@ -226,6 +226,7 @@ decision planner::decide_part(const slot& s, const pool& p) const {
   }
   if (one.now > one.granted)
     d.message += fmt::format("; {} more stay until those that replace them are ready", one.now - one.granted);
+  d.message = with_remark(*s.curve, d.message);
   if (one.now < one.granted) d.message += fmt::format("; {} more follow when GPUs are given back", one.granted - one.now);
   return d;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// What is left of the cards of each type, and what a candidate takes of them.
+// What is left of the GPUs of each type, and what a candidate takes of them.
 #include <algorithm>
 #include <limits>
 
@@ -21,7 +21,7 @@ class gpu_room {
   }
   int left(std::size_t type) const { return left_[type]; }
 
-  /// Replicas of `units` cards each there is room for.
+  /// Replicas of `units` GPUs each there is room for.
   int fitting(int type, int units) const {
     if (type < 0 || units <= 0) return std::numeric_limits<int>::max();
     return left_[static_cast<std::size_t>(type)] / units;

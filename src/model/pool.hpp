@@ -22,7 +22,7 @@ class model_pool {
   /// The members, with the pool's load.
   const std::vector<variant_view>& members() const { return members_; }
 
-  /// Type (index, -1 = not limited) and cards per replica of a member on an accelerator; error: it has no cards at all.
+  /// Type (index, -1 = not limited) and GPUs per replica of a member on an accelerator; error: it has no GPUs at all.
   using placement = std::function<tl::expected<std::pair<int, int>, std::string>(const variant_view&, const allocation&)>;
   /// Mixes with predictions. A member with `keep_accelerator` keeps the one in use, if it has one. Error: why there is no mix at
   /// all.

@@ -10,7 +10,7 @@
 namespace inferno::model {
 namespace {
 
-/// Cards of absurd systems add up beyond int; the sum then stays at its end.
+/// GPUs of absurd systems add up beyond int; the sum then stays at its end.
 void add_cards(int& sum, int replicas, int units) {
   const auto cards = static_cast<std::int64_t>(replicas) * units;
   sum = static_cast<int>(std::min<std::int64_t>(sum + cards, std::numeric_limits<int>::max()));

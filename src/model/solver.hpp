@@ -43,7 +43,7 @@ struct solver_choice {
   std::vector<int> part_replicas{};  ///< of a mix
 };
 
-/// Cards of a type that a plan uses.
+/// GPUs of a type that a plan uses.
 struct type_usage {
   std::string type;
   int count = 0;
@@ -66,8 +66,8 @@ struct solver_report {
 
 struct solver_result {
   std::vector<solver_choice> choices;
-  std::vector<int> used;      ///< cards by capacity index
-  std::vector<double> price;  ///< shadow price of a card by capacity index, cents/hour; empty when the solver has none
+  std::vector<int> used;      ///< GPUs by capacity index
+  std::vector<double> price;  ///< shadow price of a GPU by capacity index, cents/hour; empty when the solver has none
   solver_report report;
 };
 

@@ -10,7 +10,7 @@ namespace inferno::model {
 struct accelerator {
   std::string name;
   std::string type;      ///< capacity is counted by type (the device)
-  int multiplicity = 1;  ///< cards of `type` in one unit
+  int multiplicity = 1;  ///< GPUs of `type` in one unit
   cost_per_hour cost;    ///< of one unit
 };
 

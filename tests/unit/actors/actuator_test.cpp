@@ -209,7 +209,7 @@ TEST_F(ActuatorTest, WhatSomebodyElseScaledMeanwhileIsNotOverruled) {
   w.advance(1s);
   EXPECT_THAT(w.scale_patches(), IsEmpty()) << "the decision is about one replica, there are three";
   EXPECT_FALSE(w.status("chat").at("actuation").at("applied").as_bool());
-  EXPECT_TRUE(w.logged({"Scale was written by somebody else", "\"found\":3"}));
+  EXPECT_TRUE(w.logged({"Scale was changed by another writer", "\"found\":3"}));
   decide(3, 2);
   EXPECT_THAT(w.scale_patches(), ElementsAre(2));
 }
@@ -437,7 +437,7 @@ TEST_F(ActuatorTest, EventsNameTheObjectByItsUid) {
 
 TEST_F(ActuatorTest, TransitionTimesOfTheStatusThatIsThereGoOn) {
   const std::chrono::system_clock::time_point since{1600000000s};
-  caf::anon_send(hand, variant_facts{"u", {{"OptimizationReady", true, since}, {"MetricsAvailable", false, since}}});
+  caf::anon_send(hand, variant_facts{"u", {{"OptimizationReady", "True", since}, {"MetricsAvailable", "False", since}}});
   decide(1, 1);
   const auto conditions = w.status("chat").at("conditions").as_array();
   EXPECT_EQ(conditions.at(1).at("lastTransitionTime").as_string(), kube::format_time(since)) << "True before and now";

@@ -193,6 +193,40 @@ TEST(Analysis, SaysThatAnObjectiveIsMissed) {
   }
 }
 
+TEST(Analysis, WhatWasMeasuredEndsWithTheRequestsAndWithTheReadings) {
+  variant_analysis a({"n", "v"});
+  auto inputs = quickstart();
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  target->replicas = 4;
+  inputs->target = target;
+  a.update(inputs);
+  auto s = sample(1, 2, 2, 80);
+  s.itl_sum_s = 0.03, s.itl_count = 1;
+  for (; s.time_s <= 70; ++s.time_s) a.observe(s);
+  EXPECT_EQ(a.make_curve()->objectives.reason, "ObjectiveMissed");
+  EXPECT_NEAR(a.make_curve()->current.itl_ms, 30, 1e-3);
+  // No requests any more, for a rate window.
+  const auto busy = s;
+  auto idle = sample(s.time_s, 0, 0, 0);
+  for (const double until = s.time_s + 70; idle.time_s <= until; ++idle.time_s)
+    if (a.observe(idle)) a.make_curve();
+  const auto quiet = a.make_curve();
+  EXPECT_EQ(quiet->objectives.reason, "NothingMeasured");
+  EXPECT_STREQ(quiet->objectives.text(), "Unknown");
+  EXPECT_EQ(quiet->measured.itl_ms, 0);
+  EXPECT_EQ(quiet->current.itl_ms, 0) << "the status shows this one";
+  // Measured again, and then the servers fall silent.
+  s = busy;
+  s.time_s = idle.time_s;
+  for (const double until = s.time_s + 70; s.time_s <= until; ++s.time_s) a.observe(s);
+  EXPECT_STREQ(a.make_curve()->objectives.text(), "False");
+  a.lost("MetricsSourceFailed", "down");
+  const auto silent = a.make_curve();
+  EXPECT_STREQ(silent->objectives.text(), "Unknown");
+  EXPECT_EQ(silent->current.itl_ms, 0);
+  EXPECT_GT(silent->current.load.arrival_rate.per_sec(), 0) << "what was planned for is still planned for";
+}
+
 TEST(Analysis, PodsThatBecomeReadyAreShownWithoutHaste) {
   variant_analysis a({"n", "v"});
   auto inputs = quickstart();

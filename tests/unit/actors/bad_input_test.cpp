@@ -196,6 +196,47 @@ TEST(BadInput, MissingDeploymentIsNamedAndFoundWhenItComes) {
   EXPECT_THAT(w.scale_patches("bad"), ::testing::ElementsAre(2));
 }
 
+TEST(BadInput, ASpecErrorIsNamedBeforeAMissingDeployment) {
+  world w;
+  populate(w, {"good"},
+           {va_json("llm", "good"), profile_json("bad", R"([{"acc":"A100","alpha":"20.58","beta":"0.41","maxBatchSize":4},
+                                                           {"acc":"G2","alpha":"1,5","beta":"0.34","maxBatchSize":4}])"),
+            va_json("llm", "worse", R"(,"minReplicas":3,"maxReplicas":2)")});
+  load_each(w, busy);
+  w.advance(70s);
+  EXPECT_THAT(w.condition_of("TargetResolved", "bad"), StartsWith("False TargetNotFound: Deployment bad not found"));
+  EXPECT_THAT(w.condition_of("OptimizationReady", "bad"),
+              AllOf(StartsWith("False InvalidSpec: spec.modelProfile.accelerators[1].alpha"), HasSubstr("llm/bad not found")));
+  EXPECT_THAT(w.condition_of("OptimizationReady", "worse"),
+              AllOf(StartsWith("False InvalidSpec: spec.maxReplicas"), HasSubstr("Deployment worse not found")));
+}
+
+TEST(BadInput, AProfileEntrysErrorDoesNotHideThePlan) {
+  world w;
+  start(w, profile_json("bad", R"([{"acc":"A100","alpha":"20.58","beta":"0.41","maxBatchSize":4},
+                                   {"acc":"G2","alpha":"1,5","beta":"0.34","maxBatchSize":4}])"));
+  EXPECT_THAT(w.condition_of("OptimizationReady", "bad"), AllOf(StartsWith("True Optimized: 2 x A100 predicted ITL"),
+                                                                HasSubstr("; spec.modelProfile.accelerators[1].alpha")));
+}
+
+TEST(BadInput, ALabelThatContradictsTheNodesIsNamed) {
+  world w;
+  start(w, va_json("llm", "bad"));
+  EXPECT_THAT(w.condition_of("TargetResolved", "bad"), StartsWith("True TargetFound"));
+  w.changed("pods", pod_json("llm", "bad-0", "bad", true, "n2"));
+  w.advance(70s);
+  const auto named = HasSubstr(
+      "label inference.optimization/acceleratorName is \"A100\", which is NVIDIA-A100-PCIE-80GB, and pods run on "
+      "AMD-MI300X-192G");
+  EXPECT_THAT(w.condition_of("TargetResolved", "bad"), AllOf(StartsWith("True AcceleratorMismatch"), named));
+  EXPECT_THAT(w.condition_of("OptimizationReady", "bad"), AllOf(StartsWith("True Optimized"), named));
+  EXPECT_THAT(w.condition_of("TargetResolved", "good"), StartsWith("True TargetFound"));
+  // The node was labelled wrongly.
+  w.changed("nodes", node_json("n2", "nvidia", "NVIDIA-A100-PCIE-80GB", 64));
+  w.advance(70s);
+  EXPECT_THAT(w.condition_of("TargetResolved", "bad"), StartsWith("True TargetFound"));
+}
+
 // ---- ConfigMaps
 // -----------------------------------------------------------------------------------------------------------------
 
@@ -258,6 +299,28 @@ TEST(BadInput, OneBrokenYamlEntryIsNamedAndTheOthersAreUsed) {
   w.advance(70s);
   EXPECT_TRUE(w.logged({"Configuration entry is valid again", "service-classes-config/gold.yaml"}));
   EXPECT_THAT(w.scale_patches("bad"), ::testing::ElementsAre(2));
+}
+
+TEST(BadInput, AMisspeltKeyOfAConfigMapIsWarnedOfOnceForEachChange) {
+  auto classes = default_classes();
+  classes["premium.yaml"] += "    slo_ttft: 400\n";
+  std::vector<json::object> configs{settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}, {"RATEWINDOW", "30s"}}),
+                                    config_json(std::string(accelerators_map), default_accelerators()),
+                                    config_json(std::string(classes_map), classes)};
+  world w;
+  start(w, va_json("llm", "bad"), configs);
+  EXPECT_TRUE(w.logged({"service-classes-config/premium.yaml", "data[0].slo_ttft: unknown field; did you mean", "slo-ttft"}));
+  EXPECT_TRUE(w.logged({"RATEWINDOW: unknown field; did you mean", "RATE_WINDOW"}));
+  EXPECT_THAT(w.scale_patches("good"), ::testing::ElementsAre(2)) << "the rest of the entry is used";
+  const int told = lines_with(w, "Part of a configuration entry is not used");
+  EXPECT_EQ(told, 2);
+  for (const auto& c : configs) w.changed("configmaps", c);
+  EXPECT_EQ(lines_with(w, "Part of a configuration entry is not used"), told) << "an event that changes nothing";
+  classes["premium.yaml"] += "    slo_itl: 20\n";
+  w.changed("configmaps", config_json(std::string(classes_map), classes));
+  EXPECT_EQ(lines_with(w, "Part of a configuration entry is not used"), told + 1);
+  w.changed("configmaps", config_json(std::string(classes_map), default_classes()));
+  EXPECT_TRUE(w.logged({"Configuration entry is valid again", "service-classes-config/premium.yaml"}));
 }
 
 TEST(BadInput, AnEntryThatBreaksKeepsItsLastValidValue) {

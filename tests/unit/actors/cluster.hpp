@@ -7,7 +7,7 @@
 
 namespace inferno::actors::testing {
 
-/// Nodes with cards enough for everybody.
+/// Nodes with GPUs enough for everybody.
 inline std::vector<json::object> roomy_nodes() {
   return {node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 64), node_json("n2", "amd", "AMD-MI300X-192G", 64)};
 }

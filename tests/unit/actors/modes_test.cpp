@@ -98,7 +98,7 @@ void two_on(world& w, int cards, json::object first, json::object second) {
 
 TEST(Modes, ADryRunTakesNoCardsFromThoseThatAct) {
   for (const auto* name : {"first", "second"}) {
-    // Whichever comes first to the solver: there is one card to spare.
+    // Whichever comes first to the solver: there is one GPU to spare.
     world w;
     const auto dry = [&](const char* of) {
       return va_json("llm", of, std::string(of) == name ? R"(,"actuationMode":"dry-run")" : "");
@@ -209,7 +209,7 @@ TEST(Modes, StatefulSetsAreScaledLikeDeployments) {
   world w;
   w.load(44);
   w.quickstart();
-  w.replaced("pods", {});  // the Deployment's holds a card
+  w.replaced("pods", {});  // the Deployment's holds a GPU
   w.changed("statefulsets", deployment_json("llm", "served", 1));
   w.changed("pods", pod_json("llm", "served-0", "served"));
   w.changed("variantautoscalings",

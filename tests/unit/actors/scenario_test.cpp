@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "world.hpp"
+#include "cluster.hpp"
 
 namespace inferno::actors::testing {
 namespace {
@@ -54,6 +54,29 @@ TEST(Scenario, ScalesUpAtOnceAndDownAfterStabilization) {
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(events[0].body.at("reason").as_string(), "ScaledUp");
   EXPECT_EQ(events[1].body.at("reason").as_string(), "ScaledDown");
+}
+
+/// The messages of the Events of a variant with this spec that has `replicas` and is under 44 requests a minute.
+std::vector<std::string> events_with(const std::string& spec, int replicas) {
+  world w;
+  populate(w, {"vllme"}, {va_json("llm", "vllme", spec)}, replicas);
+  load_each(w, {{"vllme", 44}});
+  w.advance(200s);
+  std::vector<std::string> out;
+  for (const auto& e : w.api->calls_to("create", "events")) out.emplace_back(e.body.at("message").as_string());
+  return out;
+}
+
+TEST(Scenario, EventsNameTheLimitThatSetTheReplicasInsteadOfTheLoad) {
+  EXPECT_THAT(events_with("", 1), ElementsAre("Scaled Deployment vllme from 1 to 2 replicas for 44.00 requests/min on A100"));
+  EXPECT_THAT(
+      events_with(R"(,"minReplicas":4)", 1),
+      ElementsAre("Scaled Deployment vllme from 1 to 4 replicas on A100: spec.minReplicas is 4, 44.00 requests/min need 2"));
+  EXPECT_THAT(
+      events_with(R"(,"maxReplicas":1)", 3),
+      ElementsAre("Scaled Deployment vllme from 3 to 1 replicas on A100: spec.maxReplicas is 1, 44.00 requests/min need 2"));
+  EXPECT_THAT(events_with(R"(,"minReplicas":2)", 3),
+              ElementsAre("Scaled Deployment vllme from 3 to 2 replicas for 44.00 requests/min on A100"));
 }
 
 TEST(Scenario, WritesOwnerReferenceOnceAndTheStatusOfTheCrd) {

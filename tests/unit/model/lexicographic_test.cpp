@@ -20,7 +20,7 @@ struct standing {
   double value = 0;
 };
 
-/// Cards left by everything `keep` admits.
+/// GPUs left by everything `keep` admits.
 std::vector<int> room_after(const solver_input& in, const solver_result& r, const std::function<bool(std::size_t)>& keep) {
   std::vector<int> room;
   for (const auto& c : in.capacity) room.push_back(c.count);
@@ -252,7 +252,7 @@ TEST(Lexicographic, ScaledCostsChangeNothingButTheCost) {
   }
 }
 
-/// More cards: the most important class in which the plans differ is better off.
+/// More GPUs: the most important class in which the plans differ is better off.
 TEST(Lexicographic, MoreCapacityNeverCostsMore) {
   dice d{std::mt19937(35)};
   for (int i = 0; i < 1000; ++i) {
@@ -369,7 +369,7 @@ TEST(Pool, TheCheapestMixIsTheCheapestOfAll) {
   }
 }
 
-/// Pools that compete for cards: the mixes offered hold the best plan.
+/// Pools that compete for GPUs: the mixes offered hold the best plan.
 TEST(Pool, SharesScarceCardsAsTheBestOfAllMixes) {
   dice d{std::mt19937(42)};
   for (int i = 0; i < 400; ++i) {
