@@ -12,6 +12,7 @@
 #include <future>
 
 #include "testbed/cluster/pod_log.hpp"
+#include "testbed/cluster/reviews.hpp"
 #include "testbed/cluster/watch.hpp"
 
 namespace inferno::testbed {

@@ -283,7 +283,6 @@ TEST_F(Load, GoesOnAndCountsFailuresWhenAllServersVanishAtOnce) {
     return now.sent >= then.sent + 200 && now.failed >= then.failed + 200;
   }));
   EXPECT_FALSE(ended);
-  EXPECT_EQ(generator.statistics().ok, then.ok);
   generator.stop();
   EXPECT_TRUE(eventually([&] { return generator.statistics().outstanding() == 0; }));
 }
