@@ -146,8 +146,7 @@ TEST(Actuation, AnAutoscalersMaximumWithholdsNoCards) {
   // Three are wanted of the important one, one may come; the other three are for those who can have them.
   const auto limited_by = [&](const std::string& whom) {
     const auto said = fmt::format("True AutoscalerLimits: {} allows at most 1 replicas, 3 are wanted", whom);
-    EXPECT_TRUE(eventually(20s, [&] { return s.is("TargetResolved", said); }))
-        << s.condition("TargetResolved") << s.log();
+    EXPECT_TRUE(eventually(20s, [&] { return s.is("TargetResolved", said); })) << s.condition("TargetResolved") << s.log();
     ASSERT_TRUE(s.settles(3, "cheap")) << whom << s.condition("OptimizationReady", "cheap") << s.log();
     EXPECT_EQ(s.metric("inferno_desired_replicas"), 3.0);
     ASSERT_TRUE(s.cycles_pass()) << s.log();

@@ -31,7 +31,7 @@ void kube_objects(std::string_view data) {
   (void)actors::decode_config(object);
   if (const auto scaled = actors::decode_scale(object, {"example.com", "Thing"}, variant.key)) state.upsert(*scaled, changes);
   for (const auto& [device, count] : state.capacity().by_device) require(count >= 0, "no device has less than no cards");
-  (void)state.ready_pods(variant.key);
+  (void)state.serving_pods(variant.key);
   (void)state.other_kinds();
   (void)state.changes_without_variant();
   (void)actors::add_owner(object, {{"kind", "Thing"}, {"name", "t"}, {"uid", "u"}});
