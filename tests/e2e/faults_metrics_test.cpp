@@ -71,7 +71,7 @@ class lying_prometheus {
     } else if (what == lie::garbage) {
       body = "<html>{\"status\":";
     } else if (what == lie::huge) {
-      body = "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[" + std::string(80u << 20, ' ') + "]}}";
+      body = "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[" + std::string(200u << 20, ' ') + "]}}";
     } else {
       net::http_request request;
       request.method = std::string(x.method());
