@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model/assignment.hpp"
+#include "model/assignment/chance.hpp"
 
 namespace inferno::model {
 
@@ -34,27 +35,12 @@ class large_neighbourhood {
   double units(std::size_t option, int type) const;
   bool improve_within(std::vector<std::size_t>& choice, const std::vector<std::size_t>& items, std::int64_t work);
 
-  /// SplitMix64 (Steele, Lea, Flood 2014).
-  class generator {
-   public:
-    std::uint64_t operator()() {
-      state_ += 0x9e3779b97f4a7c15;
-      std::uint64_t z = state_;
-      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-      z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-      return z ^ (z >> 31);
-    }
-
-   private:
-    std::uint64_t state_ = 1;
-  };
-
   const assignment_problem& p_;
   std::vector<double> reduced_;  ///< per option: value + price * uses
   std::vector<int> scarce_;      ///< types with a price
   double tolerance_;
   bool integral_;
-  generator chance_;
+  chance chance_;
   std::size_t size_;            ///< items in a neighbourhood
   std::size_t turn_ = 0;        ///< neighbourhoods so far
   std::size_t failed_ = 0;      ///< those since the last better plan

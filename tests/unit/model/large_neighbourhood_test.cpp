@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <ostream>
 #include <random>
 
 #include "bench/make_system.hpp"
@@ -161,7 +162,14 @@ struct hard_class {
   std::vector<int> room;
   int most;        ///< satisfied, and
   double optimum;  ///< with as many: by HiGHS 1.16, proven
+  friend void PrintTo(const hard_class& c, std::ostream* out) { *out << "seed " << c.seed << ", priority " << c.priority; }
 };
+
+TEST(Chance, IsTheMersenneTwister) {
+  std::mt19937_64 theirs(1);
+  chance ours;
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(ours(), theirs()) << i;
+}
 
 class HardClass : public testing::TestWithParam<hard_class> {};
 
