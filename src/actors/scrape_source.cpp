@@ -22,6 +22,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
+/// What takes longer than so many times the usual is slow. Where all take long, none is.
+constexpr int slow_times = 4;
 
 double seconds(clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
@@ -59,8 +61,9 @@ struct asking {
 struct slow_pod {
   explicit slow_pod(scrape_target t) : target(std::move(t)) {}
   scrape_target target;
-  bool asked = false;  ///< a request is under way
-  bool quick = false;  ///< the last one was not slow
+  bool asked = false;                             ///< a request is under way
+  std::uint64_t asked_in = 0;                     ///< the round it was last asked in
+  clock::duration took = clock::duration::max();  ///< the last request, if it was answered
   clock::time_point again{};
   std::chrono::milliseconds backoff{0};
   std::string problem;          ///< of the last request
@@ -97,6 +100,7 @@ struct scrape_round {
 struct scrape_source::impl : std::enable_shared_from_this<impl> {
   impl(std::shared_ptr<net::http_client> client, scrape_options o) : http(std::move(client)), options(std::move(o)) {
     options.patience = std::min(options.patience, options.timeout);
+    patience = options.patience;
   }
 
   std::shared_ptr<net::http_client> http;
@@ -105,6 +109,9 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
   std::size_t next_first = 0;
   std::map<kube::object_key, std::shared_ptr<slow_pod>> slow;
   std::size_t late = 0;  ///< requests under way that no round waits for
+  std::uint64_t rounds = 0;
+  std::chrono::milliseconds patience{};  ///< of this round
+  std::vector<clock::duration> took;     ///< answers, since the round began
 
   std::string url_of(const scrape_target& t) const {
     if (options.url) return options.url(t);
@@ -168,14 +175,20 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     a.left = [self = shared_from_this(), pod, since = a.since](outcome o) {
       --self->late;
       self->heard(*pod, since, std::move(o));
+      try {
+        self->ask_slow();
+      } catch (...) {
+        // The next round tries again.
+      }
     };
   }
 
-  void heard(slow_pod& pod, clock::time_point since, outcome o) const {
+  void heard(slow_pod& pod, clock::time_point since, outcome o) {
     const auto now = clock::now();
     pod.asked = false;
-    pod.quick = now - since <= options.patience / 2;
+    pod.took = o ? now - since : clock::duration::max();
     if (o) {
+      took.push_back(pod.took);
       pod.known = std::move(*o);
       pod.problem.clear();
       pod.backoff = {};
@@ -194,7 +207,7 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
       co_return;
     }
     self->next_first = index + 1;
-    const auto patience = self->options.patience;
+    const auto patience = self->patience;
     // What ends with the round has not had its time, and is not slow.
     const bool hurried = left < patience;
     const auto a = self->begin(target, hurried ? left : self->options.timeout);
@@ -208,6 +221,7 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
       round->unusable(target, pod->problem);
       self->leave(*a, pod);
     } else if (*a->done) {
+      self->took.push_back(clock::now() - a->since);
       self->observe(*round, target, **a->done);
     } else {
       round->unusable(target, a->done->error());
@@ -241,15 +255,16 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     }
   }
 
-  /// Those whose time has come, the longest waiting first.
+  /// Those whose time has come, each once in a round, the longest waiting first.
   void ask_slow() {
     std::vector<std::shared_ptr<slow_pod>> due;
     const auto now = clock::now();
     for (const auto& [key, pod] : slow)
-      if (!pod->asked && pod->again <= now) due.push_back(pod);
+      if (!pod->asked && pod->asked_in != rounds && pod->again <= now) due.push_back(pod);
     std::stable_sort(due.begin(), due.end(), [](const auto& a, const auto& b) { return a->again < b->again; });
     for (const auto& pod : due) {
       if (late >= options.slow_parallel) break;
+      pod->asked_in = rounds;
       leave(*begin(pod->target, options.timeout), pod);
     }
   }
@@ -263,7 +278,7 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
       const auto index = (first + i) % targets.size();
       const auto& target = targets[index];
       const auto it = slow.find(target.pod);
-      if (it == slow.end() || it->second->quick || !it->second->is(target)) {
+      if (it == slow.end() || !it->second->is(target) || (!it->second->asked && it->second->took <= patience / 2)) {
         round.todo.push_back(index);
         continue;
       }
@@ -273,7 +288,19 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     slow = std::move(still);
   }
 
+  /// Of the median answer of the last round; silent pods have none.
+  void choose_patience() {
+    ++rounds;
+    if (took.empty()) return;
+    const auto middle = took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2);
+    std::nth_element(took.begin(), middle, took.end());
+    patience = std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(slow_times * *middle), options.patience,
+                          options.timeout);
+    took.clear();
+  }
+
   void start(const std::shared_ptr<scrape_round>& round) {
+    choose_patience();
     tracks.begin(round->targets, round->now_s);
     divide(*round);
     ask_slow();

@@ -8,9 +8,10 @@
 namespace inferno::actors {
 
 struct scrape_options {
-  std::size_t parallel = 128;                        ///< requests at once of a round
-  std::chrono::milliseconds timeout{5000};           ///< of a request
-  std::chrono::milliseconds patience{1000};          ///< a pod that takes longer is slow: the round goes on without it
+  std::size_t parallel = 128;               ///< requests at once of a round
+  std::chrono::milliseconds timeout{5000};  ///< of a request
+  /// A pod that takes longer, and four times as long as the median of the last round, is slow: the round goes on without it.
+  std::chrono::milliseconds patience{1000};
   std::size_t slow_parallel = 32;                    ///< slow pods that are asked at once, apart from the rounds
   std::chrono::milliseconds longest_backoff{60000};  ///< between two requests to a pod that does not answer
   /// The URL of a target's metrics; empty = http://ip:port/metrics.

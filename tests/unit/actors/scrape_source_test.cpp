@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <fstream>
 
 #include "net/http/server.hpp"
@@ -175,6 +177,30 @@ TEST_F(ScrapeRounds, APodThatIsQuickAgainTakesPartAgain) {
     const auto s = round()["slow"];
     return asked_slow == before + 1 && s.load.completions == 10 && s.load.span_s > 1;
   });
+}
+
+// A controller short of CPU, or a network that is slow: when every pod takes long, none of them is left out.
+TEST_F(ScrapeRounds, WhereAllAreSlowAllAreRead) {
+  make({.parallel = 16, .timeout = 5s, .patience = 20ms, .slow_parallel = 4});
+  auto started = net::http_server::start(context.get_executor(), {}, [this](net::http_exchange& x) -> asio::awaitable<void> {
+    asio::steady_timer pause(context, 60ms);
+    co_await pause.async_wait(asio::use_awaitable);
+    std::string body = counted(100), type = "text/plain";
+    std::vector<net::http_header> none;
+    co_await x.respond(200, std::move(type), std::move(body), std::move(none));
+  });
+  std::swap(servers[0], *started);
+  std::vector<scrape_target> pods;
+  for (int i = 0; i < 100; ++i) pods.push_back({{"llm", fmt::format("p-{}", i)}, "m", "127.0.0.1", servers[0]->port()});
+  const auto targets = std::make_shared<const std::vector<scrape_target>>(std::move(pods));
+  for (int n = 0; n < 6; ++n) {
+    std::shared_ptr<const collected_metrics> out;
+    source->collect(targets, now_s += 2, 10s, [&](auto m) { out = std::move(m); });
+    test::run_until(context, [&] { return out != nullptr; });
+    if (n < 3) continue;
+    for (const auto& p : out->pods) EXPECT_EQ(p.problem, "") << p.pod.name << " in round " << n;
+  }
+  (*started)->stop();
 }
 
 TEST_F(ScrapeRounds, WhatIsThrownIsTheProblemOfOnePodAndAnswersAreGiven) {
