@@ -151,7 +151,9 @@ void require_one_form(const reader& r) {
 
 model_profile read_profile(const reader& r) {
   r.only({"name", "acc", "accCount", "maxBatchSize", "atTokens", "alpha", "beta", "gamma", "delta", "decodeParms", "prefillParms",
-          "iterationParms", "kvCacheGiB", "kvBytesPerToken"});
+          "iterationParms", "kvCacheGiB", "kvBytesPerToken",
+          // What fit_json() says of a profile besides.
+          "confidence95", "relativeError"});
   require_one_form(r);
   model_profile p;
   p.model = r["name"].name();
