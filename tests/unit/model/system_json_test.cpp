@@ -89,6 +89,12 @@ TEST(SystemJson, AcceptsBothFormsOfAProfileAndNumbersAsStrings) {
   EXPECT_EQ(nested.profiles[0].params, (performance_profile(linear_profile{20.58, 0.41, 5.2, 0.1, true})));
 }
 
+TEST(SystemJson, AcceptsWhatFitWritesBesideAProfile) {
+  const auto s = parsed(changed(model0, R"({"name":"default","acc":"A100","maxBatchSize":4,"decodeParms":{"alpha":1,"beta":2},
+      "confidence95":{"alpha":[0.9,1.1]},"relativeError":{"itl":{"mean":0.1,"worst":0.2,"rows":3}}})"));
+  EXPECT_EQ(s.profiles[0].params, (performance_profile(linear_profile{1, 2, 0, 0, false})));
+}
+
 TEST(SystemJson, AcceptsOlderAndNewerNamesOfTargets) {
   const auto s =
       parsed(changed(class1 + "/modelTargets/0", R"({"model":"default","slo-tpot":30,"slo-ttft":400,"slo-tps":"12.5"})"));
