@@ -155,7 +155,8 @@ void actuator_state::looked(const json::object& scale) {
     applied = true;
     asked = {d.curve->current.num_replicas, d.desired.num_replicas, self->clock().now()};
     if (unanswered.to == replicas) scaled(unanswered.from, unanswered.to);
-  } else if (replicas == d.curve->current.num_replicas) {
+  } else if (replicas == d.curve->current.num_replicas || (replicas == written && d.desired.num_replicas > replicas)) {
+    // Also when it is what was last written here, which a watch that lags has not shown yet: more is wanted all the same.
     as_read = std::make_shared<const json::object>(scale);
   } else {
     // The decision is about a past state; the watch brings the present one, and with it another decision.
@@ -172,7 +173,7 @@ void actuator_state::looked(const json::object& scale) {
 bool actuator_state::start_scale() {
   if (!as_read) return false;
   const auto& d = *current;
-  scaled_from = d.curve->current.num_replicas;
+  scaled_from = static_cast<int>(kube::integer_at(*as_read, {"spec", "replicas"}, d.curve->current.num_replicas));
   attempt_time = kube::format_time(config.now());
   config.api->merge_patch(
       target_resource_of(*d.curve), {d.curve->target_key.ns, d.curve->target_key.name},
@@ -205,7 +206,8 @@ void actuator_state::finished(const net::result<json::object>& result) {
   if (step == actuation_step::scale) {
     as_read.reset();
     applied = true;
-    asked = {scaled_from, d.desired.num_replicas, self->clock().now()};
+    asked = {d.curve->current.num_replicas, d.desired.num_replicas, self->clock().now()};
+    written = d.desired.num_replicas;
     scaled(scaled_from, d.desired.num_replicas);
   }
   if (step == actuation_step::read) as_read = std::make_shared<const json::object>(*result);
@@ -276,6 +278,7 @@ void actuator_state::decided(const decision_made& m) {
     status_written.reset();
     asked = {};
     unanswered = {};
+    written = -1;
   }
   next = m.what;
   if (!current && !in_flight) take_next();

@@ -58,6 +58,7 @@ struct actuator_state {
   } asked;
   std::string attempt_time;  ///< of the last scale patch
   std::string success_time;
+  int written = -1;      ///< what a scale patch of ours last set
   int scaled_from = -1;  ///< the target's replicas before the scale patch under way
   /// The Deployment for a change of accelerator, then the scale that is to be patched; nullptr = there is nothing to write.
   std::shared_ptr<const json::object> as_read;

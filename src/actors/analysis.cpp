@@ -19,6 +19,8 @@ constexpr double moment_change = 0.1;
 constexpr double wake_patience_s = 300;
 /// A mean over the rate window that exceeds its objective by less may be chance.
 constexpr double missed_by = 1.05;
+/// A target's status and its pods come by watches of their own: for so long one may be ahead of the other.
+constexpr double pods_lag_s = 10;
 /// A move to another accelerator that failed is not tried again for so long.
 constexpr std::chrono::minutes change_patience{30};
 
@@ -150,9 +152,23 @@ bool variant_analysis::lengths_unknown() const {
   return estimate_->arrival_rate.per_sec() > 0 || in_flight_peak_ > 0;
 }
 
+/// A watch of pods that is ill shows fewer of them than there are; the target's own status tells.
+void variant_analysis::count_pods(const load_sample& s) {
+  // Other kinds count what they like.
+  const bool fewer = inputs_ && inputs_->object && inputs_->target && well_known(inputs_->target->ref) &&
+                     inputs_->target->ready_replicas.value_or(0) > s.pods;
+  if (!fewer || (fewer_pods_since_s_ && s.time_s < *fewer_pods_since_s_)) fewer_pods_since_s_.reset();
+  if (fewer && !fewer_pods_since_s_) fewer_pods_since_s_ = s.time_s;
+  pods_unknown_ = fewer && s.time_s - *fewer_pods_since_s_ >= pods_lag_s;
+}
+
 condition variant_analysis::metrics_condition(const load_sample& s) const {
   const char* type = "MetricsAvailable";
   if (!s.missing.empty()) return {type, false, "MetricsIncomplete", fmt::format("the servers do not report {}", s.missing)};
+  if (pods_unknown_)
+    return {type, false, "MetricsIncomplete",
+            fmt::format("{} has {} ready replicas, and {} of its pods are known", inputs_->object->target.name,
+                        *inputs_->target->ready_replicas, s.pods)};
   if (s.pods_reporting < s.pods)
     return {type, false, "MetricsIncomplete",
             fmt::format("{} of {} pods report{}{}", s.pods_reporting, s.pods, s.problem.empty() ? "" : ": ", s.problem)};
@@ -166,6 +182,14 @@ condition variant_analysis::metrics_condition(const load_sample& s) const {
   return {type, true, "MetricsFound", "all pods of the variant report"};
 }
 
+/// A silence may last, and of many estimates one is always high: what a part of the pods has raises demand by what is beyond
+/// doubt, two standard deviations of its count below the estimate.
+model::req_rate variant_analysis::surely(model::req_rate rate, double since_s) const {
+  const double window_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.rate_window).count() : 60.0;
+  const double counted_s = std::clamp(since_s, 1.0, std::max(1.0, window_s));
+  return model::req_rate::per_sec(std::max(0.0, rate.per_sec() - 2 * std::sqrt(rate.per_sec() / counted_s)));
+}
+
 /// Silent pods may carry load, so a sample without them is no less than it says and may be more: demand may rise by it and does
 /// not fall. Where families are missing the sums are not the load at all.
 void variant_analysis::take(const load_sample& s, bool complete) {
@@ -175,6 +199,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
     partial_.reset();
   } else if (!partial_) {
     partial_.emplace();
+    partial_since_s_ = s.time_s - s.span_s;
     if (inputs_) partial_->set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   }
   auto& estimator = complete ? estimator_ : *partial_;
@@ -185,7 +210,8 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (!estimate) return;
   // What the reporting pods have not completed yet, others may have.
   if (!complete && estimate->shape.out_tokens <= 0 && estimate_) estimate->shape = estimate_->shape;
-  const planned_load now{estimate->arrival_rate, estimate->shape};
+  planned_load now{estimate->arrival_rate, estimate->shape};
+  if (!complete) now.rate = surely(now.rate, s.time_s - partial_since_s_);
   const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
   if (complete) {
     estimate_ = estimate;
@@ -202,7 +228,14 @@ void variant_analysis::take(const load_sample& s, bool complete) {
 bool variant_analysis::observe(const load_sample& s) {
   // After a silence the past is not known any more either.
   const bool was_silent = lost_at_ && std::chrono::duration<double>(now_() - *lost_at_).count() > stabilization_s();
-  const bool complete = s.missing.empty() && s.pods_reporting >= s.pods;
+  count_pods(s);
+  const bool complete = s.missing.empty() && s.pods_reporting >= s.pods && !pods_unknown_;
+  if (s.time_s < last_sample_s_) {
+    // A source whose clock was set back.
+    first_sample_s_.reset();
+    published_at_s_ = std::min(published_at_s_, s.time_s);
+    if (active_s_) active_s_ = std::min(*active_s_, s.time_s);
+  }
   if (!first_sample_s_ || was_silent) first_sample_s_ = s.time_s;
   if (complete) watched_s_ += std::min(std::max(0.0, s.time_s - last_sample_s_), s.span_s);
   lost_at_.reset();
@@ -224,7 +257,8 @@ bool variant_analysis::observe(const load_sample& s) {
   }
   // The last curve would let servers go that have become busy since.
   if (last_ && busy_floor() > published_floor_ && busy_floor() > replicas_of(*last_)) changed = standing_moved_ = true;
-  if (!estimate_) return changed;
+  // Before the first complete sample, what a part of the pods has is the least there is.
+  if (!estimate_ && demand_.rate.per_sec() <= 0) return changed;
   const double interval_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.opt_interval).count() : 60.0;
   return changed || demand_moved(material_change) || moment_moved() || s.time_s - published_at_s_ >= 0.9 * interval_s;
 }

@@ -30,7 +30,9 @@ class variant_analysis {
  private:
   bool set_metrics(condition next);
   condition metrics_condition(const load_sample& sample) const;
+  void count_pods(const load_sample& sample);
   void take(const load_sample& sample, bool complete);
+  model::req_rate surely(model::req_rate rate, double since_s) const;
   bool lengths_unknown() const;
   int busy_floor() const;
   double slots_in_use() const;
@@ -69,9 +71,10 @@ class variant_analysis {
   std::shared_ptr<const variant_inputs> inputs_;
   model::load_estimator estimator_;               ///< of complete samples: those of all pods, with all families
   std::optional<model::load_estimator> partial_;  ///< of the incomplete ones since the last complete one: a lower bound
-  model::sliding_peak<planned_load> recent_;      ///< by watched_s_
-  model::sliding_peak<double> in_flight_;         ///< requests that run or wait at the servers, by watched_s_
-  double in_flight_peak_ = 0;                     ///< of the stabilization time
+  double partial_since_s_ = 0;
+  model::sliding_peak<planned_load> recent_;  ///< by watched_s_
+  model::sliding_peak<double> in_flight_;     ///< requests that run or wait at the servers, by watched_s_
+  double in_flight_peak_ = 0;                 ///< of the stabilization time
   /// Time that complete samples cover. What happens while pods are silent moves neither the window nor the stabilization time on.
   double watched_s_ = 0;
   std::optional<model::load_estimate> estimate_;
@@ -88,7 +91,9 @@ class variant_analysis {
   bool published_with_metrics_ = false;
   int published_floor_ = 0;  ///< busy_floor() of the last curve
   bool families_missing_ = false;
-  bool missed_ = false;  ///< ObjectivesMet was last False
+  bool pods_unknown_ = false;                 ///< more replicas are ready than pods are known
+  std::optional<double> fewer_pods_since_s_;  ///< since when that is so
+  bool missed_ = false;                       ///< ObjectivesMet was last False
   double last_sample_s_ = 0;
   std::optional<double> first_sample_s_;                          ///< of those without a long silence in between
   std::optional<std::chrono::system_clock::time_point> lost_at_;  ///< since when there are none

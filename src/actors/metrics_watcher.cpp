@@ -11,6 +11,11 @@
 #include "actors/death.hpp"
 
 namespace inferno::actors {
+namespace {
+
+constexpr double set_back_s = 120;  ///< samples that much older are of a clock that was set back
+
+}  // namespace
 
 double metrics_watcher_state::now_s() const {
   return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count();
@@ -152,6 +157,10 @@ void metrics_watcher_state::tell_samples(const collected_metrics& metrics) {
     double time_s = 0;
     for (const auto* s : samples)
       if (s->problem.empty()) time_s = std::max(time_s, s->load.time_s);
+    if (time_s > 0 && time_s < w.told_s - set_back_s) {
+      w.load = {};
+      w.told_s = time_s;
+    }
     auto sample = w.load.next(samples, w.pods, std::max(w.told_s, time_s), window_s);
     if (sample.span_s > 0 || w.news_s < 0) {
       w.gap_s = w.news_s < 0 ? 0 : asked_at_s - w.news_s;

@@ -85,13 +85,21 @@ std::optional<double> server_reading::started_s() const {
 }
 
 void server_reading::keep_absent_of(const server_reading& older) {
+  constexpr std::size_t most_series = 4096;  // labels that change for ever are not kept for ever
+  const auto by_key = [](const series& a, const series& b) { return a.key() < b.key(); };
   const auto before = present_;
+  const auto there = static_cast<std::ptrdiff_t>(all_.size());
   for (const auto& s : older.all_) {
-    if ((before & bit(s.field)) || s.field <= field::arrivals) continue;
+    const bool field_there = before & bit(s.field);
+    // What is running is what is shown to be.
+    if (s.field < field::success || (field_there && s.field == field::started)) continue;
+    if (!field_there && s.field <= field::arrivals) continue;
+    if (field_there && (all_.size() >= most_series || std::binary_search(all_.begin(), all_.begin() + there, s, by_key)))
+      continue;
     all_.push_back(s);
     present_ |= bit(s.field);
   }
-  std::sort(all_.begin(), all_.end(), [](const series& a, const series& b) { return a.key() < b.key(); });
+  std::sort(all_.begin(), all_.end(), by_key);
 }
 
 counter_reader::counter_reader(std::string model, net::metrics::exposition_limits limits)

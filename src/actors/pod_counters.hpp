@@ -69,8 +69,9 @@ class server_reading {
   bool unread(counter_field f) const { return unread_ >> static_cast<int>(f) & 1u; }
   /// The field is known to be zero although it has no series yet.
   void assume_zero(counter_field f) { present_ |= bit(f); }
-  /// Takes over the series of `older` whose fields this reading lacks. Requests and arrivals are not among them: what they say is
-  /// tied to the reading's own time.
+  /// Takes over the counters of `older` that this reading lacks: fields as a whole, and single series, of one engine of several
+  /// for example, so that they do not count from zero when they are back. Requests and arrivals are not taken over as a whole:
+  /// what they say is tied to the reading's own time.
   void keep_absent_of(const server_reading& older);
 
  private:

@@ -24,6 +24,7 @@ constexpr std::string_view server = "namespace, pod, instance, job, service";
 /// Thanos.
 constexpr std::string_view series = "model_name, engine, finished_reason";
 
+constexpr double set_back_s = 120;              ///< an older time is of a clock that was set back
 constexpr double least_silence_s = 5;           ///< a scrape may be late
 constexpr double silent_intervals = 3;          ///< without a scrape
 constexpr double most_silence_s = 300;          ///< Prometheus itself forgets then
@@ -117,6 +118,8 @@ prometheus_join::prometheus_join(const std::vector<scrape_target>& targets)
 prometheus_join::row* prometheus_join::row_of(const net::metrics::vector_sample& v) {
   const auto by_pod = by_pod_.find({std::string(v.label("namespace")), std::string(v.label("pod"))});
   const scrape_target* target = by_pod == by_pod_.end() ? nullptr : by_pod->second;
+  // Addresses are used again, and by pods of other clusters: a series that says whose it is, is nobody else's.
+  if (!target && !v.label("pod").empty()) return nullptr;
   if (!target) {
     const auto it = by_instance_.find(std::string(v.label("instance")));
     if (it == by_instance_.end()) return nullptr;
@@ -200,6 +203,7 @@ std::optional<std::string> scrape_rhythm::seen(const kube::object_key& pod, std:
   const auto it = heard_.find(pod);
   if (!scraped_s && it == heard_.end()) return std::nullopt;
   auto& h = it == heard_.end() ? heard_[pod] : it->second;
+  if (scraped_s && *scraped_s < h.scraped_s - set_back_s) h.scraped_s = *scraped_s;
   if (scraped_s && *scraped_s > h.scraped_s) {
     const double gap = *scraped_s - h.scraped_s;
     // Several jobs, or several Prometheis behind one address, make short gaps between long ones: those count more.

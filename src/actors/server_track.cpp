@@ -12,8 +12,11 @@ namespace {
 using field = counter_field;
 
 constexpr double stale_s = 300;         ///< an older reading is nothing to compare with
+constexpr double set_back_s = 120;      ///< an older reading is of a clock that was set back
 constexpr double start_slack_s = 5;     ///< between the clocks of two nodes
 constexpr double same_start_s = 1;      ///< by which a process' start time may wander
+constexpr double another_start_s = 60;  ///< by which it goes back only when it is another process'
+constexpr double distrust_s = 600;      ///< in which a server whose start time went back is not believed to restart
 constexpr int most_doubts = 4;          ///< in a row, before what is read is taken for a new beginning
 constexpr double clump = 64;            ///< completions that are always possible
 constexpr double any_pace = 16;         ///< completions a second that are always possible
@@ -45,6 +48,12 @@ std::optional<bool> started_anew(const server_reading& before, const server_read
   const auto a = before.started_s(), b = now.started_s();
   if (!a || !b) return std::nullopt;
   return *b > *a + same_start_s;
+}
+
+/// No process starts before the one that was there: two answer at one address, each at times.
+bool of_another(const server_reading& before, const server_reading& now) {
+  const auto a = before.started_s(), b = now.started_s();
+  return a && b && *b < *a - another_start_s;
 }
 
 }  // namespace
@@ -154,6 +163,15 @@ server_track::objection server_track::impossible(const server_reading& now, bool
   return {};
 }
 
+/// Far more than it was ever seen to complete, and than was in it: one reading alone may be odd.
+server_track::objection server_track::unusual(const server_reading& now, const load_sample& d) const {
+  if (pace_ <= 0) return {};
+  const double usual = 8 + 2 * (base_->in_system() + now.in_system()) + (1 + 4 * pace_) * d.span_s;
+  if (d.completions <= usual) return {};
+  return {fmt::format("{} grew by {:.6g} in {:.3g} s, far more than before", name_of(field::success), d.completions, d.span_s),
+          true};
+}
+
 void server_track::rebase(server_reading now) {
   if (base_) now.keep_absent_of(*base_);
   base_ = std::move(now);
@@ -192,6 +210,8 @@ server_track::outcome server_track::doubt(server_reading now, std::string why, o
 }
 
 server_track::outcome server_track::restart(server_reading now, const std::string& fallen, outcome out) {
+  if (now.clock_s < two_until_s_)
+    return doubt(std::move(now), fallen + "; two servers with different start times answer at this address", std::move(out));
   const auto anew = started_anew(*base_, now);
   if (anew == false) return doubt(std::move(now), fallen + " although the server has not restarted", std::move(out));
   const bool confirmed = doubted_ && fallen_since(*doubted_, now).empty() && !fallen_since(*base_, *doubted_).empty();
@@ -222,6 +242,12 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
   out.load.running = now.total(field::running);
   out.load.waiting = now.total(field::waiting);
   out.load.missing = missing_in(now);
+  // The clock of a source may have been set back; what is only a little older comes from another replica of it.
+  if (base_ && now.clock_s < base_->clock_s - set_back_s) {
+    base_.reset();
+    doubted_.reset();
+    trusted_ = false;
+  }
   if (base_ && now.clock_s <= base_->clock_s) {
     out.load = gauges_;
     return out;
@@ -243,9 +269,11 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
     trusted_ = false;
     return out;
   }
+  if (of_another(*base_, now)) two_until_s_ = now.clock_s + distrust_s;
   if (const auto fallen = fallen_since(*base_, now); !fallen.empty()) return restart(std::move(now), fallen, std::move(out));
   measure(now, false, out.load);
   auto no = impossible(now, false, out.load);
+  if (no.why.empty()) no = unusual(now, out.load);
   // The same jump seen from a second reading has been one.
   const bool confirmed = no.may_be_confirmed && doubted_ && fallen_since(*doubted_, now).empty();
   if (!no.why.empty() && !confirmed) return doubt(std::move(now), std::move(no.why), std::move(out));

@@ -48,6 +48,7 @@ class server_track {
   void measure(const server_reading& now, bool restarted, load_sample& out);
   void lengths(const server_reading& now, bool restarted, load_sample& out);
   objection impossible(const server_reading& now, bool restarted, const load_sample& d) const;
+  objection unusual(const server_reading& now, const load_sample& d) const;
   double balance(const server_reading& now, bool restarted, const load_sample& d) const;
   double jump_limit(const server_reading& now, double span_s) const;
   std::optional<outcome> birth(server_reading& now, double since_s, outcome out);
@@ -64,7 +65,8 @@ class server_track {
   int doubts_ = 0;                         ///< in a row
   double pace_ = 0;                        ///< the most requests a second it was seen to complete
   mean_length in_, out_;
-  double owed_ = 0;  ///< <= 0: requests that have left without being done, or never were there
+  double two_until_s_ = 0;  ///< until when restarts are not believed, because two processes answer in turn
+  double owed_ = 0;         ///< <= 0: requests that have left without being done, or never were there
 };
 
 }  // namespace inferno::actors

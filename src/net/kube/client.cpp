@@ -37,17 +37,20 @@ class query {
   std::string text_;
 };
 
+/// API servers ask for seconds; what a proxy in between asks for does not stop a controller for an hour.
+constexpr unsigned longest_retry_s = 60;
+
 /// Retry-After: seconds, or an HTTP date.
 std::optional<std::chrono::milliseconds> retry_after(std::string_view value) {
   if (value.empty()) return std::nullopt;
   unsigned seconds = 0;
   const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-  if (ec == std::errc() && end == value.data() + value.size()) return std::chrono::seconds(std::min(seconds, 3600u));
+  if (ec == std::errc() && end == value.data() + value.size()) return std::chrono::seconds(std::min(seconds, longest_retry_s));
   std::tm when{};
   if (!::strptime(std::string(value).c_str(), "%a, %d %b %Y %H:%M:%S GMT", &when)) return std::nullopt;
   const auto left = std::chrono::system_clock::from_time_t(::timegm(&when)) - std::chrono::system_clock::now();
   return std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(left), std::chrono::milliseconds(0),
-                    std::chrono::milliseconds(3600000));
+                    std::chrono::milliseconds(1000 * longest_retry_s));
 }
 
 error status_error(int status, std::string_view retry_header, std::string_view body, const std::string& what) {

@@ -214,6 +214,19 @@ TEST_F(ActuatorTest, WhatSomebodyElseScaledMeanwhileIsNotOverruled) {
   EXPECT_THAT(w.scale_patches(), ElementsAre(2));
 }
 
+TEST_F(ActuatorTest, AWatchThatLagsDoesNotStopItFromRising) {
+  decide(1, 2);
+  // The watch still shows one replica.
+  decide(make(1, 6));
+  w.advance(1s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 6));
+  EXPECT_THAT(std::string(w.api->calls_to("create", "events").back().body.at("message").as_string()),
+              HasSubstr("from 2 to 6 replicas"));
+  decide(make(1, 4));
+  w.advance(1s);
+  EXPECT_THAT(w.scale_patches(), ElementsAre(2, 6)) << "what is less was decided without knowing";
+}
+
 TEST_F(ActuatorTest, APatchThatComesLateTakesNoEffect) {
   bool late = true;
   w.api->judge = [&](const api_call& c) {

@@ -167,6 +167,47 @@ TEST(Analysis, APartialSilenceDoesNotMoveTimeOn) {
   EXPECT_GT(planned_per_s(a), 9);
 }
 
+// One pod was never heard of: what the others have is the least there is from the first.
+TEST(Analysis, ASilenceFromTheBeginningDoesNotKeepItFromRising) {
+  variant_analysis a({"n", "v"});
+  a.update(quickstart());
+  bool told = false;
+  for (int t = 1; t <= 60; ++t) {
+    auto s = sample(t, 8, 8, 8 * 178);
+    s.pods = 6;
+    s.pods_reporting = 5;
+    told = a.observe(s) || told;
+  }
+  EXPECT_TRUE(told);
+  const auto curve = a.make_curve();
+  EXPECT_FALSE(curve->hold) << curve->hold_reason;
+  EXPECT_GT(curve->current.load.arrival_rate.per_sec(), 7);
+  EXPECT_LT(curve->current.load.arrival_rate.per_sec(), 8.1);
+  ASSERT_FALSE(curve->candidates.empty());
+  EXPECT_GT(curve->candidates.front().alloc.num_replicas, 1);
+}
+
+// A watch of pods that is ill shows fewer than there are; the target's own status tells.
+TEST(Analysis, ReplicasWhosePodsAreNotKnownAreKept) {
+  variant_analysis a({"n", "v"});
+  auto inputs = quickstart();
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  target->replicas = 6;
+  target->ready_replicas = 6;
+  inputs->target = target;
+  a.update(inputs);
+  for (int t = 1; t <= 300; ++t) {
+    auto s = sample(t, 0.5, 0.5, 0.5 * 178);
+    s.pods = s.pods_reporting = t <= 100 ? 6 : 2;
+    if (t <= 100) s.arrivals = s.completions = 8, s.out_tokens = 8 * 178;
+    a.observe(s);
+  }
+  const auto curve = a.make_curve();
+  EXPECT_EQ(curve->metrics.reason, "MetricsIncomplete");
+  EXPECT_EQ(curve->metrics.message, "v has 6 ready replicas, and 2 of its pods are known");
+  for (const auto& c : curve->candidates) EXPECT_GE(c.alloc.num_replicas, 6);
+}
+
 TEST(Analysis, SaysThatAnObjectiveIsMissed) {
   variant_analysis a({"n", "v"});
   auto inputs = quickstart();

@@ -137,6 +137,7 @@ class closed_loop {
       if (!p.ready && w.now_s() >= p.ready_at_s) {
         p.ready = true;
         w.changed("pods", pod_json("llm", p.name, "v"));
+        tell_target();
       }
     for (const auto calls = w.api->calls_to("patch", "deployments", "scale"); followed_ < calls.size(); ++followed_) {
       if (!calls[followed_].succeeded) continue;
@@ -145,9 +146,16 @@ class closed_loop {
     }
   }
 
+  void tell_target() {
+    auto d = deployment_json("llm", "v", replicas_);
+    const auto ready = std::count_if(pods_.begin(), pods_.end(), [](const pod& p) { return p.ready; });
+    d["status"] = json::object{{"readyReplicas", std::min<long>(replicas_, ready)}};
+    w.changed("deployments", std::move(d));
+  }
+
   void set(int n) {
     replicas_ = n;
-    w.changed("deployments", deployment_json("llm", "v", n));
+    tell_target();
     while (static_cast<int>(pods_.size()) > n) {
       const auto gone = std::move(pods_.back());
       pods_.pop_back();

@@ -243,6 +243,72 @@ TEST(Difference, OneOddReadingIsPassedOver) {
   }
 }
 
+// Below what could be, and far above what was: the next reading tells.
+TEST(Difference, AnOddReadingOfASlowServerIsPassedOver) {
+  server_track track;
+  double done = 20;
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(track.observe(server{2.0 * i, done += i % 3 == 0, 0, 6}.reading()).problem, "");
+  EXPECT_THAT(track.observe(server{60, 3 * done, 0, 6}.reading()).problem, HasSubstr("far more than before"));
+  const auto after = track.observe(server{62, done + 1, 0, 6}.reading());
+  EXPECT_EQ(after.problem, "");
+  EXPECT_DOUBLE_EQ(after.load.arrivals, 1);
+  // What the next reading goes on from has been so.
+  EXPECT_NE(track.observe(server{64, done + 80, 0, 6}.reading()).problem, "");
+  const auto more = track.observe(server{66, done + 81, 0, 6}.reading());
+  EXPECT_EQ(more.problem, "");
+  EXPECT_DOUBLE_EQ(more.load.arrivals, 80);
+}
+
+// One of several engines is missing in a reading now and then.
+TEST(Difference, ASeriesThatIsBackDoesNotCountFromZero) {
+  server_track track;
+  double arrivals = 0, done = 400;
+  for (int i = 0; i < 60; ++i) {
+    std::string text;
+    ++done;
+    for (int engine = 0; engine < 4; ++engine) {
+      if (engine == (i + 4) % 7) continue;
+      const auto labels = fmt::format("{{engine=\"{}\"}}", engine);
+      for (const auto* name : {"request_success_total", "request_prompt_tokens_count", "request_generation_tokens_count"})
+        text += fmt::format("vllm:{}{} {}\n", name, labels, done);
+      for (const auto* name : {"request_prompt_tokens_sum", "request_generation_tokens_sum"})
+        text += fmt::format("vllm:{}{} {}\n", name, labels, 100 * done);
+      text += fmt::format("vllm:num_requests_running{0} 0\nvllm:num_requests_waiting{0} 0\n", labels);
+    }
+    auto r = read(text).value();
+    r.clock_s = r.wall_s = 2.0 * i;
+    const auto d = track.observe(std::move(r));
+    EXPECT_EQ(d.problem, "") << i;
+    arrivals += d.load.arrivals;
+  }
+  EXPECT_GE(arrivals, 4 * 55);
+  EXPECT_LE(arrivals, 4 * 60);
+}
+
+// Two processes behind one address: each reading is of one or the other.
+TEST(Difference, TwoProcessesThatAnswerInTurnAreNoRestarts) {
+  server_track track;
+  double arrivals = 0;
+  for (int i = 0; i < 200; ++i) {
+    const bool second = i * 7 % 3 == 0;
+    server s{2.0 * i, (second ? 40.0 : 900.0) + i, 0, 2};
+    s.started = second ? -100 : -5000;
+    arrivals += track.observe(s.reading()).load.arrivals;
+  }
+  EXPECT_LE(arrivals, 2 * 200) << "of one request in each interval and process";
+}
+
+TEST(Difference, AClockThatWasSetBackIsFollowed) {
+  server_track track;
+  track.observe(server{600, 100}.reading());
+  EXPECT_DOUBLE_EQ(track.observe(server{602, 101}.reading()).load.span_s, 2);
+  EXPECT_DOUBLE_EQ(track.observe(server{597, 99}.reading()).load.span_s, 0) << "another replica of the source, a little behind";
+  EXPECT_DOUBLE_EQ(track.observe(server{4, 102}.reading()).load.span_s, 0);
+  const auto d = track.observe(server{6, 103}.reading()).load;
+  EXPECT_DOUBLE_EQ(d.span_s, 2);
+  EXPECT_DOUBLE_EQ(d.arrivals, 1);
+}
+
 TEST(Difference, NoFamilyThatGoesOrComesBackMakesLifetimeTotalsALoad) {
   for (int f = 0; f < static_cast<int>(field::started); ++f) {
     server_track track;

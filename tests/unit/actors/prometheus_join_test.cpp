@@ -73,6 +73,18 @@ TEST(PrometheusJoin, KnowsPodsByInstanceWhereNoLabelsAreSet) {
   EXPECT_EQ(servers[0].target->pod.name, "b");
 }
 
+// Addresses are used again, by later pods and in other clusters.
+TEST(PrometheusJoin, AnotherPodAtTheSameAddressIsNotOurs) {
+  prometheus_join join(two_pods);
+  const seen_by ours{"a", "10.0.0.1:8000"}, theirs{"gone", "10.0.0.1:8000"};
+  join.add(0, {ours.scraped(2), theirs.scraped(1), ours.value("vllm:request_success_total", 5),
+               theirs.value("vllm:request_success_total", 900)});
+  const auto servers = join.servers();
+  ASSERT_THAT(servers, SizeIs(1));
+  EXPECT_EQ(servers[0].problem, "");
+  EXPECT_DOUBLE_EQ(servers[0].reading.total(field::success), 5);
+}
+
 TEST(PrometheusJoin, JobsSayTheSameAndServersOfAPodAreKeptApart) {
   prometheus_join join(two_pods);
   const seen_by service{"a", "1:80", "service"}, pods{"a", "1:80", "pods"}, second{"a", "1:81", "pods"};

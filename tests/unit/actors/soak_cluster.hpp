@@ -152,9 +152,11 @@ class soak_cluster {
     return {settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}}), config_json(std::string(accelerators_map), accelerators),
             config_json(std::string(classes_map), classes)};
   }
-  json::object target_json(const std::string& name) const {
+  json::object target_json(const std::string& name) {
     const auto& t = targets_.at(name);
     auto o = deployment_json("llm", name, t.scale.replicas);
+    const auto ready = std::count_if(t.pods.begin(), t.pods.end(), [&](const pod& p) { return is_ready(t, p); });
+    o["status"] = json::object{{"readyReplicas", std::min<long>(t.scale.replicas, ready)}};
     o["metadata"].as_object()["uid"] = t.uid;
     return o;
   }
@@ -473,6 +475,7 @@ class soak_cluster {
       for (auto& p : t.pods)
         if (const bool ready = is_ready(t, p); ready != p.shown_ready) {
           p.shown_ready = ready;
+          if (!missing_.count(name)) show(t.plural, target_json(name));
           show("pods", pod_of(name, p, ready));
         }
     deliver();

@@ -197,7 +197,8 @@ class served_fleet {
   }
   json::object target_json() {
     auto d = act::testing::deployment_json("llm", "vllme", scale_.replicas);
-    d["status"] = json::object{{"readyReplicas", ready()}};
+    d["status"] =
+        json::object{{"readyReplicas", std::count_if(pods_.begin(), pods_.end(), [](const auto& p) { return p->shown_ready; })}};
     return d;
   }
   json::object pod_json(const served_pod& p) {
@@ -223,7 +224,6 @@ class served_fleet {
     outcome.most = std::max(outcome.most, n);
     outcome.least = std::min(outcome.least, n);
     scale_ = {n, scale_.version + 1};
-    pending_.push_back({"deployments", target_json(), net::kube::watch_type::modified});
     // The youngest go first, as a ReplicaSet does; what they have is finished by the others here, so that losses are of faults
     // only.
     while (static_cast<int>(pods_.size() - leaving_.size()) > n) remove(pods_.size() - 1, false);
@@ -231,6 +231,7 @@ class served_fleet {
       add_pod(now() + options_.start_up_s);
       pending_.push_back({"pods", pod_json(*pods_.back()), net::kube::watch_type::added});
     }
+    pending_.push_back({"deployments", target_json(), net::kube::watch_type::modified});
   }
 
   /// What it has is finished by others, or by itself before it ends.
@@ -249,7 +250,10 @@ class served_fleet {
   void show_ready() {
     bool changed = false;
     for (std::size_t i = pods_.size(); i-- > 0;)
-      if (const auto it = leaving_.find(pods_[i]->name); it != leaving_.end() && now() >= it->second) remove(i, true);
+      if (const auto it = leaving_.find(pods_[i]->name); it != leaving_.end() && now() >= it->second) {
+        remove(i, true);
+        changed = true;
+      }
     for (auto& p : pods_)
       if (const bool is = now() >= p->ready_at_s && !p->probe_fails; is != p->shown_ready) {
         p->shown_ready = is;
