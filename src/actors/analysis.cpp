@@ -91,6 +91,7 @@ bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
   estimator_.set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   inputs_changed_ = true;
   if (nothing_runs()) {
+    has_served_ = false;
     active_s_.reset();  // retention begins with the first sample after it has woken
     // What it served when it was put to sleep is served by others of its pool, or does not arrive any more.
     if (inputs_->object && inputs_->object->min_replicas == 0) demand_.rate = {};
@@ -242,6 +243,7 @@ bool variant_analysis::observe(const load_sample& s) {
   last_sample_s_ = s.time_s;
   take(s, complete);
   bool changed = set_metrics(metrics_condition(s));
+  has_served_ = has_served_ || metrics_.status;
   // What silent pods do is not known: they may be busy.
   const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
@@ -706,6 +708,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   if (curve->hold) return curve;
   const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs();
   if (pending) hold(*curve, metrics_.reason, metrics_.message);
+  curve->starting = pending && !has_served_;
   // Said, but the good entries are used.
   if (!curve->hold) curve->hold_message = with_spec(std::move(curve->hold_message));
   if (!curve->hold) last_ = curve;

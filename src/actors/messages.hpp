@@ -162,6 +162,7 @@ struct capacity_curve {
   double horizon_s = 0;                             ///< a pool's demand is the largest sum of its moments of so long
   std::string current_device;                       ///< device and GPUs per replica of the present allocation
   int current_units = 1;
+  bool starting = false;  ///< on hold because its replicas have not been Ready, or not been heard of, since they were asked for
   model::load_estimate measured;  ///< what the servers report
   bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
   std::string hold_reason;        ///< CamelCase

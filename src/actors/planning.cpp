@@ -89,7 +89,8 @@ std::string pool_name(const capacity_curve& c) {
   if (c.pool.empty() || !c.basis) return {};
   return fmt::format("{}|{}|{}|{}{}", c.key.ns, c.pool, c.class_name, c.model, carried_out(c) ? "" : "|dry");
 }
-std::string pool_of(const capacity_curve& c) { return held(c) ? std::string() : pool_name(c); }
+/// Replicas that are starting count: they have been decided on, and others would start no sooner.
+std::string pool_of(const capacity_curve& c) { return held(c) && !c.starting ? std::string() : pool_name(c); }
 
 }  // namespace
 
@@ -160,6 +161,11 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   const auto& c = *s.curve;
   s.acts = carried_out(c);
   auto wanted = pool_of(c);
+  if (!c.starting) {
+    s.starting_since_s.reset();
+    s.given_up = false;
+  }
+  if (s.given_up) wanted.clear();
   if (s.pool != wanted) {
     leave_pool(c.key, s);
     if (!wanted.empty()) {
@@ -190,6 +196,14 @@ void planner::wake() {
   for (const auto& [key, s] : slots_)
     if (held(*s.curve) && !s.curve->metrics.status && s.curve->current.num_replicas > 0) starting.insert(pool_name(*s.curve));
   starting.erase("");
+  std::set<std::string> in_vain;
+  for (const auto& key : wakers_)
+    if (slots_.at(key).given->insists) in_vain.insert(pool_name(*slots_.at(key).given));
+  for (auto& [key, s] : slots_) {
+    if (in_vain.empty() || !s.curve->starting || s.given_up || !in_vain.count(pool_name(*s.curve))) continue;
+    s.given_up = true;
+    leave_pool(key, s);
+  }
   for (const auto& key : wakers_) {
     auto& s = slots_.at(key);
     const auto& wanted = !s.given->insists && starting.count(pool_name(*s.given)) ? s.given->asleep : s.given;
@@ -240,7 +254,7 @@ void planner::limit() {
   for (const auto& [device, count] : usable_) input_.capacity[static_cast<std::size_t>(type_of(device))].count = count;
   for (const auto& [key, s] : slots_) {
     const auto& c = *s.curve;
-    if (!held(c)) continue;
+    if (!held(c) || planned_together(s)) continue;
     take_away(c.current_device, s.floor * c.current_units);
     if (c.change_needs) take_away(c.change_needs->first, c.change_needs->second);
   }

@@ -36,12 +36,14 @@ class planner {
     std::shared_ptr<const capacity_curve> given;  ///< by the analyzer
     std::shared_ptr<const capacity_curve> curve;  ///< that counts: the given one, or the one of its sleep
     std::size_t line = 0;
-    bool acts = true;                      ///< somebody carries out what is decided
-    std::string pool;                      ///< "" = in none
-    std::shared_ptr<const decision> last;  ///< of the plan before
-    cards at;                              ///< of `last`
-    bool fresh = true;                     ///< the curve is newer than `last`
-    int floor = 0;                         ///< replicas that a held variant keeps from more important ones
+    bool acts = true;                          ///< somebody carries out what is decided
+    std::string pool;                          ///< "" = in none
+    std::shared_ptr<const decision> last;      ///< of the plan before
+    cards at;                                  ///< of `last`
+    bool fresh = true;                         ///< the curve is newer than `last`
+    std::optional<double> starting_since_s{};  ///< in its pool, by the samples' clock
+    bool given_up = false;                     ///< it has been starting for too long: its pool does without it
+    int floor = 0;                             ///< replicas that a held variant keeps from more important ones
   };
   /// What a member of a pool is to have in the end, and for now.
   struct part {
@@ -74,6 +76,8 @@ class planner {
   void take(slot& s, std::shared_ptr<const capacity_curve> curve);
   void wake();
   void leave_pool(const variant_key& key, slot& s);
+  void give_up(pool& p);
+  bool planned_together(const slot& s) const;
   model::server_load load_of(pool& p) const;
   void share(pool& p, const model::server_load& load);
   void settle(const model::solver_result& result);

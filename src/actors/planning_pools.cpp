@@ -9,6 +9,12 @@
 #include "actors/pool_change.hpp"
 
 namespace inferno::actors {
+namespace {
+
+/// Large models load for minutes. Deployments are given as long by default (progressDeadlineSeconds).
+constexpr double start_patience_s = 600;
+
+}  // namespace
 
 void planner::leave_pool(const variant_key& key, slot& s) {
   if (s.pool.empty()) return;
@@ -16,6 +22,25 @@ void planner::leave_pool(const variant_key& key, slot& s) {
   p.members.erase(key);
   p.changed = true;
   s.pool.clear();
+}
+
+bool planner::planned_together(const slot& s) const {
+  const auto it = s.pool.empty() ? pools_.end() : pools_.find(s.pool);
+  return it != pools_.end() && it->second.demand;
+}
+
+/// Members that do not become Ready: the others are to carry what they were to.
+void planner::give_up(pool& p) {
+  for (const auto& key : p.members) p.at_s = std::max(p.at_s, slots_.at(key).curve->sampled_s);
+  const auto members = p.members;
+  for (const auto& key : members) {
+    auto& s = slots_.at(key);
+    if (!s.curve->starting) continue;
+    if (!s.starting_since_s) s.starting_since_s = p.at_s;
+    if (p.at_s - *s.starting_since_s < start_patience_s) continue;
+    s.given_up = true;
+    leave_pool(key, s);
+  }
 }
 
 /// What arrives at the members together: the largest sum of the recent past, so that traffic which moves from one to another is
@@ -65,6 +90,10 @@ void planner::share(pool& p, const model::server_load& load) {
     const auto& c = *slots_.at(key).curve;
     auto& server = servers.emplace_back(c.basis->server);
     server.min_replicas = server.max_replicas > 0 ? std::min(c.least_in_pool, server.max_replicas) : c.least_in_pool;
+    if (c.starting) {
+      server.min_replicas = server.max_replicas = c.current.num_replicas;
+      server.keep_accelerator = true;
+    }
     views.push_back(c.basis->view);
     views.back().server = &server;
     if (c.wakes_pool) rules.least_total = 1;
@@ -97,6 +126,7 @@ void planner::refresh_pools() {
   for (auto it = pools_.begin(); it != pools_.end();) {
     auto& p = it->second;
     if (p.changed) {
+      give_up(p);
       for (const auto& key : p.members) {
         auto& s = slots_.at(key);
         s.fresh = true;

@@ -237,6 +237,39 @@ TEST(PoolInClosedLoop, ServesTheDemandThroughAChangeOfItsMix) {
   EXPECT_EQ(w.scale_patches(), patches) << "and that is all";
 }
 
+/// 80 a minute: an MI300X beside the A100 there is costs 105 cents/h, three A100 more 120.
+TEST(PoolInClosedLoop, AMemberThatIsStartingCounts) {
+  slow_pods w;
+  w.per_min = 20;
+  w.begin({{"on-a", 1}, {"on-m", 0}}, {pooled("on-a", "A100", 1), pooled("on-m", "MI300X")});
+  w.go(200s);
+  w.per_min = 80;
+  w.most.clear();
+  w.go(170s);
+  EXPECT_EQ(w.all["on-m"].replicas, 1);
+  EXPECT_LE(w.most["on-a"], 2) << "two serve what is seen of the step at first; more would start no sooner";
+  w.go(430s);
+  EXPECT_EQ(w.all["on-m"].replicas, 1);
+  EXPECT_EQ(w.all["on-a"].replicas, 1);
+  // While traffic moves, it is counted at both for a moment.
+  EXPECT_LE(w.most["on-a"], 2);
+  EXPECT_LE(w.most["on-m"], 2);
+}
+
+TEST(PoolInClosedLoop, AMemberThatDoesNotStartIsDoneWithout) {
+  slow_pods w;
+  w.per_min = 20;
+  w.begin({{"on-a", 1}, {"on-m", 0}}, {pooled("on-a", "A100", 1), pooled("on-m", "MI300X")});
+  w.go(200s);
+  w.start_s = 1e9;
+  w.per_min = 80;
+  w.go(300s);
+  EXPECT_EQ(w.all["on-m"].replicas, 1);
+  EXPECT_EQ(w.all["on-a"].replicas, 1);
+  w.go(500s);
+  EXPECT_EQ(w.all["on-a"].replicas, 4) << "after ten minutes";
+}
+
 TEST(PoolInClosedLoop, AReplacementThatNeverBecomesReadyHoldsNothingUp) {
   slow_pods w;
   w.per_min = 70;
