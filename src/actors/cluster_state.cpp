@@ -270,7 +270,7 @@ bool cluster_state::foreign(const variant_key& pod) const {
   return of == variants_of_.end() || of->second.empty();
 }
 
-/// Whether the capacity depends on the pod: one of nobody's holds GPUs, one of ours keeps those of a closed node.
+/// Whether the capacity depends on the pod: one without a variant holds GPUs, one of a variant keeps those of a closed node.
 bool cluster_state::counts_cards(const pod_object& p) const {
   if (p.gpus == 0 || p.node.empty()) return false;
   const auto node = nodes_.find(p.node);

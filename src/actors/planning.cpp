@@ -132,7 +132,7 @@ int planner::type_of(const std::string& device) {
 
 std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve& curve) {
   auto out = curve.candidates;
-  // GPUs for replicas that the autoscaler does not let come are somebody else's.
+  // GPUs for replicas that the autoscaler does not allow are left to other variants.
   const int most = curve.ceiling();
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i].type = type_of(curve.device_of[i]);

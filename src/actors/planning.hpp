@@ -36,7 +36,7 @@ class planner {
     std::shared_ptr<const capacity_curve> given;  ///< by the analyzer
     std::shared_ptr<const capacity_curve> curve;  ///< that counts: the given one, or the one of its sleep
     std::size_t line = 0;
-    bool acts = true;                          ///< somebody carries out what is decided
+    bool acts = true;                          ///< its decisions are carried out
     std::string pool;                          ///< "" = in none
     std::shared_ptr<const decision> last;      ///< of the plan before
     cards at;                                  ///< of `last`

@@ -118,7 +118,7 @@ prometheus_join::prometheus_join(const std::vector<scrape_target>& targets)
 prometheus_join::row* prometheus_join::row_of(const net::metrics::vector_sample& v) {
   const auto by_pod = by_pod_.find({std::string(v.label("namespace")), std::string(v.label("pod"))});
   const scrape_target* target = by_pod == by_pod_.end() ? nullptr : by_pod->second;
-  // Addresses are used again, and by pods of other clusters: a series that says whose it is, is nobody else's.
+  // Addresses are used again, and by pods of other clusters: a series that names its pod belongs to that pod only.
   if (!target && !v.label("pod").empty()) return nullptr;
   if (!target) {
     const auto it = by_instance_.find(std::string(v.label("instance")));
