@@ -247,6 +247,7 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
     base_.reset();
     doubted_.reset();
     trusted_ = false;
+    two_until_s_ = 0;
   }
   if (base_ && now.clock_s <= base_->clock_s) {
     out.load = gauges_;
