@@ -136,8 +136,8 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
   bool stopped = false;
   bool arrivals_over = false;
 
-  std::mutex lent;           ///< guards config.targets
-  mutable std::mutex mutex;  ///< guards what statistics() reads
+  std::recursive_mutex lent;  ///< guards config.targets and done, the caller's; done may end the generator
+  mutable std::mutex mutex;   ///< guards what statistics() reads
   load_statistics counters;
   std::deque<record> records;  ///< the newest ones
 
@@ -167,7 +167,9 @@ struct load_generator::impl : std::enable_shared_from_this<load_generator::impl>
   }
 
   void finish_if_over() {
-    if (arrivals_over && in_flight == 0 && done) std::exchange(done, {})();
+    if (!arrivals_over || in_flight > 0) return;
+    const std::lock_guard lock(lent);
+    if (done) std::exchange(done, {})();
   }
 
   std::string pick(const std::set<std::string>& except = {}) {
@@ -318,12 +320,17 @@ load_generator::~load_generator() {
   // What the caller lent, servers of its own perhaps, must not live on in requests that are still under way: their last owner
   // would then be the I/O thread that those servers have to end.
   std::function<std::vector<std::string>()> targets;
+  std::function<void()> done;
   const std::lock_guard lock(impl_->lent);
   targets.swap(impl_->config.targets);
+  done.swap(impl_->done);
 }
 
 void load_generator::start(std::function<void()> done) {
-  impl_->done = std::move(done);
+  {
+    const std::lock_guard lock(impl_->lent);
+    impl_->done = std::move(done);
+  }
   asio::co_spawn(impl_->executor, impl::arrive(impl_), asio::detached);
 }
 

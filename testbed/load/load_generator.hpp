@@ -67,7 +67,7 @@ class load_generator {
  public:
   /// Runs on one executor, where everything but statistics() and the targets function happens.
   load_generator(asio::any_io_executor executor, load_config config);
-  ~load_generator();  ///< stop(), without waiting for requests under way; `targets` is not used any more
+  ~load_generator();  ///< stop(), without waiting for requests under way; neither `targets` nor `done` is called any more
   load_generator(const load_generator&) = delete;
   load_generator& operator=(const load_generator&) = delete;
 

@@ -42,10 +42,12 @@ TEST(LoadRate, WhatIsNoneIsNamed) {
 /// A generator against a server of a millisecond a token.
 class Load : public ::testing::Test {
  protected:
-  Load() {
+  Load() { serve(5); }
+  /// Every answer has so many tokens.
+  void serve(int tokens) {
     vllm_settings settings;
     settings.engine = {model::linear_profile{1, 0, 0, 0, false}, 64, 1000, 0, true};
-    settings.avg_tokens = 5;
+    settings.avg_tokens = tokens;
     settings.lengths = length_distribution::constant;
     auto started = emulated_vllm::start(where_, settings, "127.0.0.1", 0);
     if (!started) throw std::runtime_error(started.error());
@@ -264,11 +266,11 @@ TEST_F(Load, WithoutAnyServerNothingIsSentAndItSaysSo) {
 
 /// As when every pod of a Deployment is deleted at once: streams break off, and then there is nobody to send to.
 TEST_F(Load, GoesOnAndCountsFailuresWhenAllServersVanishAtOnce) {
+  serve(400);
   auto c = config();
   std::atomic<bool> gone = false;
   c.targets = [url = server_->url(), &gone] { return gone ? std::vector<std::string>() : std::vector<std::string>{url}; };
   c.mode = arrival_mode::deterministic;
-  c.max_tokens = 400;
   c.reconnect = true;
   c.phases = {{0, 60000}};
   std::atomic<bool> ended = false;
@@ -304,17 +306,20 @@ TEST_F(Load, StopsInTheMiddleOfAPhase) {
 }
 
 TEST_F(Load, LetsGoOfItsTargetsWhileRequestsAreUnderWay) {
+  serve(5000);
   auto c = config();
   const auto lent = std::make_shared<int>();
   c.targets = [lent, url = server_->url()] { return std::vector<std::string>{url}; };
-  c.phases = {{0, 60000}};
-  c.max_tokens = 5000;
+  c.phases = {{0.1, 60000}};
+  const auto told = std::make_shared<std::atomic<int>>(0);
   {
     load_generator generator(where_.io().executor(), std::move(c));
-    generator.start();
+    generator.start([told] { ++*told; });
     ASSERT_TRUE(eventually([&] { return generator.statistics().outstanding() > 0; }));
   }
   EXPECT_EQ(lent.use_count(), 1);
+  EXPECT_EQ(told.use_count(), 1) << "whoever would be told may be gone";
+  EXPECT_EQ(*told, 0);
 }
 
 }  // namespace
