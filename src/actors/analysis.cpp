@@ -481,6 +481,19 @@ void variant_analysis::note_change() {
   }
 }
 
+/// "" = it shares its demand with nobody.
+std::string variant_analysis::pool_name(const model::service_class& cls) const {
+  const auto& object = *inputs_->object;
+  if (!inputs_->settings.pools || object.pool == "off") return {};
+  return object.pool.empty() ? fmt::format("{}/{}", cls.name, object.model_id) : object.pool;
+}
+
+/// Its load was known, and now it has no target, or no Ready replica of those it asks for.
+bool variant_analysis::serves_no_more() const {
+  if (!has_served_ || moment_.rate.per_sec() <= 0 || moment_.shape.out_tokens <= 0) return false;
+  return !inputs_->target || (inputs_->target->replicas > 0 && inputs_->target->ready_replicas == 0 && lost_at_);
+}
+
 void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls) {
   const auto& object = *inputs_->object;
   model::variant_view view;
@@ -543,8 +556,7 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     basis->server.min_replicas = std::min(server.min_replicas, basis->server.max_replicas);
   }
   basis->view.server = &basis->server;
-  if (inputs_->settings.pools && object.pool != "off")
-    curve.pool = object.pool.empty() ? fmt::format("{}/{}", cls.name, object.model_id) : object.pool;
+  curve.pool = pool_name(cls);
   // Whatever the others of a pool could carry, what is in flight is here.
   if (!curve.pool.empty()) {
     auto& least = basis->server.min_replicas;
@@ -678,7 +690,9 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   }
   curve->slo = target->slo;
   curve->objectives = objectives(*curve);
+  if (serves_no_more()) curve->orphaned = curve->moment;
   if (!inputs_->target) {
+    curve->pool = pool_name(*cls);
     // TargetResolved has the other reason.
     hold(*curve, object.problem.empty() ? "TargetNotFound" : "InvalidSpec",
          with_spec(inputs_->target_problem.empty()
@@ -708,7 +722,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   if (curve->hold) return curve;
   const bool pending = !metrics_.status && metrics_.reason != "MetricsIncomplete" && !nothing_runs();
   if (pending) hold(*curve, metrics_.reason, metrics_.message);
-  curve->starting = pending && !has_served_;
+  curve->starting = pending && (!has_served_ || curve->orphaned);
   // Said, but the good entries are used.
   if (!curve->hold) curve->hold_message = with_spec(std::move(curve->hold_message));
   if (!curve->hold) last_ = curve;

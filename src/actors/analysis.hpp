@@ -65,6 +65,8 @@ class variant_analysis {
   bool only_ready_differs(const variant_inputs& other) const;
   int least_in_pool(const capacity_curve& curve) const;
   void add_moment(capacity_curve& curve) const;
+  std::string pool_name(const model::service_class& cls) const;
+  bool serves_no_more() const;
 
   variant_key key_;
   wall_clock now_;

@@ -163,6 +163,9 @@ struct capacity_curve {
   std::string current_device;                       ///< device and GPUs per replica of the present allocation
   int current_units = 1;
   bool starting = false;  ///< on hold because its replicas have not been Ready, or not been heard of, since they were asked for
+  /// On hold without a Ready replica, or without a target, and what arrived at it before: others of its pool may have to serve
+  /// it.
+  std::optional<model::server_load> orphaned;
   model::load_estimate measured;  ///< what the servers report
   bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
   std::string hold_reason;        ///< CamelCase

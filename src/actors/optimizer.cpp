@@ -97,7 +97,7 @@ void optimizer_state::run(std::string cause) {
   if (!synced || stopping) return;
   const auto began = self->clock().now();
   last_run = began;
-  const auto snapshot = plans.plan(++cycle, std::move(cause));
+  const auto snapshot = plans.plan(++cycle, std::move(cause), std::chrono::duration<double>(began.time_since_epoch()).count());
   snapshot->solve_seconds = std::chrono::duration<double>(self->clock().now() - began).count();
   tell(*snapshot);
   std::size_t dispatched = 0;

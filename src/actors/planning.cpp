@@ -21,8 +21,6 @@ model::allocation present(const capacity_curve& c) {
   return a;
 }
 
-bool held(const capacity_curve& c) { return c.hold || c.candidates.empty(); }
-
 /// The candidate on the accelerator in use; nullptr: there is none.
 const model::solver_candidate* staying(const capacity_curve& curve) {
   const auto same = std::find_if(curve.candidates.begin(), curve.candidates.end(),
@@ -31,6 +29,14 @@ const model::solver_candidate* staying(const capacity_curve& curve) {
 }
 
 constexpr auto no_candidate = static_cast<std::size_t>(-1);
+
+/// What fewer replicas than a candidate has are to expect of the same load.
+void predict_for_fewer(const capacity_curve& c, const model::allocation& whole, model::allocation& fewer) {
+  if (!c.basis || fewer.num_replicas <= 0 || fewer.num_replicas >= whole.num_replicas) return;
+  model::predict_at(c.basis->view, fewer,
+                    model::req_rate::per_sec(whole.rate_per_replica.per_sec() * whole.num_replicas / fewer.num_replicas));
+  model::add_percentiles(c.basis->view, fewer);
+}
 
 /// What a variant gets when the solver left it without a full allocation: what the policy gave, on the accelerator it was given
 /// for; at least minReplicas of what it has.
@@ -50,6 +56,7 @@ decision denied(const std::shared_ptr<const capacity_curve>& curve, const model:
     const bool stays = curve->current.accelerator.empty() || wanted->alloc.accelerator == curve->current.accelerator;
     const int floor = stays || granted == 0 ? std::min(curve->min_replicas, wanted->alloc.num_replicas) : 0;
     d.desired = with_replicas(wanted->alloc, std::max(granted, floor));
+    predict_for_fewer(*curve, wanted->alloc, d.desired);
   }
   d.message =
       fmt::format("wanted {} x {}, {} granted: not enough GPUs", wanted->alloc.num_replicas, wanted->alloc.accelerator, granted);
@@ -80,17 +87,6 @@ decision holding(const std::shared_ptr<const capacity_curve>& curve) {
 bool same_choice(const model::solver_choice& a, const model::solver_choice& b) {
   return a.candidate == b.candidate && a.num_replicas == b.num_replicas && a.part_replicas == b.part_replicas;
 }
-
-/// Whether somebody carries out what is decided.
-bool carried_out(const capacity_curve& c) { return c.actuate && c.mode != actuation_mode::dry_run; }
-
-/// Servers of one class and model share a pool, and only within a namespace. Those that do not act share one of their own.
-std::string pool_name(const capacity_curve& c) {
-  if (c.pool.empty() || !c.basis) return {};
-  return fmt::format("{}|{}|{}|{}{}", c.key.ns, c.pool, c.class_name, c.model, carried_out(c) ? "" : "|dry");
-}
-/// Replicas that are starting count: they have been decided on, and others would start no sooner.
-std::string pool_of(const capacity_curve& c) { return held(c) && !c.starting ? std::string() : pool_name(c); }
 
 }  // namespace
 
@@ -160,21 +156,11 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   s.fresh = true;
   const auto& c = *s.curve;
   s.acts = carried_out(c);
-  auto wanted = pool_of(c);
   if (!c.starting) {
     s.starting_since_s.reset();
     s.given_up = false;
   }
-  if (s.given_up) wanted.clear();
-  if (s.pool != wanted) {
-    leave_pool(c.key, s);
-    if (!wanted.empty()) {
-      pools_[wanted].members.insert(c.key);
-      pools_[wanted].acts = s.acts;
-    }
-    s.pool = std::move(wanted);
-  }
-  if (!s.pool.empty()) pools_[s.pool].changed = true;
+  join_pool(c.key, s);
   // It may have been among the others.
   if (!s.acts || s.line < advice_.variants.size()) line_of(!s.acts, s.line).candidates.clear();
   auto& line = line_of(s.acts, s.line);
@@ -202,7 +188,7 @@ void planner::wake() {
   for (auto& [key, s] : slots_) {
     if (in_vain.empty() || !s.curve->starting || s.given_up || !in_vain.count(pool_name(*s.curve))) continue;
     s.given_up = true;
-    leave_pool(key, s);
+    join_pool(key, s);
   }
   for (const auto& key : wakers_) {
     auto& s = slots_.at(key);
@@ -215,6 +201,7 @@ void planner::remove(const variant_key& key) {
   const auto at = slots_.find(key);
   if (at == slots_.end()) return;
   leave_pool(key, at->second);
+  leave_orphans(key, at->second);
   wakers_.erase(key);
   drop_line(at->second.line);
   slots_.erase(at);
@@ -338,6 +325,37 @@ model::solver_result planner::solve(model::solver_input& input, bool acts) {
   return result;
 }
 
+/// A policy may leave GPUs to nobody. Variants that were denied keep of theirs what there is: to take a replica from a variant
+/// that is short of them, for no other, serves nobody.
+void planner::leave_rest(const model::solver_input& input, bool acts, model::solver_result& result) const {
+  if (input.optimizer.unlimited) return;
+  std::vector<std::pair<int, const slot*>> short_of;
+  for (const auto& [key, s] : slots_)
+    if (s.acts == acts && !held(*s.curve) && !planned_together(s) && s.curve->current.num_replicas > 0)
+      if (const auto& choice = result.choices[s.line]; choice.candidate < 0 || choice.partial)
+        short_of.emplace_back(rank_of(*s.curve), &s);
+  std::stable_sort(short_of.begin(), short_of.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [rank, s] : short_of) {
+    const auto& c = *s->curve;
+    const auto* same = staying(c);
+    if (!same) continue;
+    const auto at = same - c.candidates.data();
+    const auto& line = input.variants[s->line].candidates[static_cast<std::size_t>(at)];
+    auto& choice = result.choices[s->line];
+    const int granted = choice.candidate < 0 ? 0 : choice.num_replicas;
+    if (line.type < 0 || line.units_per_replica <= 0 || (granted > 0 && choice.candidate != at)) continue;
+    const auto t = static_cast<std::size_t>(line.type);
+    const int free = std::max(0, input.capacity[t].count - result.used[t]) / line.units_per_replica;
+    const int more = std::min(free, std::min(c.current.num_replicas, line.alloc.num_replicas) - granted);
+    if (more <= 0) continue;
+    choice.candidate = static_cast<int>(at);
+    choice.num_replicas = granted + more;
+    choice.partial = choice.num_replicas < line.alloc.num_replicas;
+    if (!choice.partial) ++result.report.satisfied;
+    result.used[t] += more * line.units_per_replica;
+  }
+}
+
 /// What held variants keep is not what they were satisfied with.
 void planner::count_held(model::solver_result& result) const {
   for (const auto& [key, s] : slots_) {
@@ -360,6 +378,7 @@ model::solver_result planner::solve() {
     take_away(s.curve->current_device, s.curve->current.num_replicas * s.curve->current_units);
   }
   auto result = solve(input_, true);
+  leave_rest(input_, true, result);
   if (!advises) return result;
   advice_.optimizer = input_.optimizer;
   // A device may be new since: of a variant that has no GPUs.
@@ -367,7 +386,8 @@ model::solver_result planner::solve() {
   advice_.capacity.resize(input_.capacity.size());
   for (std::size_t t = 0; t < result.used.size(); ++t)
     advice_.capacity[t].count = std::max(0, advice_.capacity[t].count - result.used[t]);
-  const auto advice = solve(advice_, false);
+  auto advice = solve(advice_, false);
+  leave_rest(advice_, false, advice);
   for (std::size_t i = 0; i < advice_.variants.size(); ++i)
     if (!advice_.variants[i].candidates.empty()) result.choices[i] = advice.choices[i];
   result.price.resize(std::max(result.price.size(), advice.price.size()));
@@ -419,12 +439,13 @@ decision planner::decide(const slot& s, const model::solver_choice& choice) cons
   return d;
 }
 
-std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string trigger) {
+std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string trigger, double now_s) {
   auto snapshot = std::make_shared<plan_snapshot>();
   snapshot->cycle = cycle;
   snapshot->trigger = std::move(trigger);
   wake();
   find_usable();
+  give_up(now_s);
   refresh_pools();
   auto result = solve();
   count_held(result);

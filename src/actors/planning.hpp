@@ -22,8 +22,9 @@ class planner {
   void set_solver(model::solver_kind solver) { input_.optimizer.solver = solver; }
   std::size_t size() const { return slots_.size(); }
 
-  /// One joint plan over all variants. `solve_seconds` is left 0: the planner has no clock.
-  std::shared_ptr<plan_snapshot> plan(std::uint64_t cycle, std::string trigger);
+  /// One joint plan over all variants. `now_s`: seconds of a steady clock, by which patience with starting servers ends.
+  /// `solve_seconds` is left 0.
+  std::shared_ptr<plan_snapshot> plan(std::uint64_t cycle, std::string trigger, double now_s);
 
  private:
   /// GPUs of a decision, if it is carried out as far as it can: index into input_.capacity (-1 = none), and how many.
@@ -38,10 +39,11 @@ class planner {
     std::size_t line = 0;
     bool acts = true;                          ///< its decisions are carried out
     std::string pool;                          ///< "" = in none
+    std::string orphaned_in;                   ///< the pool that it left without a server for its load; "" = none
     std::shared_ptr<const decision> last;      ///< of the plan before
     cards at;                                  ///< of `last`
     bool fresh = true;                         ///< the curve is newer than `last`
-    std::optional<double> starting_since_s{};  ///< in its pool, by the samples' clock
+    std::optional<double> starting_since_s{};  ///< in its pool
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
     int floor = 0;                             ///< replicas that a held variant keeps from more important ones
   };
@@ -58,7 +60,8 @@ class planner {
   };
   struct pool {
     std::set<variant_key> members;
-    bool acts = true;  ///< of all its members
+    std::set<variant_key> orphaned;  ///< no members: what arrived at them is the members' to serve, until one of these tells more
+    bool acts = true;                ///< of all its members
     bool changed = true;
     std::vector<variant_key> order;                  ///< the members as the mixes count them
     std::unique_ptr<model::model_pool> demand;       ///< there are several, and they are planned together
@@ -75,14 +78,17 @@ class planner {
   std::vector<model::solver_candidate> candidates_of(const capacity_curve& curve);
   void take(slot& s, std::shared_ptr<const capacity_curve> curve);
   void wake();
+  void join_pool(const variant_key& key, slot& s);
   void leave_pool(const variant_key& key, slot& s);
-  void give_up(pool& p);
+  void leave_orphans(const variant_key& key, slot& s);
+  std::optional<model::server_load> orphaned(const pool& p) const;
   bool planned_together(const slot& s) const;
-  model::server_load load_of(pool& p) const;
+  model::server_load load_of(pool& p, const std::optional<model::server_load>& orphaned) const;
   void share(pool& p, const model::server_load& load);
   void settle(const model::solver_result& result);
   std::vector<part> parts_of(const pool& p, const model::solver_choice& choice) const;
   model::gpu_limits gpus();
+  void give_up(double now_s);
   void refresh_pools();
   void find_usable();
   void limit();
@@ -90,6 +96,7 @@ class planner {
   model::solver_variant& line_of(bool acts, std::size_t line);
   model::solver_result solve();
   model::solver_result solve(model::solver_input& input, bool acts);
+  void leave_rest(const model::solver_input& input, bool acts, model::solver_result& result) const;
   bool better_stays(const slot& s, const model::solver_choice& choice, const std::vector<int>& used) const;
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;

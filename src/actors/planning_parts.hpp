@@ -12,6 +12,15 @@ namespace inferno::actors {
 /// Order of the classes for the solver, lower first. Variants on hold that yield their GPUs rank one before their class.
 inline int rank_of(const capacity_curve& c) { return 2 * c.priority; }
 
+/// Whether somebody carries out what is decided.
+inline bool carried_out(const capacity_curve& c) { return c.actuate && c.mode != actuation_mode::dry_run; }
+
+/// "" = a pool of its own: it shares its demand with nobody.
+std::string pool_name(const capacity_curve& c);
+
+/// Nothing to decide on.
+inline bool held(const capacity_curve& c) { return c.hold || c.candidates.empty(); }
+
 /// `candidate` with another number of replicas: cost and value in proportion.
 inline model::allocation with_replicas(model::allocation candidate, int replicas) {
   if (candidate.num_replicas > 0 && replicas != candidate.num_replicas) {

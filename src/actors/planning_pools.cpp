@@ -14,7 +14,69 @@ namespace {
 /// Large models load for minutes. Deployments are given as long by default (progressDeadlineSeconds).
 constexpr double start_patience_s = 600;
 
+model::server_load together_of(const std::vector<model::server_spec>& servers) {
+  std::vector<model::variant_view> views;
+  for (const auto& server : servers) {
+    views.emplace_back();
+    views.back().server = &server;
+  }
+  return model::together(views);
+}
+
 }  // namespace
+
+/// Servers of one class and model share a pool, and only within a namespace. Those that do not act share one of their own;
+/// without a target nothing can be carried out, and what is to be done about it is the others'.
+std::string pool_name(const capacity_curve& c) {
+  if (c.pool.empty()) return {};
+  const bool acts = carried_out(c) || (c.orphaned && c.mode != actuation_mode::dry_run);
+  return fmt::format("{}|{}|{}|{}{}", c.key.ns, c.pool, c.class_name, c.model, acts ? "" : "|dry");
+}
+
+/// As a member, or with what it served and cannot serve any more. Replicas that are starting count: they have been decided on,
+/// and others would start no sooner.
+void planner::join_pool(const variant_key& key, slot& s) {
+  const auto& c = *s.curve;
+  auto name = pool_name(c);
+  const bool member = !s.given_up && (!held(c) || c.starting);
+  const auto joined = member ? name : std::string();
+  const auto orphaned_in = !member && c.orphaned ? std::move(name) : std::string();
+  if (s.pool != joined) {
+    leave_pool(key, s);
+    s.pool = joined;
+    if (!joined.empty()) {
+      pools_[joined].members.insert(key);
+      pools_[joined].acts = s.acts;
+    }
+  }
+  if (s.orphaned_in != orphaned_in) {
+    leave_orphans(key, s);
+    s.orphaned_in = orphaned_in;
+    if (!orphaned_in.empty()) pools_[orphaned_in].orphaned.insert(key);
+  }
+  for (const auto& each : {s.pool, s.orphaned_in})
+    if (!each.empty()) pools_[each].changed = true;
+}
+
+void planner::leave_orphans(const variant_key& key, slot& s) {
+  if (s.orphaned_in.empty()) return;
+  auto& p = pools_[s.orphaned_in];
+  p.orphaned.erase(key);
+  p.changed = true;
+  s.orphaned_in.clear();
+}
+
+/// What arrived where nobody serves any more. As soon as a member serves, what arrives at it is known.
+std::optional<model::server_load> planner::orphaned(const pool& p) const {
+  if (p.orphaned.empty()) return std::nullopt;
+  for (const auto& key : p.members) {
+    const auto& c = *slots_.at(key).curve;
+    if (!held(c) && c.metrics.status && c.ready.value_or(c.current.num_replicas) > 0) return std::nullopt;
+  }
+  std::vector<model::server_spec> servers;
+  for (const auto& key : p.orphaned) servers.emplace_back().current.load = *slots_.at(key).curve->orphaned;
+  return together_of(servers);
+}
 
 void planner::leave_pool(const variant_key& key, slot& s) {
   if (s.pool.empty()) return;
@@ -30,22 +92,19 @@ bool planner::planned_together(const slot& s) const {
 }
 
 /// Members that do not become Ready: the others are to carry what they were to.
-void planner::give_up(pool& p) {
-  for (const auto& key : p.members) p.at_s = std::max(p.at_s, slots_.at(key).curve->sampled_s);
-  const auto members = p.members;
-  for (const auto& key : members) {
-    auto& s = slots_.at(key);
-    if (!s.curve->starting) continue;
-    if (!s.starting_since_s) s.starting_since_s = p.at_s;
-    if (p.at_s - *s.starting_since_s < start_patience_s) continue;
+void planner::give_up(double now_s) {
+  for (auto& [key, s] : slots_) {
+    if (s.pool.empty() || !s.curve->starting) continue;
+    if (!s.starting_since_s) s.starting_since_s = now_s;
+    if (now_s - *s.starting_since_s < start_patience_s) continue;
     s.given_up = true;
-    leave_pool(key, s);
+    join_pool(key, s);
   }
 }
 
 /// What arrives at the members together: the largest sum of the recent past, so that traffic which moves from one to another is
 /// counted once. Requests at the gateway are the same ones for all that are to wake for them.
-model::server_load planner::load_of(pool& p) const {
+model::server_load planner::load_of(pool& p, const std::optional<model::server_load>& orphaned) const {
   std::vector<model::server_spec> servers;
   std::optional<model::server_spec> waking;
   double horizon_s = 0;
@@ -62,12 +121,8 @@ model::server_load planner::load_of(pool& p) const {
     }
   }
   if (waking) servers.push_back(std::move(*waking));
-  std::vector<model::variant_view> views;
-  for (const auto& server : servers) {
-    views.emplace_back();
-    views.back().server = &server;
-  }
-  auto now = model::together(views);
+  if (orphaned) servers.emplace_back().current.load = *orphaned;
+  auto now = together_of(servers);
   const double work = now.arrival_rate.per_sec() * std::max(now.avg_out_tokens, 1e-9);
   return p.recent.push(p.at_s, work, std::move(now), horizon_s);
 }
@@ -126,7 +181,6 @@ void planner::refresh_pools() {
   for (auto it = pools_.begin(); it != pools_.end();) {
     auto& p = it->second;
     if (p.changed) {
-      give_up(p);
       for (const auto& key : p.members) {
         auto& s = slots_.at(key);
         s.fresh = true;
@@ -134,12 +188,13 @@ void planner::refresh_pools() {
       }
       p.demand.reset();
       p.order.assign(p.members.begin(), p.members.end());
-      const auto load = load_of(p);
-      if (p.members.size() > 1) share(p, load);
+      const auto orphaned = this->orphaned(p);
+      const auto load = load_of(p, orphaned);
+      if (p.members.size() > 1 || (orphaned && !p.members.empty())) share(p, load);
       if (!p.demand && p.line) drop_line(*std::exchange(p.line, std::nullopt));
       p.changed = false;
     }
-    it = p.members.empty() ? pools_.erase(it) : std::next(it);
+    it = p.members.empty() && p.orphaned.empty() ? pools_.erase(it) : std::next(it);
   }
 }
 
@@ -228,6 +283,16 @@ decision planner::decide_part(const slot& s, const pool& p) const {
   if (one.mix) {
     auto whole = one.mix->alloc;
     d.needed = replicas_needed(whole);
+    // Each replica serves in proportion to its highest rate, of what the pool was granted.
+    double planned = 0, granted = 0;
+    for (const auto& each : p.parts) {
+      if (!each.mix) continue;
+      planned += each.planned * each.mix->alloc.max_rate_per_replica.per_sec();
+      granted += each.granted * each.mix->alloc.max_rate_per_replica.per_sec();
+    }
+    if (granted > 0 && granted < planned)
+      model::predict_at(p.demand->members()[m], whole,
+                        model::req_rate::per_sec(whole.rate_per_replica.per_sec() * planned / granted));
     model::add_percentiles(p.demand->members()[m], whole);
     d.desired = with_replicas(std::move(whole), one.now);
   } else if (const auto* option = p.demand->option(m, one.accelerator)) {
@@ -238,8 +303,16 @@ decision planner::decide_part(const slot& s, const pool& p) const {
   // Zero replicas need no accelerator; the current name is kept so that labels stay stable.
   if (one.now == 0) d.desired.accelerator = s.curve->current.accelerator;
   d.reason = "Optimized";
-  d.message = fmt::format("shares {:.2f} requests/min with {} other variants of its model and class",
-                          p.demand->members().front().server->current.load.arrival_rate.per_min(), p.order.size() - 1);
+  const double per_min = p.demand->members().front().server->current.load.arrival_rate.per_min();
+  if (p.order.size() > 1)
+    d.message =
+        fmt::format("shares {:.2f} requests/min with {} other variants of its model and class", per_min, p.order.size() - 1);
+  if (orphaned(p)) {
+    std::string from;
+    for (const auto& key : p.orphaned) from += (from.empty() ? "" : ", ") + key.name;
+    d.message +=
+        fmt::format("{}serves what arrived at {}, of which nothing serves any more", d.message.empty() ? "" : "; ", from);
+  }
   double able = 0;
   bool whole = true;
   for (const auto& each : p.parts) {

@@ -75,7 +75,7 @@ TEST(Planning, APartOfAnotherAcceleratorIsAppliedThere) {
   planner p;
   p.set_curve(curve("v", 1, "A", 4, {{"A", 22, 10, 40}, {"B", 7, 31.4, 100}}));
   p.set_capacity(gpus({{"A", 6}, {"B", 3}}));
-  const auto plan = p.plan(1, "start");
+  const auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "v"), "3 x B");
   EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
 }
@@ -84,12 +84,37 @@ TEST(Planning, APartOfAnotherAcceleratorThatServesLessIsNotTaken) {
   planner p;
   p.set_curve(curve("v", 1, "A", 4, {{"A", 22, 10, 40}, {"B", 7, 31.4, 100}}));
   p.set_capacity(gpus({{"A", 6}, {"B", 1}}));
-  EXPECT_EQ(decided(*p.plan(1, "start"), "v"), "6 x A") << "6 A serve twice what 1 B does";
+  EXPECT_EQ(decided(*p.plan(1, "start", 0), "v"), "6 x A") << "6 A serve twice what 1 B does";
   // Once on B it stays there as long as that is more.
   planner other;
   other.set_curve(curve("v", 1, "B", 3, {{"A", 22, 10, 40}, {"B", 7, 31.4, 100}}));
   other.set_capacity(gpus({{"A", 6}, {"B", 3}}));
-  EXPECT_EQ(decided(*other.plan(1, "start"), "v"), "3 x B");
+  EXPECT_EQ(decided(*other.plan(1, "start", 0), "v"), "3 x B");
+}
+
+/// Policies that leave GPUs to nobody take none from a variant that is short of them.
+TEST(Planning, NoPolicyTakesFromAnOverloadedVariantWhatNobodyElseGets) {
+  using enum model::saturation_policy;
+  for (const auto policy : {none, priority_exhaustive, priority_round_robin, round_robin}) {
+    SCOPED_TRACE(static_cast<int>(policy));
+    planner p;
+    p.set_saturation(policy);
+    p.set_curve(curve("v", 1, "A", 2, {{"A", 4, 10, 40}}));
+    p.set_capacity(gpus({{"A", 3}}));
+    auto plan = p.plan(1, "start", 0);
+    EXPECT_GE(plan->decisions.find({"ns", "v"})->desired.num_replicas, 2);
+    EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
+    // Whoever can be satisfied comes first, then the more important of those that cannot.
+    p.set_curve(curve("v", 1, "A", 2, {{"A", 6, 10, 40}}));
+    p.set_curve(curve("w", 5, "A", 2, {{"A", 3, 10, 40}}));
+    p.set_curve(curve("x", 0, "A", 1, {{"A", 9, 10, 40}}));
+    p.set_capacity(gpus({{"A", 5}}));
+    plan = p.plan(2, "interval", 0);
+    if (policy != none) continue;
+    EXPECT_EQ(decided(*plan, "w"), "3 x A");
+    EXPECT_EQ(decided(*plan, "x"), "1 x A");
+    EXPECT_EQ(decided(*plan, "v"), "1 x A");
+  }
 }
 
 /// Random shortages of one variant: never less than it has.
@@ -106,7 +131,7 @@ TEST(Planning, NobodyElseThereNeverLessCapacityThanAtPresent) {
     planner p;
     p.set_curve(curve("v", 1, "A", has, wishes));
     p.set_capacity(gpus({{"A", has + upto(3)}, {"B", upto(4)}, {"C", upto(4)}}));
-    const auto plan = p.plan(1, "start");
+    const auto plan = p.plan(1, "start", 0);
     const auto& d = plan->decisions.find({"ns", "v"})->desired;
     EXPECT_GE(d.num_replicas * rate.at(d.accelerator), std::min(demand, has * rate.at("A")) - 1e-9)
         << decided(*plan, "v") << " instead of " << has << " x A";
@@ -117,7 +142,7 @@ TEST(Planning, WithoutAGpuElsewhereAVariantStaysWhereItsTargetIsMissed) {
   planner p;
   p.set_curve(curve("v", 1, "A", 4, {{"B", 7, 31.4, 100}}));
   p.set_capacity(gpus({{"A", 6}, {"B", 0}}));
-  const auto plan = p.plan(1, "start");
+  const auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "v"), "4 x A");
   EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
 }
@@ -127,7 +152,7 @@ TEST(Planning, WhatNothingMeetsYieldsGpusToAMoreImportantClass) {
   p.set_curve(infeasible("free", 10, 5));
   p.set_curve(curve("premium", 1, "A", 1, {{"A", 4, 10, 40}}));
   p.set_capacity(gpus({{"A", 6}}));
-  const auto plan = p.plan(1, "start");
+  const auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "premium"), "4 x A");
   EXPECT_EQ(decided(*plan, "free"), "2 x A");
   const auto d = plan->decisions.find({"ns", "free"});
@@ -144,11 +169,11 @@ TEST(Planning, WhatYieldsKeepsMinReplicasAndWhatNobodyNeeds) {
   p.set_curve(infeasible("free", 10, 5));
   p.set_curve(curve("premium", 1, "A", 1, {{"A", 40, 10, 40}}));
   p.set_capacity(gpus({{"A", 6}}));
-  auto plan = p.plan(1, "start");
+  auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "free"), "1 x A");
   EXPECT_EQ(decided(*plan, "premium"), "5 x A");
   p.set_curve(curve("premium", 1, "A", 1, {{"A", 1, 10, 40}}));
-  plan = p.plan(2, "interval");
+  plan = p.plan(2, "interval", 0);
   EXPECT_EQ(decided(*plan, "free"), "5 x A");
   EXPECT_TRUE(plan->decisions.find({"ns", "free"})->hold);
 }
@@ -159,7 +184,7 @@ TEST(Planning, NeitherItsOwnClassNorALessImportantOneTakesWhatIsHeld) {
   p.set_curve(curve("equal", 5, "A", 1, {{"A", 4, 10, 40}}));
   p.set_curve(curve("less", 9, "A", 0, {{"A", 4, 10, 40}}));
   p.set_capacity(gpus({{"A", 6}}));
-  const auto plan = p.plan(1, "start");
+  const auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "held"), "5 x A");
   EXPECT_EQ(decided(*plan, "equal"), "1 x A");
 }
@@ -172,12 +197,32 @@ TEST(Planning, SilenceYieldsNothing) {
   p.set_curve(silent);
   p.set_curve(curve("premium", 1, "A", 1, {{"A", 4, 10, 40}}));
   p.set_capacity(gpus({{"A", 6}}));
-  const auto plan = p.plan(1, "start");
+  const auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "free"), "5 x A");
   EXPECT_EQ(decided(*plan, "premium"), "1 x A");
 }
 
 // ---- in the running controller ------------------------------------------------------------------------------------------------
+
+/// 100 requests a minute want four replicas; there are GPUs for two.
+TEST(Planning, InTheControllerWhatIsPredictedIsOfTheReplicasGranted) {
+  for (const auto* policy : {"None", "PriorityExhaustive"}) {
+    SCOPED_TRACE(policy);
+    world w;
+    load_each(w, {{"v", 100}});
+    auto configs = default_configs();
+    configs[0] = settings_json({{"GLOBAL_OPT_INTERVAL", "60s"}, {"SATURATION_POLICY", policy}});
+    populate(w, {"v"}, {va_json("llm", "v")}, 2, configs);
+    w.changed("nodes", node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 2));
+    w.advance(std::chrono::seconds(200));
+    EXPECT_TRUE(w.scale_patches("v").empty()) << "two are overloaded, and there are no more";
+    EXPECT_THAT(w.condition_of("OptimizationReady", "v"), HasSubstr("False CapacityLimited"));
+    const auto& desired = w.view->plan()->decisions.find({"llm", "v"})->desired;
+    EXPECT_EQ(desired.num_replicas, 2);
+    EXPECT_NEAR(desired.itl_ms, 20.58 + 0.41 * 4, 0.2) << "full batches";
+    EXPECT_GT(desired.wait_ms, 1000) << "and queues: four would wait less than 500 ms";
+  }
+}
 
 /// `targets` that no number of replicas meets.
 world& with_an_impossible_class(world& w, bool reports) {

@@ -181,6 +181,20 @@ class slow_pods : public world {
     }
   }
 
+  /// Its pods fail, and none is Ready for so long.
+  void fail(const std::string& name, double for_s) {
+    const int before = ready(name);
+    for (auto& at : all.at(name).ready_at) at = now_s() + for_s;
+    show(name, before);
+  }
+  void remove_deployment(const std::string& name) {
+    const auto gone = object_of(name);
+    fail(name, 1e9);
+    all.at(name) = {all.at(name).rate, 0, {}};
+    changed("deployments", gone, kube::watch_type::deleted);
+    shown_[name] = 0;
+  }
+
   std::map<std::string, deployment> all;
   std::vector<json::object> nodes = roomy_nodes();
   std::map<std::string, int> most;
@@ -268,6 +282,42 @@ TEST(PoolInClosedLoop, AMemberThatDoesNotStartIsDoneWithout) {
   EXPECT_EQ(w.all["on-a"].replicas, 1);
   w.go(500s);
   EXPECT_EQ(w.all["on-a"].replicas, 4) << "after ten minutes";
+}
+
+/// Nothing tells what arrives any more; what did is known.
+TEST(PoolInClosedLoop, WhatIsLeftOfAPoolServesWhatTheLastServerOfItServed) {
+  slow_pods w;
+  w.per_min = 70;
+  w.begin({{"on-a", 0}, {"on-m", 1}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+  w.go(200s);
+  ASSERT_EQ(w.all["on-a"].replicas, 0);
+  w.remove_deployment("on-m");
+  w.go(60s);
+  EXPECT_EQ(w.all["on-a"].replicas, 3) << "of 25.3 requests a minute";
+  w.go(600s);
+  EXPECT_EQ(w.all["on-a"].replicas, 3) << "now they are measured";
+  EXPECT_EQ(w.most["on-a"], 3);
+  w.per_min = 20;
+  w.go(300s);
+  EXPECT_EQ(w.all["on-a"].replicas, 1) << "and what was before counts no more";
+}
+
+TEST(PoolInClosedLoop, PodsThatFailAreWaitedForAndThenReplaced) {
+  for (const double down_s : {200.0, 1e9}) {
+    SCOPED_TRACE(down_s);
+    slow_pods w;
+    w.per_min = 70;
+    w.begin({{"on-a", 0}, {"on-m", 1}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+    w.go(200s);
+    w.fail("on-m", down_s);
+    w.go(500s);
+    EXPECT_EQ(w.all["on-a"].replicas, 0) << "another would start no sooner";
+    EXPECT_EQ(w.all["on-m"].replicas, 1);
+    w.go(400s);
+    EXPECT_EQ(w.all["on-a"].replicas, down_s < 600 ? 0 : 3);
+    EXPECT_EQ(w.all["on-m"].replicas, 1);
+    EXPECT_EQ(w.serves() >= 70, true);
+  }
 }
 
 TEST(PoolInClosedLoop, AReplacementThatNeverBecomesReadyHoldsNothingUp) {

@@ -124,9 +124,9 @@ TEST(Scale, ACycleWorksOnWhatChanged) {
   capacity->known = true;
   for (int k = 0; k < 8; ++k) capacity->by_device[fmt::format("device{}", k)] = 100'000;
   p.set_capacity(capacity);
-  const auto first = p.plan(1, "start");
+  const auto first = p.plan(1, "start", 0);
   EXPECT_EQ(first->changed.size(), static_cast<std::size_t>(variants));
-  EXPECT_EQ(p.plan(2, "interval")->changed.size(), 0u);
+  EXPECT_EQ(p.plan(2, "interval", 0)->changed.size(), 0u);
   const double mib = heap_mib() - before_mib;
   double best = INFINITY, total = 0;
   constexpr int rounds = 10;
@@ -135,7 +135,7 @@ TEST(Scale, ACycleWorksOnWhatChanged) {
     for (int i = round; i < variants; i += 100) news.push_back(curve(i, 300 + round));
     const auto began = std::chrono::steady_clock::now();
     for (auto& c : news) p.set_curve(std::move(c));
-    const auto plan = p.plan(static_cast<std::uint64_t>(3 + round), "interval");
+    const auto plan = p.plan(static_cast<std::uint64_t>(3 + round), "interval", 0);
     const double took = ms_since(began);
     best = std::min(best, took);
     total += took;
