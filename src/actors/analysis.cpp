@@ -186,8 +186,7 @@ condition variant_analysis::metrics_condition(const load_sample& s) const {
 /// A silence may last, and of many estimates one is always high: what a part of the pods has raises demand by what is beyond
 /// doubt, two standard deviations of its count below the estimate.
 model::req_rate variant_analysis::surely(model::req_rate rate, double since_s) const {
-  const double window_s = inputs_ ? std::chrono::duration<double>(inputs_->settings.rate_window).count() : 60.0;
-  const double counted_s = std::clamp(since_s, 1.0, std::max(1.0, window_s));
+  const double counted_s = std::clamp(since_s, 1.0, std::max(1.0, rate_window_s()));
   return model::req_rate::per_sec(std::max(0.0, rate.per_sec() - 2 * std::sqrt(rate.per_sec() / counted_s)));
 }
 
@@ -213,6 +212,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (!complete && estimate->shape.out_tokens <= 0 && estimate_) estimate->shape = estimate_->shape;
   planned_load now{estimate->arrival_rate, estimate->shape};
   if (!complete) now.rate = surely(now.rate, s.time_s - partial_since_s_);
+  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue().per_sec());
   const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
   if (complete) {
     estimate_ = estimate;
@@ -284,6 +284,9 @@ int variant_analysis::busy_floor() const {
 
 bool variant_analysis::waiting(double size, double time_s) {
   const double before = std::exchange(waiting_, size);
+  if (size <= 0 || (!queue_.empty() && time_s < queue_.back().first)) queue_.clear();
+  if (size > 0) queue_.emplace_back(time_s, size);
+  while (queue_.size() > 1 && queue_[1].first <= time_s - rate_window_s()) queue_.pop_front();
   if (size > 0 && active_s_) active_s_ = std::max(*active_s_, time_s);
   // Pods that come up for them are not sent away before they have had the time to take them.
   if (size > 0 && inputs_ && (nothing_runs() || !metrics_.status)) {
@@ -299,10 +302,21 @@ bool variant_analysis::waiting(double size, double time_s) {
   return changed;
 }
 
+double variant_analysis::rate_window_s() const {
+  return inputs_ ? std::chrono::duration<double>(inputs_->settings.rate_window).count() : 60.0;
+}
+
+/// What has waited at the gateway through a whole window is taken within another one, beside what arrives: servers that only keep
+/// pace never would.
+model::req_rate variant_analysis::standing_queue() const {
+  if (queue_.empty() || nothing_runs() || queue_.back().first - queue_.front().first < rate_window_s()) return {};
+  const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
+  return model::req_rate::per_sec(std::min_element(queue_.begin(), queue_.end(), less)->second / rate_window_s());
+}
+
 /// What waits at the gateway, to be taken within the time a rate is measured over.
 variant_analysis::planned_load variant_analysis::waiting_load() const {
-  const double window_s = std::chrono::duration<double>(inputs_->settings.rate_window).count();
-  planned_load load{model::req_rate::per_sec(std::max(waiting_ / window_s, 1.0 / 60)), demand_.shape};
+  planned_load load{model::req_rate::per_sec(std::max(waiting_ / rate_window_s(), 1.0 / 60)), demand_.shape};
   // Of a model that never ran nothing is known: one replica will tell.
   if (load.shape.out_tokens <= 0) load.shape.out_tokens = 1;
   return load;

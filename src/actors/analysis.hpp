@@ -1,5 +1,6 @@
 #pragma once
 // The analyzer's thinking without its actor: inputs and load in, capacity curve out.
+#include <deque>
 #include <optional>
 #include <string>
 
@@ -47,6 +48,7 @@ class variant_analysis {
   bool may_be_zero() const;
   bool knows_little() const;
   double stabilization_s() const;
+  double rate_window_s() const;
   bool change_is_paused() const;
   bool nothing_runs() const { return inputs_ && inputs_->target && inputs_->target->replicas == 0; }
   std::shared_ptr<const capacity_curve> woken(const capacity_curve& base, const model::service_class& cls,
@@ -57,6 +59,7 @@ class variant_analysis {
     model::request_shape shape;
   };
   planned_load waiting_load() const;
+  model::req_rate standing_queue() const;
   void choose_yardstick();
   void find_yardstick();
   double replicas_needed(const planned_load& load) const;
@@ -102,6 +105,7 @@ class variant_analysis {
   std::optional<std::chrono::system_clock::time_point> lost_at_;  ///< since when there are none
   bool knew_little_ = true;                                       ///< knows_little() when it was last asked
   double waiting_ = 0;                                            ///< requests at the gateway
+  std::deque<std::pair<double, double>> queue_;                   ///< time and waiting_, of the rate window and once before
   bool insists_ = false;
   bool idle_ = false;                      ///< may_be_zero() when it was last asked
   std::optional<double> waiting_since_s_;  ///< with nothing running

@@ -83,29 +83,48 @@ void metrics_watcher_state::fail(const std::string& problem) {
     if (!w.pods.empty()) self->send(w.analyzer, metrics_lost{"MetricsSourceFailed", problem});
 }
 
-/// What waits for a model is divided among those of its variants that have no pods: together they are to carry it, each once.
-/// To those with pods it says that they are not idle.
+/// What waits for a model is divided among those of its variants that have no pods, and once more among those that have, by their
+/// pods: together they are to carry it. A queue that nobody reports is not known; as far as anybody can tell nothing waits.
 void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues) {
   std::map<std::pair<std::string, std::string>, double> waiting;
-  for (const auto& q : queues)
-    if (q.size > 0) waiting[{q.ns, q.model}] += q.size;
-  const auto size_of = [&](const variant_key& key, const watched& w) {
-    double sum = 0;
-    for (const auto& ns : {key.ns, std::string()})
-      if (const auto it = waiting.find({ns, w.model}); it != waiting.end()) sum += it->second;
-    return sum;
-  };
+  for (const auto& q : queues) waiting[{q.ns, q.model}] += std::max(0.0, q.size);
   std::map<std::pair<std::string, std::string>, int> without_pods;
+  pods_of_model.clear();
   if (!waiting.empty())
-    for (const auto& [key, w] : variants)
+    for (const auto& [key, w] : variants) {
       if (w.pods.empty()) ++without_pods[{key.ns, w.model}];
+      pods_of_model[{key.ns, w.model}] += static_cast<double>(w.pods.size());
+    }
   for (auto& [key, w] : variants) {
-    double size = waiting.empty() ? 0 : size_of(key, w);
+    w.queue.reset();
+    for (const auto& ns : {key.ns, std::string()})
+      if (const auto it = waiting.find({ns, w.model}); it != waiting.end())
+        w.queue = queue_reading{it->second + (w.queue ? w.queue->size : 0), asked_at_s};
+    double size = w.queue ? w.queue->size : 0;
     if (size <= 0 && !w.queued) continue;
     w.queued = size > 0;
-    if (w.pods.empty()) size /= without_pods[{key.ns, w.model}];
+    size *= w.pods.empty() ? 1.0 / without_pods[{key.ns, w.model}] : share_of_queue(key, w);
     self->send(w.analyzer, requests_waiting{size, asked_at_s});
   }
+}
+
+/// Of a variant with pods.
+double metrics_watcher_state::share_of_queue(const variant_key& key, const watched& w) const {
+  const auto all = pods_of_model.find({key.ns, w.model});
+  return all == pods_of_model.end() ? 0 : static_cast<double>(w.pods.size()) / all->second;
+}
+
+/// Requests that wait at the gateway have arrived, and arrive at the servers when they wait no more: what the queue has grown or
+/// shrunk by since counts were given last. A queue that was not known meanwhile has no growth.
+void metrics_watcher_state::count_queue(const variant_key& key, watched& w, load_sample& sample) const {
+  if (!w.queue || sample.span_s <= 0) return;
+  const bool whole = sample.pods_reporting >= sample.pods;
+  const auto& since = whole ? w.queue_whole : w.queue_given;
+  const double patience_s = 1.5 * sample.span_s + 2 * std::chrono::duration<double>(config.interval).count();
+  if (since && w.queue->time_s - since->time_s <= patience_s)
+    sample.arrivals = std::max(0.0, sample.arrivals + share_of_queue(key, w) * (w.queue->size - since->size));
+  w.queue_given = w.queue;
+  if (whole) w.queue_whole = w.queue;
 }
 
 void metrics_watcher_state::note(const collected_metrics& metrics) {
@@ -175,6 +194,7 @@ void metrics_watcher_state::tell_samples(const collected_metrics& metrics) {
       self->send(w.analyzer, metrics_lost{"MetricsMissing", why});
     } else {
       w.told_s = sample.time_s;
+      count_queue(key, w, sample);
       self->send(w.analyzer, load_arrived{std::move(sample)});
     }
   }

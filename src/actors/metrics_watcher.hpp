@@ -18,6 +18,12 @@ struct metrics_watcher_config {
   std::chrono::milliseconds least_allowed{10000};
 };
 
+/// Requests for a model at the gateway, by the controller's clock.
+struct queue_reading {
+  double size = 0;
+  double time_s = 0;
+};
+
 struct metrics_watcher_state {
   static inline const char* name = "metrics_watcher";
   struct watched {
@@ -28,14 +34,17 @@ struct metrics_watcher_state {
     double news_s = -1;   ///< of the controller's clock, when counts were new last; -1 = never asked
     double gap_s = 0;     ///< between the two last times
     bool queued = false;  ///< the analyzer knows of requests that wait at the gateway
-    double told_s = 0;    ///< time of the last sample; times do not decrease
+    /// What waits at the gateway for its model: now, and when counts were given last, of any pods and of all of them.
+    std::optional<queue_reading> queue, queue_given, queue_whole;
+    double told_s = 0;  ///< time of the last sample; times do not decrease
   };
 
   metrics_watcher_actor::pointer self = nullptr;
   metrics_watcher_config config;
   std::map<variant_key, watched> variants;
   std::map<kube::object_key, variant_key> variant_of;
-  std::shared_ptr<const std::vector<scrape_target>> targets;  ///< rebuilt when pods changed
+  std::shared_ptr<const std::vector<scrape_target>> targets;            ///< rebuilt when pods changed
+  std::map<std::pair<std::string, std::string>, double> pods_of_model;  ///< by namespace and model, where requests wait
   bool in_flight = false;  ///< never two rounds at once: a source that is too slow is not helped by more questions
   bool given_up = false;   ///< the round in flight: its answer will be dropped
   bool asked_early = false;
@@ -57,6 +66,8 @@ struct metrics_watcher_state {
   void arrived(const collected& answer);
   void tell_samples(const collected_metrics& metrics);
   void tell_queues(const std::vector<gateway_queue>& queues);
+  double share_of_queue(const variant_key& key, const watched& w) const;
+  void count_queue(const variant_key& key, watched& w, load_sample& sample) const;
 };
 
 metrics_watcher_actor::behavior_type metrics_watcher(metrics_watcher_actor::stateful_pointer<metrics_watcher_state> self,

@@ -103,10 +103,12 @@ void planner::give_up(double now_s) {
 }
 
 /// What arrives at the members together: the largest sum of the recent past, so that traffic which moves from one to another is
-/// counted once. Requests at the gateway are the same ones for all that are to wake for them.
+/// counted once. Requests at the gateway are the same ones for all that are to wake for them, and with what arrives at a member
+/// that serves they have been counted.
 model::server_load planner::load_of(pool& p, const std::optional<model::server_load>& orphaned) const {
   std::vector<model::server_spec> servers;
   std::optional<model::server_spec> waking;
+  bool measured = false, insists = false;
   double horizon_s = 0;
   for (const auto& key : p.order) {
     const auto& c = *slots_.at(key).curve;
@@ -114,13 +116,15 @@ model::server_load planner::load_of(pool& p, const std::optional<model::server_l
     server.current.load = c.moment;
     p.at_s = std::max(p.at_s, c.sampled_s);
     horizon_s = std::max(horizon_s, c.horizon_s);
+    insists = insists || c.insists;
     if (!c.asleep) {
+      measured = measured || (!held(c) && c.metrics.status && c.current.num_replicas > 0);
       servers.push_back(std::move(server));
     } else if (!waking || c.moment.arrival_rate.per_sec() > waking->current.load.arrival_rate.per_sec()) {
       waking = std::move(server);
     }
   }
-  if (waking) servers.push_back(std::move(*waking));
+  if (waking && (!measured || insists)) servers.push_back(std::move(*waking));
   if (orphaned) servers.emplace_back().current.load = *orphaned;
   auto now = together_of(servers);
   const double work = now.arrival_rate.per_sec() * std::max(now.avg_out_tokens, 1e-9);

@@ -2,6 +2,7 @@
 // A cluster with one variant whose servers really serve: requests arrive at random, wait, run at the profile's speed and
 // complete; pods take time to start; the controller sees counters and nothing else.
 #include <cmath>
+#include <deque>
 #include <random>
 
 #include "cluster.hpp"
@@ -35,7 +36,7 @@ class closed_loop {
   int replicas() const { return replicas_; }
   double now() { return w.now_s(); }
   std::size_t in_flight() const {
-    std::size_t n = 0;
+    std::size_t n = gateway_.size();
     for (const auto& p : pods_) n += p.running.size() + p.waiting.size();
     return n;
   }
@@ -52,6 +53,8 @@ class closed_loop {
   std::function<bool(pod_sample&, std::size_t pod)> spoil;  ///< false: the pod says nothing
   std::function<void()> each;
   std::vector<std::pair<double, int>> orders;  ///< time and replicas of each scale patch
+  std::size_t limit = 0;  ///< requests that a pod has at once; what is more waits at a gateway. 0 = there is none
+  bool gateway_says = true;
   /// Whether the counters stand still (and catch up when they go on).
   bool stalled = false;
 
@@ -72,15 +75,23 @@ class closed_loop {
   };
 
   void arrive() {
+    const double length = 1 + std::geometric_distribution<int>(1 / mean_out)(random_);
+    if (!gateway_.empty() || !dispatch(length)) gateway_.push_back(length);
+    if (limit == 0) gateway_.clear();
+  }
+  bool dispatch(double length) {
     pod* best = nullptr;
     for (auto& p : pods_)
       if (p.ready && (!best || p.running.size() + p.waiting.size() < best->running.size() + best->waiting.size())) best = &p;
-    if (best) best->waiting.push_back(1 + std::geometric_distribution<int>(1 / mean_out)(random_));
+    if (!best || (limit > 0 && best->running.size() + best->waiting.size() >= limit)) return false;
+    best->waiting.push_back(length);
+    return true;
   }
 
   void serve(double dt) {
     if (frozen) return;
     const double mean = rate(w.now_s()) * dt;
+    while (!gateway_.empty() && dispatch(gateway_.front())) gateway_.pop_front();
     for (int n = mean > 0 ? std::poisson_distribution<int>(mean)(random_) : 0; n > 0; --n) arrive();
     for (auto& p : pods_) {
       if (!p.ready) continue;
@@ -106,6 +117,7 @@ class closed_loop {
 
   std::shared_ptr<const collected_metrics> scrape(const std::vector<scrape_target>& targets, double now) {
     auto out = std::make_shared<collected_metrics>();
+    if (limit > 0 && gateway_says) out->queues.push_back({"llm", "default", static_cast<double>(gateway_.size())});
     for (const auto& t : targets)
       for (std::size_t i = 0; i < pods_.size(); ++i) {
         auto& p = pods_[i];
@@ -172,6 +184,7 @@ class closed_loop {
 
   std::mt19937 random_;
   std::vector<pod> pods_;
+  std::deque<double> gateway_;  ///< lengths
   int replicas_ = 0, made_ = 0;
   std::size_t followed_ = 0;
 };
