@@ -286,7 +286,9 @@ bool variant_analysis::waiting(double size, double time_s) {
   const double before = std::exchange(waiting_, size);
   if (size <= 0 || (!queue_.empty() && time_s < queue_.back().first)) queue_.clear();
   if (size > 0) queue_.emplace_back(time_s, size);
-  while (queue_.size() > 1 && queue_[1].first <= time_s - rate_window_s()) queue_.pop_front();
+  const auto recent = [&](const auto& reading) { return reading.first > time_s - rate_window_s(); };
+  if (const auto first = std::find_if(queue_.begin(), queue_.end(), recent); first - queue_.begin() > 1)
+    queue_.erase(queue_.begin(), std::prev(first));
   if (size > 0 && active_s_) active_s_ = std::max(*active_s_, time_s);
   // Pods that come up for them are not sent away before they have had the time to take them.
   if (size > 0 && inputs_ && (nothing_runs() || !metrics_.status)) {

@@ -1,8 +1,9 @@
 #pragma once
 // The analyzer's thinking without its actor: inputs and load in, capacity curve out.
-#include <deque>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "actors/messages.hpp"
 #include "model/load_estimator.hpp"
@@ -105,7 +106,7 @@ class variant_analysis {
   std::optional<std::chrono::system_clock::time_point> lost_at_;  ///< since when there are none
   bool knew_little_ = true;                                       ///< knows_little() when it was last asked
   double waiting_ = 0;                                            ///< requests at the gateway
-  std::deque<std::pair<double, double>> queue_;                   ///< time and waiting_, of the rate window and once before
+  std::vector<std::pair<double, double>> queue_;                  ///< time and waiting_, of the rate window and once before
   bool insists_ = false;
   bool idle_ = false;                      ///< may_be_zero() when it was last asked
   std::optional<double> waiting_since_s_;  ///< with nothing running

@@ -292,7 +292,7 @@ bool planner::better_stays(const slot& s, const model::solver_choice& choice, co
 model::solver_result planner::solve(model::solver_input& input, bool acts) {
   std::vector<model::open_pool> open;
   for (const auto& [name, p] : pools_)
-    if (p.demand && p.acts == acts && !p.complete) open.push_back({*p.line, p.demand.get()});
+    if (p.demand && p.acts == acts && !p.complete) open.push_back({*p.line, p.lasting ? p.lasting.get() : p.demand.get()});
   auto result = model::solve_with_pools(input, open);
   std::vector<std::pair<std::size_t, std::size_t>> stay;  // line, candidate
   std::vector<std::vector<model::solver_candidate>> saved;

@@ -67,7 +67,9 @@ class planner {
     std::unique_ptr<model::model_pool> demand;       ///< there are several, and they are planned together
     bool complete = true;                            ///< every mix that may be best is among the candidates
     std::optional<std::size_t> line;                 ///< their line in input_.variants
+    std::unique_ptr<model::model_pool> lasting;      ///< for the load of the last minutes, where that starts other replicas
     model::sliding_peak<model::server_load> recent;  ///< what arrived at all of them together
+    model::sliding_peak<model::server_load> longer;  ///< likewise, of as long as it takes for a start to be worth it
     double at_s = 0;                                 ///< the newest of it
     std::vector<part> parts;                         ///< by `order`: what the last plan came to
   };
@@ -83,8 +85,15 @@ class planner {
   void leave_orphans(const variant_key& key, slot& s);
   std::optional<model::server_load> orphaned(const pool& p) const;
   bool planned_together(const slot& s) const;
-  model::server_load load_of(pool& p, const std::optional<model::server_load>& orphaned) const;
-  void share(pool& p, const model::server_load& load);
+  /// What arrives at a pool, at most in the recent past and in the last minutes.
+  struct pool_load {
+    model::server_load recent, longer;
+  };
+  pool_load load_of(pool& p, const std::optional<model::server_load>& orphaned) const;
+  void share(pool& p, const pool_load& load);
+  tl::expected<model::mix_set, std::string> mixes_of(model::model_pool& of, const model::mix_rules& rules);
+  std::optional<model::mix_set> mixes_there(const pool& p, const model::server_load& load,
+                                            const std::vector<model::variant_view>& views, const model::mix_rules& rules);
   void settle(const model::solver_result& result);
   std::vector<part> parts_of(const pool& p, const model::solver_choice& choice) const;
   model::gpu_limits gpus();

@@ -13,6 +13,9 @@ namespace {
 
 /// Large models load for minutes. Deployments are given as long by default (progressDeadlineSeconds).
 constexpr double start_patience_s = 600;
+/// Other replicas are started only where they would have carried what came in so long: chance makes another mix the cheapest
+/// every few minutes, and each change pays for the old and the new ones until these are Ready.
+constexpr double mix_horizon_s = 600;
 
 model::server_load together_of(const std::vector<model::server_spec>& servers) {
   std::vector<model::variant_view> views;
@@ -105,7 +108,7 @@ void planner::give_up(double now_s) {
 /// What arrives at the members together: the largest sum of the recent past, so that traffic which moves from one to another is
 /// counted once. Requests at the gateway are the same ones for all that are to wake for them, and with what arrives at a member
 /// that serves they have been counted.
-model::server_load planner::load_of(pool& p, const std::optional<model::server_load>& orphaned) const {
+planner::pool_load planner::load_of(pool& p, const std::optional<model::server_load>& orphaned) const {
   std::vector<model::server_spec> servers;
   std::optional<model::server_spec> waking;
   bool measured = false, insists = false;
@@ -128,7 +131,8 @@ model::server_load planner::load_of(pool& p, const std::optional<model::server_l
   if (orphaned) servers.emplace_back().current.load = *orphaned;
   auto now = together_of(servers);
   const double work = now.arrival_rate.per_sec() * std::max(now.avg_out_tokens, 1e-9);
-  return p.recent.push(p.at_s, work, std::move(now), horizon_s);
+  const auto& longer = p.longer.push(p.at_s, work, now, std::max(horizon_s, mix_horizon_s));
+  return {p.recent.push(p.at_s, work, std::move(now), horizon_s), longer};
 }
 
 /// GPUs that pools may take at most, by type; empty: they do not limit.
@@ -140,8 +144,44 @@ model::gpu_limits planner::gpus() {
   return out;
 }
 
+tl::expected<model::mix_set, std::string> planner::mixes_of(model::model_pool& of, const model::mix_rules& rules) {
+  const auto place = [&](const model::variant_view& view,
+                         const model::allocation& a) -> tl::expected<std::pair<int, int>, std::string> {
+    for (const auto& [acc, profile] : view.options)
+      if (acc->name == a.accelerator) return std::pair(type_of(acc->type), profile->acc_count * acc->multiplicity);
+    return std::pair(-1, 1);
+  };
+  return of.mixes(place, rules, gpus());
+}
+
+/// Mixes of the replicas that the members have; nullopt: these are not enough.
+std::optional<model::mix_set> planner::mixes_there(const pool& p, const model::server_load& load,
+                                                   const std::vector<model::variant_view>& views, const model::mix_rules& rules) {
+  std::vector<std::size_t> running;
+  std::deque<model::server_spec> servers;
+  std::vector<model::variant_view> there;
+  for (std::size_t m = 0; m < views.size(); ++m) {
+    const auto& c = *slots_.at(p.order[m]).curve;
+    if (views[m].server->min_replicas > c.current.num_replicas) return std::nullopt;
+    if (c.current.num_replicas == 0) continue;
+    auto& server = servers.emplace_back(*views[m].server);
+    server.keep_accelerator = true;
+    server.max_replicas = c.current.num_replicas;
+    running.push_back(m);
+    there.push_back(views[m]);
+    there.back().server = &server;
+  }
+  if (there.empty()) return std::nullopt;
+  model::model_pool present(there, load);
+  auto mixes = mixes_of(present, rules);
+  if (!mixes || !mixes->covers) return std::nullopt;
+  for (auto& mix : mixes->mixes)
+    for (auto& each : mix.mix) each.member = running[each.member];
+  return std::move(*mixes);
+}
+
 /// One line for the members together, their own ones emptied.
-void planner::share(pool& p, const model::server_load& load) {
+void planner::share(pool& p, const pool_load& load) {
   std::vector<model::variant_view> views;
   std::deque<model::server_spec> servers;
   model::mix_rules rules{0, true};
@@ -157,20 +197,26 @@ void planner::share(pool& p, const model::server_load& load) {
     views.back().server = &server;
     if (c.wakes_pool) rules.least_total = 1;
   }
-  p.demand = std::make_unique<model::model_pool>(views, load);
-  const auto limits = gpus();
-  auto mixes = p.demand->mixes(
-      [&](const model::variant_view& view, const model::allocation& a) -> tl::expected<std::pair<int, int>, std::string> {
-        for (const auto& [acc, profile] : view.options)
-          if (acc->name == a.accelerator) return std::pair(type_of(acc->type), profile->acc_count * acc->multiplicity);
-        return std::pair(-1, 1);
-      },
-      rules, limits);
+  p.demand = std::make_unique<model::model_pool>(views, load.recent);
+  auto mixes = mixes_of(*p.demand, rules);
   // Where there is nothing to mix, each tries by itself.
   if (!mixes) {
     p.demand.reset();
     return;
   }
+  auto lasting = std::make_unique<model::model_pool>(views, load.longer);
+  if (lasting->demand().per_sec() > p.demand->demand().per_sec())
+    if (auto there = mixes_there(p, load.recent, views, rules)) {
+      // What is there carries the load: others are started only where they carry the load of the last minutes too.
+      p.lasting = std::move(lasting);
+      if (auto others = mixes_of(*p.lasting, rules); others && others->covers) {
+        there->complete = there->complete && others->complete;
+        std::move(others->mixes.begin(), others->mixes.end(), std::back_inserter(there->mixes));
+      }
+      std::stable_sort(there->mixes.begin(), there->mixes.end(),
+                       [](const auto& a, const auto& b) { return a.alloc.value < b.alloc.value; });
+      *mixes = std::move(*there);
+    }
   const auto& first = *slots_.at(p.order.front()).curve;
   if (!p.line) p.line = add_line(fmt::format("{}/pool {}", first.key.ns, first.pool));
   auto& line = line_of(p.acts, *p.line);
@@ -191,6 +237,7 @@ void planner::refresh_pools() {
         if (p.demand) line_of(p.acts, s.line).candidates = candidates_of(*s.curve);
       }
       p.demand.reset();
+      p.lasting.reset();
       p.order.assign(p.members.begin(), p.members.end());
       const auto orphaned = this->orphaned(p);
       const auto load = load_of(p, orphaned);

@@ -320,6 +320,40 @@ TEST(PoolInClosedLoop, PodsThatFailAreWaitedForAndThenReplaced) {
   }
 }
 
+/// Requests arrive at random at a constant rate, in whose minutes now one mix is the cheapest and now the other: an MI300X and an
+/// A100 carry 112 a minute for 105 cents/h, two MI300X 173 for 130.
+TEST(PoolInClosedLoop, ChanceDoesNotChangeTheMix) {
+  int starts = 0;
+  for (const double mean : {95, 100, 110, 115}) {
+    SCOPED_TRACE(mean);
+    slow_pods w;
+    std::mt19937 random(static_cast<unsigned>(mean));
+    w.per_min = mean;
+    w.start_s = 90;
+    w.begin({{"on-a", 1}, {"on-m", 1}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+    const auto go = [&](double seconds) {
+      for (double t = 0; t < seconds; t += 2) {
+        w.per_min = 30 * std::poisson_distribution<>(mean / 30)(random);
+        w.go(2s);
+      }
+    };
+    go(900);
+    std::map<std::string, int> had;
+    for (const auto& [name, d] : w.all) had[name] = d.replicas;
+    double cents = 0;
+    for (int second = 0; second < 7200; second += 10) {
+      go(10);
+      for (const auto& [name, d] : w.all) {
+        starts += std::max(0, d.replicas - had[name]);
+        had[name] = d.replicas;
+        cents += d.replicas * (name == "on-a" ? 40 : 65) * 10 / 3600.0;
+      }
+    }
+    EXPECT_LE(cents, 2 * 131) << "no dearer than two MI300X for two hours";
+  }
+  EXPECT_LE(starts, 40) << "in eight hours: peaks that what is there does not carry";
+}
+
 TEST(PoolInClosedLoop, AReplacementThatNeverBecomesReadyHoldsNothingUp) {
   slow_pods w;
   w.per_min = 70;
