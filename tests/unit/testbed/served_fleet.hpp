@@ -22,6 +22,7 @@ namespace json = boost::json;
 
 /// vLLM's counters of one engine.
 struct engine_counters {
+  double arrived = 0;  ///< only exported where a test does it
   double stopped = 0, cut = 0;
   double prompt_tokens = 0, output_tokens = 0;
   double itl_sum_s = 0, itl_count = 0;
@@ -328,6 +329,7 @@ class served_fleet {
       return;
     }
     const auto id = ++last_id_;
+    ++best->counters.arrived;
     best->requests[id] = r;
     if (!best->core->submit(id, r.in, r.out, best->engine_ms, events_)) {
       best->requests.erase(id);
