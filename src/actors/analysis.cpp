@@ -180,7 +180,10 @@ condition variant_analysis::metrics_condition(const load_sample& s) const {
             "requests complete, and vllm:request_generation_tokens has no output tokens of any of them"};
   if (lengths_unknown())
     return {type, false, "MetricsPending", "no request has completed yet: the number of output tokens is not known"};
-  return {type, true, "MetricsFound", "all pods of the variant report"};
+  std::string message = "all pods of the variant report";
+  if (!s.ill.empty())
+    message += fmt::format("; {} does not fit what is completed, running and waiting, so arrivals are taken from these", s.ill);
+  return {type, true, "MetricsFound", std::move(message)};
 }
 
 /// A silence may last, and of many estimates one is always high: what a part of the pods has raises demand by what is beyond

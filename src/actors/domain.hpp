@@ -230,6 +230,8 @@ struct load_sample {
   /// Metric families that reporting pods lack although decisions need them, comma-separated; "" = none. With any missing the sums
   /// above are not the load, and nothing is decided from them.
   std::string missing;
+  /// Families that reporting pods export with values that cannot be, and that are left out of account, comma-separated.
+  std::string ill{};
 };
 
 }  // namespace inferno::actors

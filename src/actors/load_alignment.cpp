@@ -12,7 +12,7 @@ constexpr std::array counts{&load_sample::arrivals,   &load_sample::completions,
                             &load_sample::ttft_sum_s, &load_sample::ttft_count,  &load_sample::wait_sum_s,
                             &load_sample::wait_count};
 
-void name_missing(std::set<std::string>& names, const std::string& families) {
+void add_names(std::set<std::string>& names, const std::string& families) {
   for (std::size_t from = 0; from < families.size();) {
     const auto end = std::min(families.find(", ", from), families.size());
     names.insert(families.substr(from, end - from));
@@ -45,7 +45,7 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
   out.time_s = time_s;
   out.pods = static_cast<int>(pods.size());
   std::map<kube::object_key, bool> reports;
-  std::set<std::string> missing;
+  std::set<std::string> missing, ill;
   std::set<const server*> heard;
   for (const auto* s : samples) {
     auto& well = reports.try_emplace(s->pod, true).first->second;
@@ -57,7 +57,8 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
     }
     out.running += s->load.running;
     out.waiting += s->load.waiting;
-    name_missing(missing, s->load.missing);
+    add_names(missing, s->load.missing);
+    add_names(ill, s->load.ill);
     auto& told = servers_[{s->pod, s->server}];
     heard.insert(&told);
     if (s->load.span_s <= 0) continue;
@@ -76,6 +77,7 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
   }
   for (const auto& [pod, well] : reports) out.pods_reporting += well && present.count(pod);
   for (const auto& family : missing) out.missing += (out.missing.empty() ? "" : ", ") + family;
+  for (const auto& family : ill) out.ill += (out.ill.empty() ? "" : ", ") + family;
   return out;
 }
 

@@ -66,8 +66,10 @@ struct slow_pod {
   clock::duration took = clock::duration::max();  ///< the last request, if it was answered
   clock::time_point again{};
   std::chrono::milliseconds backoff{0};
-  std::string problem;          ///< of the last request
+  std::string problem;          ///< of the last request; "" = it was answered
   std::optional<answer> known;  ///< the last there was
+
+  bool fails() const { return backoff.count() > 0; }
 
   bool is(const scrape_target& t) const { return target.ip == t.ip && target.port == t.port && target.model == t.model; }
 };
@@ -108,7 +110,9 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
   pod_tracks tracks;  ///< only touched on the executor, like all here
   std::size_t next_first = 0;
   std::map<kube::object_key, std::shared_ptr<slow_pod>> slow;
-  std::size_t late = 0;  ///< requests under way that no round waits for
+  std::size_t lasting = 0;   ///< requests under way that may outlast their round
+  std::size_t late = 0;      ///< of those, the ones that no round waits for
+  std::size_t hopeless = 0;  ///< of those, the ones to pods whose last request failed
   std::uint64_t rounds = 0;
   std::chrono::milliseconds patience{};  ///< of this round
   std::vector<clock::duration> took;     ///< answers, since the round began
@@ -152,12 +156,20 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
   }
 
   /// What a request throws is its outcome.
-  std::shared_ptr<asking> begin(const scrape_target& target, std::chrono::milliseconds allowed) {
+  std::shared_ptr<asking> begin(const scrape_target& target, std::chrono::milliseconds allowed, bool may_last) {
     auto a = std::make_shared<asking>(http->executor());
-    asio::co_spawn(http->executor(), ask(shared_from_this(), target, allowed), [a](const std::exception_ptr& thrown, outcome o) {
+    lasting += may_last;
+    auto ended = [a, may_last, self = shared_from_this()](const std::exception_ptr& thrown, outcome o) {
+      self->lasting -= may_last;
       if (thrown) o = tl::unexpected(net::words_of(thrown));
       a->end(std::move(o));
-    });
+    };
+    try {
+      asio::co_spawn(http->executor(), ask(shared_from_this(), target, allowed), std::move(ended));
+    } catch (...) {
+      lasting -= may_last;
+      throw;
+    }
     return a;
   }
 
@@ -168,12 +180,15 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     round.out->pods.push_back(tracks.observe(target, "", a.reading, *a.time_s));
   }
 
-  /// The request goes on, the round does not wait for it.
+  /// The request goes on, and no round waits for it.
   void leave(asking& a, const std::shared_ptr<slow_pod>& pod) {
     pod->asked = true;
+    const std::size_t fails = pod->fails();
     ++late;
-    a.left = [self = shared_from_this(), pod, since = a.since](outcome o) {
+    hopeless += fails;
+    a.left = [self = shared_from_this(), pod, fails, since = a.since](outcome o) {
       --self->late;
+      self->hopeless -= fails;
       self->heard(*pod, since, std::move(o));
       try {
         self->ask_slow();
@@ -210,10 +225,10 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     const auto patience = self->patience;
     // What ends with the round has not had its time, and is not slow.
     const bool hurried = left < patience;
-    const auto a = self->begin(target, hurried ? left : self->options.timeout);
-    bool ended = co_await asking::wait(a, hurried ? clock::time_point::max() : a->since + patience);
     // Requests that are left behind are limited too: beyond that the round waits for them.
-    if (!ended && self->late >= 2 * self->options.parallel) ended = co_await asking::wait(a, clock::time_point::max());
+    const bool may_last = !hurried && self->lasting < 2 * self->options.parallel;
+    const auto a = self->begin(target, hurried ? left : may_last ? self->options.slow_timeout : self->options.timeout, may_last);
+    const bool ended = co_await asking::wait(a, may_last ? a->since + patience : clock::time_point::max());
     const auto slow_now = [&] { return self->slow[target.pod] = std::make_shared<slow_pod>(target); };
     if (!ended) {
       const auto pod = slow_now();
@@ -246,13 +261,13 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     if (--round.working == 0) round.done(std::move(round.out));
   }
 
-  /// What is known of a slow pod counts for as long as a request to it may take.
+  /// What is known of a slow pod counts until a request to it fails, and also while it waits for its turn to be asked.
+  /// Without a problem there is an answer.
   void report(scrape_round& round, slow_pod& pod) {
-    if (pod.known && round.began - pod.known->at <= 2 * options.timeout) {
-      observe(round, pod.target, *pod.known);
-    } else {
-      round.unusable(pod.target, pod.problem);
-    }
+    if (!pod.problem.empty()) return round.unusable(pod.target, pod.problem);
+    const auto age = round.began - pod.known->at;
+    if (age <= 4 * options.slow_timeout) return observe(round, pod.target, *pod.known);
+    round.unusable(pod.target, fmt::format("{}: the last answer is {:.3g} s old", url_of(pod.target), seconds(age)));
   }
 
   /// Those whose time has come, each once in a round, the longest waiting first.
@@ -264,8 +279,10 @@ struct scrape_source::impl : std::enable_shared_from_this<impl> {
     std::stable_sort(due.begin(), due.end(), [](const auto& a, const auto& b) { return a->again < b->again; });
     for (const auto& pod : due) {
       if (late >= options.slow_parallel) break;
+      // Those that do not answer take the full time each. They leave half of the places to those that do.
+      if (pod->fails() && hopeless >= (options.slow_parallel + 1) / 2) continue;
       pod->asked_in = rounds;
-      leave(*begin(pod->target, options.timeout), pod);
+      leave(*begin(pod->target, options.slow_timeout, true), pod);
     }
   }
 

@@ -23,6 +23,10 @@ constexpr double any_pace = 16;         ///< completions a second that are alway
 constexpr double fastest_pace = 2000;   ///< completions a second that no server reaches
 constexpr double most_running = 65536;  ///< requests at once; a larger batch limit is no valid one
 constexpr double owed_s = 30;           ///< in which what is owed fades to a third
+constexpr double short_s = 300;         ///< in which what an arrival counter lacks fades to a third
+constexpr double most_short = 16;       ///< requests that it may lack
+constexpr double most_unfinished = 8;   ///< requests whose lengths are known and that are not completed
+constexpr double least_stay_s = 1;      ///< that a request spends in a server before it leaves without being completed
 constexpr double much_longer = 16;      ///< times the mean length before
 constexpr double usual_tokens = 256;    ///< a length below is not compared with
 constexpr double most_tokens = 1e7;     ///< of a request
@@ -108,11 +112,37 @@ double server_track::balance(const server_reading& now, bool restarted, const lo
   return d.completions + now.in_system() - base_->in_system() + owed_ * std::exp(-d.span_s / owed_s);
 }
 
+bool server_track::uses_arrivals(const server_reading& now, bool restarted) const {
+  return now.clock_s >= no_arrivals_until_s_ && grown(now, field::arrivals, restarted);
+}
+
+/// Counter and gauges are not read at the same instant: what one is ahead by makes up for what it lags behind by later.
+server_track::arrival_check server_track::check_arrivals(const server_reading& now, bool restarted, const load_sample& d,
+                                                         double counted) const {
+  const double before = restarted ? 0 : base_->in_system();
+  const double seen = d.completions + now.in_system() - before;
+  const auto fresh = restarted ? arrival_check{} : arrivals_;
+  arrival_check out;
+  const double ahead = fresh.ahead * std::exp(-d.span_s / owed_s) + counted - seen;
+  out.ahead = std::max(0.0, ahead);
+  out.missing = std::max(0.0, -ahead);
+  out.present = fresh.present * std::exp(-d.span_s / owed_s) + d.span_s * (before + now.in_system()) / 2;
+  // Of a gauge that is wrong nothing need have been completed.
+  out.short_by = fresh.short_by * std::exp(-d.span_s / short_s) + std::min(out.missing, d.completions);
+  return out;
+}
+
+bool server_track::arrival_check::ill() const { return ahead > clump + present / least_stay_s || short_by > most_short; }
+
 void server_track::measure(const server_reading& now, bool restarted, load_sample& out) {
   out.span_s = now.clock_s - base_->clock_s;
   out.completions = grown(now, field::success, restarted).value_or(growth{}).amount;
-  const auto arrived = grown(now, field::arrivals, restarted);
-  out.arrivals = arrived ? arrived->amount : std::max(0.0, balance(now, restarted, out));
+  out.arrivals = std::max(0.0, balance(now, restarted, out));
+  if (uses_arrivals(now, restarted)) {
+    const double counted = grown(now, field::arrivals, restarted)->amount;
+    const auto check = check_arrivals(now, restarted, out, counted);
+    if (!check.ill()) out.arrivals = counted + check.missing;
+  }
   const auto pair = [&](field sum, field count, double& sum_s, double& n) {
     const auto s = grown(now, sum, restarted), c = grown(now, count, restarted);
     if (!s || !c || c->amount <= 0 || s->amount < 0) return false;
@@ -140,8 +170,6 @@ server_track::objection server_track::impossible(const server_reading& now, bool
     return {fmt::format("{} is {:.6g}", name_of(field::running), now.total(field::running)), false};
   const double limit = jump_limit(now, d.span_s);
   const double growth_of_queue = std::max(0.0, now.in_system() - (restarted ? 0 : base_->in_system()));
-  if (grown(now, field::arrivals, restarted) && d.arrivals > limit + 16 * (d.completions + growth_of_queue))
-    return {grew(field::arrivals, d.arrivals, "far more than it completed or holds"), false};
   if (!restarted) {
     const auto success = grown(now, field::success, false);
     const double explained = 8 + base_->in_system() + now.in_system() + 2 * pace_ * d.span_s;
@@ -152,10 +180,13 @@ server_track::objection server_track::impossible(const server_reading& now, bool
       if (observed && d.completions > 16 + 4 * std::max(0.0, observed->amount))
         return {grew(field::success, d.completions, fmt::format("but {} by {:.6g}", name_of(f), observed->amount)), false};
     }
+    if (unfinished_now_ > most_unfinished)
+      return {grew(field::success, 0, fmt::format("but {} by {:.6g}", name_of(field::generation_count), unfinished_now_)), false};
   }
   // As many may well come at once, and are still there at the next reading, or done.
   const double usual_growth = 16 * clump + 4 * base_->in_system() + (any_pace + 8 * pace_) * d.span_s;
-  if (growth_of_queue > usual_growth && !grown(now, field::arrivals, restarted))
+  const bool counted = uses_arrivals(now, restarted) && grown(now, field::arrivals, restarted)->amount + clump >= growth_of_queue;
+  if (growth_of_queue > usual_growth && !counted)
     return {
         fmt::format("requests running and waiting grew by {:.6g} in {:.3g} s, far more than before", growth_of_queue, d.span_s),
         true};
@@ -172,9 +203,18 @@ server_track::objection server_track::unusual(const server_reading& now, const l
           true};
 }
 
+/// Requests whose lengths were observed while the number of completions stood still.
+double server_track::unfinished_by(const server_reading& now, const load_sample& d) const {
+  // Lengths that were not read with the completions cover another time.
+  if (d.completions > 0 || base_->unread(field::prompt_count) || base_->unread(field::generation_count)) return 0;
+  const auto in = grown(now, field::prompt_count, false), made = grown(now, field::generation_count, false);
+  return unfinished_ + (in && made ? std::min(in->amount, made->amount) : 0);
+}
+
 void server_track::rebase(server_reading now) {
   if (base_) now.keep_absent_of(*base_);
   base_ = std::move(now);
+  unfinished_ = unfinished_now_;
   doubted_.reset();
   doubts_ = 0;
 }
@@ -184,10 +224,21 @@ server_track::outcome server_track::believe(server_reading now, bool restarted, 
   if (span_s >= 1) pace_ = std::max(pace_, out.load.completions / span_s);
   // A first reading may have been odd: what it had in it is nobody's debt.
   owed_ = trusted_ ? std::min(0.0, balance(now, restarted, out.load)) : 0;
+  if (const auto counted = grown(now, field::arrivals, restarted)) {
+    const auto check = check_arrivals(now, restarted, out.load, counted->amount);
+    if (check.ill()) no_arrivals_until_s_ = now.clock_s + distrust_s;
+    // What has been judged is done with; the counter begins anew.
+    arrivals_ = trusted_ && !check.ill() ? check : arrival_check{};
+    arrivals_.present = check.present;
+  } else {
+    arrivals_ = {};
+  }
+  if (now.clock_s < no_arrivals_until_s_) out.load.ill = name_of(field::arrivals);
   lengths(now, restarted, out.load);
   gauges_ = {};
   gauges_.running = out.load.running;
   gauges_.waiting = out.load.waiting;
+  gauges_.ill = out.load.ill;
   if (restarted) base_.reset();
   rebase(std::move(now));
   trusted_ = true;
@@ -216,6 +267,7 @@ server_track::outcome server_track::restart(server_reading now, const std::strin
   if (anew == false) return doubt(std::move(now), fallen + " although the server has not restarted", std::move(out));
   const bool confirmed = doubted_ && fallen_since(*doubted_, now).empty() && !fallen_since(*base_, *doubted_).empty();
   measure(now, true, out.load);
+  unfinished_now_ = 0;
   const double span_s = out.load.span_s, in_system = base_->in_system() + now.in_system();
   const double most = anew ? clump + 8 * in_system + 8 * pace_ * span_s : 8 + in_system + 2 * pace_ * span_s;
   if (!anew && !confirmed) return doubt(std::move(now), fallen, std::move(out));
@@ -247,7 +299,8 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
     base_.reset();
     doubted_.reset();
     trusted_ = false;
-    two_until_s_ = 0;
+    two_until_s_ = no_arrivals_until_s_ = 0;
+    arrivals_ = {};
   }
   if (base_ && now.clock_s <= base_->clock_s) {
     out.load = gauges_;
@@ -261,6 +314,7 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
     now.assume_zero(field::success);
   }
   if (!out.load.missing.empty()) return out;
+  if (!base_) unfinished_now_ = 0;
   if (!base_ && since_s)
     if (auto born = birth(now, *since_s, out)) return std::move(*born);
   if (!base_) {
@@ -273,6 +327,7 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
   if (of_another(*base_, now)) two_until_s_ = now.clock_s + distrust_s;
   if (const auto fallen = fallen_since(*base_, now); !fallen.empty()) return restart(std::move(now), fallen, std::move(out));
   measure(now, false, out.load);
+  unfinished_now_ = unfinished_by(now, out.load);
   auto no = impossible(now, false, out.load);
   if (no.why.empty()) no = unusual(now, out.load);
   // The same jump seen from a second reading has been one.

@@ -13,6 +13,9 @@ namespace inferno::actors {
 /// - A server has restarted when one of its counts goes down. Its counters then count from zero. Where the process' own start
 ///   time does not confirm it, the next reading has to: one odd reading is passed over, and the next good one covers its time
 ///   too.
+/// - No fewer requests have arrived than were completed and are there now in addition, and those that leave without being
+///   completed have been there for a while. A counter of arrivals that says otherwise is named and not used for a while; arrivals
+///   are then completions and the growth of what runs and waits.
 /// - A sum that goes back while its count does not is a matter of clocks; this pair says nothing for this interval.
 /// - A server is not believed to have done more than it can have. Beyond `jump_limit()` the next reading has to confirm it, and
 ///   counts from zero that no start time explains must lie within what it had in it and twice its best pace. What is refused
@@ -44,7 +47,17 @@ class server_track {
     std::string why;
     bool may_be_confirmed = false;
   };
+  /// How the counter of arrivals compares with what is known otherwise, over recent readings.
+  struct arrival_check {
+    double ahead = 0;     ///< arrivals that were counted and neither completed nor are there
+    double present = 0;   ///< request-seconds of what was running and waiting
+    double short_by = 0;  ///< of what was completed, without having been counted
+    double missing = 0;   ///< arrivals since the last reading that the counter does not have
+    bool ill() const;
+  };
   std::optional<growth> grown(const server_reading& now, counter_field f, bool restarted) const;
+  arrival_check check_arrivals(const server_reading& now, bool restarted, const load_sample& d, double counted) const;
+  bool uses_arrivals(const server_reading& now, bool restarted) const;
   void measure(const server_reading& now, bool restarted, load_sample& out);
   void lengths(const server_reading& now, bool restarted, load_sample& out);
   objection impossible(const server_reading& now, bool restarted, const load_sample& d) const;
@@ -56,6 +69,7 @@ class server_track {
   outcome believe(server_reading now, bool restarted, outcome out);
   outcome doubt(server_reading now, std::string why, outcome out);
   void rebase(server_reading now);
+  double unfinished_by(const server_reading& now, const load_sample& d) const;
 
   std::optional<server_reading> base_;     ///< what the next reading is compared with
   bool trusted_ = false;                   ///< a difference from it or to it was believed
@@ -65,8 +79,12 @@ class server_track {
   int doubts_ = 0;                         ///< in a row
   double pace_ = 0;                        ///< the most requests a second it was seen to complete
   mean_length in_, out_;
-  double two_until_s_ = 0;  ///< until when restarts are not believed, because two processes answer in turn
-  double owed_ = 0;         ///< <= 0: requests that have left without being done, or never were there
+  double two_until_s_ = 0;     ///< until when restarts are not believed, because two processes answer in turn
+  double unfinished_ = 0;      ///< requests with lengths since the number of completions moved last, up to base_
+  double unfinished_now_ = 0;  ///< the same up to the newest reading
+  arrival_check arrivals_;
+  double no_arrivals_until_s_ = 0;  ///< until when the counter of arrivals is not used
+  double owed_ = 0;                 ///< <= 0: requests that have left without being done, or never were there
 };
 
 }  // namespace inferno::actors

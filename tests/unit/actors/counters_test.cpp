@@ -191,7 +191,9 @@ TEST(Difference, ArrivalsWithoutTheirCounterAreCompletionsAndGrowth) {
 }
 
 TEST(Difference, TheArrivalCounterIsBelievedWhenThereIsOne) {
-  EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 500, 130.0}).load.arrivals, 30);
+  EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 5, 130.0}).load.arrivals, 30);
+  EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 500, 130.0}).load.arrivals, 501) << "what is there has arrived";
+  EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 5, 90000.0}).load.arrivals, 6) << "not without a trace";
   EXPECT_DOUBLE_EQ(between({0, 5}, {2, 6, 0, 0, 500, 130.0}).load.arrivals, 1 + 500) << "one reading with it is not enough";
 }
 
@@ -373,6 +375,36 @@ TEST(Difference, WhatOneFamilyAloneSaysIsNotBelieved) {
   EXPECT_EQ(r.add(field::success, 2, 0), "");
   EXPECT_EQ(r.seal(), "");
   EXPECT_THAT(track.observe(r).problem, HasSubstr("but vllm:request_prompt_tokens_count by 0"));
+}
+
+TEST(Difference, CompletionsThatStandStillWhileLengthsAreObservedAreNotBelieved) {
+  server_track track;
+  const auto read = [](double at_s, double done, double observed, bool lengths = true) {
+    server s{at_s, observed};
+    s.lacks = {field::success};
+    if (!lengths)
+      s.lacks.insert(s.lacks.end(), {field::prompt_sum, field::prompt_count, field::generation_sum, field::generation_count});
+    auto r = s.reading();
+    EXPECT_EQ(r.add(field::success, 1, done), "");
+    EXPECT_EQ(r.seal(), "");
+    if (!lengths)
+      for (const auto f : {field::prompt_sum, field::prompt_count, field::generation_sum, field::generation_count})
+        r.leave_unread(f);
+    return r;
+  };
+  track.observe(read(0, 5000, 5000));
+  EXPECT_EQ(track.observe(read(2, 5005, 5005)).problem, "");
+  for (int i = 1; i < 40; ++i) {
+    const auto d = track.observe(read(2 + 2 * i, 5005, 5005 + 4 * i));
+    if (i > 2) {
+      EXPECT_THAT(d.problem, HasSubstr("vllm:request_success_total grew by 0 in")) << i;
+      EXPECT_THAT(d.problem, HasSubstr("but vllm:request_generation_tokens_count by")) << i;
+    }
+  }
+  EXPECT_EQ(track.observe(read(90, 5015, 5200)).problem, "") << "it moves again";
+  EXPECT_EQ(track.observe(read(92, 5030, 5215, false)).problem, "");
+  EXPECT_EQ(track.observe(read(94, 5030, 5215)).problem, "") << "lengths of the time before, when they were not read";
+  EXPECT_EQ(track.observe(read(96, 5030, 5215)).problem, "");
 }
 
 TEST(Difference, ABurstThatLastsIsBelieved) {

@@ -132,7 +132,7 @@ TEST_F(ScrapeRounds, APodThatNeverAnswersHoldsUpNobody) {
 }
 
 TEST_F(ScrapeRounds, APodThatTimesOutIsAskedAgainLaterAndLater) {
-  make({.timeout = 50ms, .patience = 50ms, .longest_backoff = 10s});
+  make({.timeout = 50ms, .patience = 50ms, .slow_timeout = 50ms, .longest_backoff = 10s});
   const auto until = std::chrono::steady_clock::now() + 2s;
   while (std::chrono::steady_clock::now() < until) EXPECT_NE(round(1)["slow"].problem, "");
   // After 50, 100, 200, 400 ms and so on.
@@ -200,6 +200,61 @@ TEST_F(ScrapeRounds, WhereAllAreSlowAllAreRead) {
     if (n < 3) continue;
     for (const auto& p : out->pods) EXPECT_EQ(p.problem, "") << p.pod.name << " in round " << n;
   }
+  (*started)->stop();
+}
+
+// Servers that hang take the full time of each request. They neither keep those that are only slow from being asked, nor are
+// there ever more requests than the options say.
+TEST_F(ScrapeRounds, PodsThatHangLeaveRoomForSlowOnes) {
+  int open = 0, most_open = 0;
+  std::map<std::string, int> answered;
+  auto started = net::http_server::start(context.get_executor(), {}, [&](net::http_exchange& x) -> asio::awaitable<void> {
+    const std::string name(x.path().substr(1));
+    most_open = std::max(most_open, ++open);
+    // The late ones take longer than a request of a round may; those that hang notice the client's end a little late.
+    asio::steady_timer pause(context, name[0] == 'h' ? 1050ms : 200ms);
+    co_await pause.async_wait(asio::use_awaitable);
+    --open;
+    std::string body = counted(100 + 10 * ++answered[name]), type = "text/plain";
+    std::vector<net::http_header> none;
+    co_await x.respond(200, std::move(type), std::move(body), std::move(none));
+  });
+  std::swap(servers[0], *started);
+  scrape_options options{
+      .parallel = 4, .timeout = 100ms, .patience = 20ms, .slow_timeout = 1s, .slow_parallel = 4, .longest_backoff = 100ms};
+  options.url = [port = servers[0]->port()](const scrape_target& t) {
+    return fmt::format("http://127.0.0.1:{}/{}", port, t.pod.name);
+  };
+  make(options);
+  std::vector<scrape_target> pods;
+  for (int i = 0; i < 12; ++i) pods.push_back({{"llm", fmt::format("{}-{}", i < 8 ? "hangs" : "late", i)}, "m", "127.0.0.1", 1});
+  const auto targets = std::make_shared<const std::vector<scrape_target>>(std::move(pods));
+  std::map<std::string, int> fresh;
+  const auto rounds_for = [&](std::chrono::milliseconds time) {
+    const auto until = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < until) {
+      std::shared_ptr<const collected_metrics> out;
+      source->collect(targets, now_s += 2, 1s, [&](auto m) { out = std::move(m); });
+      test::run_until(context, [&] { return out != nullptr; });
+      for (const auto& p : out->pods) {
+        EXPECT_TRUE(p.pod.name[0] == 'l' || !p.problem.empty()) << p.pod.name;
+        fresh[p.pod.name] += p.problem.empty() && p.load.span_s > 0;
+      }
+      asio::steady_timer pause(context, 20ms);
+      bool over = false;
+      pause.async_wait([&](auto) { over = true; });
+      test::run_until(context, [&] { return over; });
+    }
+  };
+  rounds_for(2000ms);
+  fresh.clear();
+  most_open = 0;
+  rounds_for(2500ms);
+  for (int i = 8; i < 12; ++i) EXPECT_GE(fresh[fmt::format("late-{}", i)], 2) << i;
+  EXPECT_LE(most_open, 4 + 2) << "once they are known to be slow";
+  source.reset();
+  test::run_until(context, [&] { return open == 0; });
+  servers[0]->stop();
   (*started)->stop();
 }
 

@@ -22,6 +22,7 @@ namespace json = boost::json;
 
 /// vLLM's counters of one engine.
 struct engine_counters {
+  double arrived = 0;  ///< only exported where a test does it
   double stopped = 0, cut = 0;
   double prompt_tokens = 0, output_tokens = 0;
   double itl_sum_s = 0, itl_count = 0;
@@ -59,6 +60,7 @@ struct fleet_options {
   std::function<double(double)> rate_per_s;                     ///< of the arrivals, by time
   std::function<int(double)> clump = [](double) { return 1; };  ///< requests that arrive together
   std::string extra_spec{};
+  std::shared_ptr<act::metrics_source> source{};  ///< instead of one that answers at once
 };
 
 /// What happened, in outcomes.
@@ -83,7 +85,7 @@ class served_fleet {
   static constexpr int batch = 32;
   static constexpr double step_ms = 100;  ///< arrivals of a step come at its beginning
 
-  explicit served_fleet(fleet_options o) : options_(std::move(o)), random_(options_.seed) {
+  explicit served_fleet(fleet_options o) : w(with(o.source)), options_(std::move(o)), random_(options_.seed) {
     w.cluster_follows = false;
     w.api->remember = false;
     w.api->find_scale = [this](const act::testing::api_call&) { return &scale_; };
@@ -172,12 +174,46 @@ class served_fleet {
   fleet_outcome outcome;
   json::object status;
 
-  world w{[](act::supervisor_config& s) {
-    s.logger = act::log(std::make_shared<spdlog::logger>("none", std::make_shared<spdlog::sinks::null_sink_mt>()),
-                        act::log_format::json);
-  }};
+  world w;
+
+  /// What a server's /metrics has at this moment.
+  static std::string exposition(const served_pod& p) {
+    const auto& c = p.counters;
+    std::string out;
+    const auto family = [&](const char* name, const char* type) { out += fmt::format("# TYPE {} {}\n", name, type); };
+    const auto line = [&](const char* name, double v, const char* more = "") {
+      out += fmt::format("{}{{engine=\"0\",{}model_name=\"default\"}} {}\n", name, more, v);
+    };
+    const auto histogram = [&](const char* name, double sum, double count) {
+      family(name, "histogram");
+      line(fmt::format("{}_bucket", name).c_str(), count, "le=\"+Inf\",");
+      line(fmt::format("{}_count", name).c_str(), count);
+      line(fmt::format("{}_sum", name).c_str(), sum);
+    };
+    family("vllm:num_requests_running", "gauge");
+    line("vllm:num_requests_running", p.core->running());
+    family("vllm:num_requests_waiting", "gauge");
+    line("vllm:num_requests_waiting", p.core->waiting());
+    family("vllm:request_success_total", "counter");
+    line("vllm:request_success_total", c.stopped, "finished_reason=\"stop\",");
+    line("vllm:request_success_total", c.cut, "finished_reason=\"length\",");
+    line("vllm:request_success_total", 0, "finished_reason=\"abort\",");
+    histogram("vllm:request_prompt_tokens", c.prompt_tokens, c.stopped + c.cut);
+    histogram("vllm:request_generation_tokens", c.output_tokens, c.stopped + c.cut);
+    histogram("vllm:inter_token_latency_seconds", c.itl_sum_s, c.itl_count);
+    histogram("vllm:time_to_first_token_seconds", c.ttft_sum_s, c.ttft_count);
+    histogram("vllm:request_queue_time_seconds", c.wait_sum_s, c.wait_count);
+    return out;
+  }
 
  private:
+  static std::function<void(act::supervisor_config&)> with(std::shared_ptr<act::metrics_source> source) {
+    return [source = std::move(source)](act::supervisor_config& s) {
+      s.logger = act::log(std::make_shared<spdlog::logger>("none", std::make_shared<spdlog::sinks::null_sink_mt>()),
+                          act::log_format::json);
+      if (source) s.source = source;
+    };
+  }
   static model::performance_profile profile() { return model::linear_profile{8, 0.1, 10, 0.002, true}; }
   static std::unique_ptr<engine> make_core() {
     engine_config c;
@@ -293,6 +329,7 @@ class served_fleet {
       return;
     }
     const auto id = ++last_id_;
+    ++best->counters.arrived;
     best->requests[id] = r;
     if (!best->core->submit(id, r.in, r.out, best->engine_ms, events_)) {
       best->requests.erase(id);
@@ -336,35 +373,6 @@ class served_fleet {
   }
 
   // ---- metrics ----------------------------------------------------------------------------------------------------------------
-
-  static std::string exposition(const served_pod& p) {
-    const auto& c = p.counters;
-    std::string out;
-    const auto family = [&](const char* name, const char* type) { out += fmt::format("# TYPE {} {}\n", name, type); };
-    const auto line = [&](const char* name, double v, const char* more = "") {
-      out += fmt::format("{}{{engine=\"0\",{}model_name=\"default\"}} {}\n", name, more, v);
-    };
-    const auto histogram = [&](const char* name, double sum, double count) {
-      family(name, "histogram");
-      line(fmt::format("{}_bucket", name).c_str(), count, "le=\"+Inf\",");
-      line(fmt::format("{}_count", name).c_str(), count);
-      line(fmt::format("{}_sum", name).c_str(), sum);
-    };
-    family("vllm:num_requests_running", "gauge");
-    line("vllm:num_requests_running", p.core->running());
-    family("vllm:num_requests_waiting", "gauge");
-    line("vllm:num_requests_waiting", p.core->waiting());
-    family("vllm:request_success_total", "counter");
-    line("vllm:request_success_total", c.stopped, "finished_reason=\"stop\",");
-    line("vllm:request_success_total", c.cut, "finished_reason=\"length\",");
-    line("vllm:request_success_total", 0, "finished_reason=\"abort\",");
-    histogram("vllm:request_prompt_tokens", c.prompt_tokens, c.stopped + c.cut);
-    histogram("vllm:request_generation_tokens", c.output_tokens, c.stopped + c.cut);
-    histogram("vllm:inter_token_latency_seconds", c.itl_sum_s, c.itl_count);
-    histogram("vllm:time_to_first_token_seconds", c.ttft_sum_s, c.ttft_count);
-    histogram("vllm:request_queue_time_seconds", c.wait_sum_s, c.wait_count);
-    return out;
-  }
 
   std::shared_ptr<act::collected_metrics> scrape(const std::vector<act::scrape_target>& targets, double now_s) {
     auto out = std::make_shared<act::collected_metrics>();

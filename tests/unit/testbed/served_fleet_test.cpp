@@ -227,6 +227,78 @@ TEST(ServedFleet, WaveringGaugesAreNoArrivals) {
   EXPECT_LE(f.outcome.most, 2) << f.outcome.text();
 }
 
+// ---- counters of arrivals, where an engine has them ------------------------------------------------------------------------
+
+/// Exports vllm:request_arrival_total; its value is up to the test.
+void export_arrivals(std::string& text, double value) {
+  text += fmt::format(
+      "# TYPE vllm:request_arrival_total counter\nvllm:request_arrival_total{{engine=\"0\",model_name=\"default\"}} {}\n", value);
+}
+std::string metrics_message(const served_fleet& f) {
+  for (const auto& c : f.status.at("conditions").as_array())
+    if (c.at("type").as_string() == "MetricsAvailable")
+      return fmt::format("{} {}: {}", std::string(c.at("status").as_string()), std::string(c.at("reason").as_string()),
+                         std::string(c.at("message").as_string()));
+  return {};
+}
+
+/// What the counter says by the true number of arrivals, and whether that is told to be wrong.
+struct arrival_counter {
+  const char* name;
+  std::function<double(double arrived, double t)> says;
+  bool named;
+};
+struct ArrivalCounter : ::testing::TestWithParam<arrival_counter> {};
+TEST_P(ArrivalCounter, DoesNotMisleadTheFleet) {
+  fleet_options o;
+  o.seed = 33;
+  o.replicas = 3;
+  o.rate_per_s = worth([](double t) { return t < 900 ? 2.6 : t < 2400 ? 7.6 : 3.6; });
+  served_fleet f(o);
+  f.tolerance_s = 1.5 * o.start_up_s;
+  f.spoil = [&](const served_pod& p, std::string& text) {
+    export_arrivals(text, std::floor(GetParam().says(p.counters.arrived, f.now())));
+    return true;
+  };
+  f.live(1400);
+  EXPECT_EQ(metrics_message(f).find("vllm:request_arrival_total") != std::string::npos, GetParam().named) << metrics_message(f);
+  EXPECT_EQ(metrics_message(f).substr(0, 17), "True MetricsFound");
+  f.live(3600);
+  EXPECT_THAT(f.outcome.violations, IsEmpty()) << f.outcome.text();
+  EXPECT_LE(f.outcome.most, 13) << f.outcome.text();
+}
+const arrival_counter arrival_counters[] = {
+    {"right", [](double n, double) { return n; }, false},
+    {"always_zero", [](double, double) { return 0.0; }, true},
+    {"stands_still", [](double n, double) { return std::min(n, 400.0); }, true},
+    {"half_of_them", [](double n, double) { return n / 2; }, true},
+    {"tenfold", [](double n, double) { return 10 * n; }, true},
+    {"leaps", [](double n, double t) { return n + (t < 1000 ? 0 : 1e6); }, true},
+};
+INSTANTIATE_TEST_SUITE_P(Counters, ArrivalCounter, ::testing::ValuesIn(arrival_counters),
+                         [](const auto& p) { return std::string(p.param.name); });
+
+// Without the number of completed requests there is no load to go by, although it has a value.
+TEST(ServedFleet, CompletionsThatStandStillHoldTheFleet) {
+  auto o = steady(35);
+  o.rate_per_s = worth([](double) { return 5.6; });
+  served_fleet f(o);
+  f.live(600);
+  const int before = f.replicas();
+  std::map<std::string, double> at;
+  f.spoil = [&](const served_pod& p, std::string& text) {
+    const auto from = text.find("} ", text.find("\nvllm:request_success_total{")) + 2;
+    const auto end = text.find('\n', from);
+    const double held = at.try_emplace(p.name, std::stod(text.substr(from, end - from))).first->second;
+    text.replace(from, end - from, fmt::format("{}", held));
+    return true;
+  };
+  f.outcome.least = before;
+  f.live(1500);
+  EXPECT_GE(f.outcome.least, before) << f.outcome.text();
+  EXPECT_NE(metrics_message(f).find("vllm:request_success_total"), std::string::npos) << metrics_message(f);
+}
+
 // Everything at once: rates that step at random, and pods that restart, are replaced, fall silent, fail their probes or answer
 // oddly, sources that stall.
 struct FleetUnderFire : ::testing::TestWithParam<unsigned> {};
