@@ -62,6 +62,7 @@ class planner {
     bool changed = true;
     std::vector<variant_key> order;                  ///< the members as the mixes count them
     std::unique_ptr<model::model_pool> demand;       ///< there are several, and they are planned together
+    std::shared_ptr<const pool_demand> told;         ///< the same, for explanations
     bool complete = true;                            ///< every mix that may be best is among the candidates
     std::optional<std::size_t> line;                 ///< their line in input_.variants
     model::sliding_peak<model::server_load> recent;  ///< what arrived at all of them together
