@@ -198,6 +198,19 @@ struct curve_changed {
 
 // ---- optimizer -> actuator, board ---------------------------------------------------------------------------------------------
 
+/// The demand that the variants of a pool are planned for together.
+struct pool_demand {
+  struct member {
+    variant_key key;
+    model::req_rate max_rate;  ///< of a replica where it runs; 0 = it runs nowhere, or nothing is known of it there
+    int least = 0;             ///< replicas it has whatever the others have
+  };
+  std::string name;  ///< as capacity_curve::pool
+  model::server_load load;
+  model::req_rate demand;
+  std::vector<member> members;
+};
+
 /// What the optimizer decided for one variant.
 struct decision {
   std::shared_ptr<const capacity_curve> curve;
@@ -206,7 +219,8 @@ struct decision {
   std::string reason;  ///< CamelCase: Optimized, CapacityLimited, Infeasible, MetricsUnavailable, ...
   std::string message;
   std::uint64_t cycle = 0;
-  int needed = -1;  ///< replicas that the load alone needs there; -1 = not known
+  int needed = -1;                          ///< replicas that the load alone needs there; -1 = not known
+  std::shared_ptr<const pool_demand> pool;  ///< nullptr: it is planned by itself
   /// On another accelerator than the one in use: replicas of the present target would not be what was decided.
   bool changes_accelerator() const {
     return desired.num_replicas > 0 && !curve->current.accelerator.empty() && desired.accelerator != curve->current.accelerator;

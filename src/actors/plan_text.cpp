@@ -130,6 +130,20 @@ std::string table(const decision& d) {
   return out;
 }
 
+/// What the plan gives the members of a decision's pool.
+model::pool_plan pool_of(const plan_snapshot& plan, const pool_demand& pool) {
+  model::pool_plan out{pool.name, pool.load, pool.demand, {}};
+  for (const auto& m : pool.members) {
+    auto& member = out.members.emplace_back(model::pool_member_plan{fmt::format("{}/{}", m.key.ns, m.key.name), {}, m.least});
+    const auto d = plan.decisions.find(m.key);
+    if (!d) continue;
+    member.parts.push_back(d->desired);
+    // Of what is kept as it is the decision says nothing more.
+    if (auto& each = member.parts.back().max_rate_per_replica; each.per_sec() <= 0) each = m.max_rate;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::optional<text_format> parse_text_format(std::string_view text) {
@@ -166,7 +180,9 @@ std::optional<std::string> explain_text(const plan_snapshot* plan, const variant
     return t;
   };
   const auto outcome = d->message.empty() ? d->reason : fmt::format("{}: {}", d->reason, d->message);
-  const auto e = model::explain_variant(d->curve->basis->view, d->desired, outcome, standing);
+  const auto& view = d->curve->basis->view;
+  const auto e = d->pool ? model::explain_member(view, pool_of(*plan, *d->pool), d->desired, outcome, standing)
+                         : model::explain_variant(view, d->desired, outcome, standing);
   return f == text_format::table  ? model::explanation_table(e)
          : f == text_format::yaml ? model::explanation_yaml(e)
                                   : model::explanation_json(e) + "\n";

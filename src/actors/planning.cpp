@@ -461,6 +461,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     if (s.fresh || !same_choice(choices_[line], result.choices[line])) {
       auto d = held(*s.curve) ? decide_held(s, result.choices[line]) : p ? decide_part(s, *p) : decide(s, result.choices[line]);
       d.cycle = cycle;
+      if (p) d.pool = p->told;
       s.at = cards_of(d);
       s.fresh = false;
       s.last = std::make_shared<const decision>(std::move(d));

@@ -65,6 +65,7 @@ class planner {
     bool changed = true;
     std::vector<variant_key> order;                  ///< the members as the mixes count them
     std::unique_ptr<model::model_pool> demand;       ///< there are several, and they are planned together
+    std::shared_ptr<const pool_demand> told;         ///< the same, for explanations
     bool complete = true;                            ///< every mix that may be best is among the candidates
     std::optional<std::size_t> line;                 ///< their line in input_.variants
     std::unique_ptr<model::model_pool> lasting;      ///< for the load of the last minutes, where that starts other replicas

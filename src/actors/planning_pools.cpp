@@ -224,6 +224,13 @@ void planner::share(pool& p, const pool_load& load) {
   line.candidates = std::move(mixes->mixes);
   p.complete = mixes->complete;
   p.parts.clear();
+  auto told = std::make_shared<pool_demand>(pool_demand{first.pool, load, p.demand->demand(), {}});
+  for (std::size_t m = 0; m < p.order.size(); ++m) {
+    const auto* here = p.demand->option(m, slots_.at(p.order[m]).curve->current.accelerator);
+    told->members.push_back(
+        {p.order[m], here ? here->per_replica.max_rate_per_replica : model::req_rate{}, servers[m].min_replicas});
+  }
+  p.told = std::move(told);
   for (const auto& key : p.order) line_of(p.acts, slots_.at(key).line).candidates.clear();
 }
 

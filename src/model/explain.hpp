@@ -37,20 +37,41 @@ struct slo_change {
   std::string reason;
 };
 
+/// A variant of a pool, and what the plan gives it.
+struct pool_member_plan {
+  std::string variant;
+  std::vector<allocation> parts;  ///< one for each accelerator it is to have; `max_rate_per_replica` set
+  int least = 0;                  ///< replicas it has whatever the others have
+};
+
+/// The demand that the variants of a pool share, and the mix that the plan serves it with.
+struct pool_plan {
+  std::string name;
+  server_load load;  ///< of all together
+  req_rate demand;   ///< planned for: the rate of `load`, or the target's tokens per second if those are more
+  std::vector<pool_member_plan> members;
+  /// What the mix takes within the targets.
+  req_rate able() const;
+};
+
 struct explanation {
   std::string name;
   std::string model;
   int priority = 0;
-  std::string pool;  ///< that it is planned with, "" = it is planned by itself
+  std::optional<pool_plan> pool;  ///< that it is planned with; nullopt = it is planned by itself
+  std::string share;              ///< of a pool: why the variant has as many replicas of the mix as it has
   slo_targets slo;
   server_load load;
   current_allocation current;
-  std::optional<allocation> desired;            ///< nullopt: nothing was allocated
-  std::string outcome;                          ///< in words
-  std::vector<explained_candidate> candidates;  ///< by value; those that are not allowed last
+  std::optional<allocation> desired;  ///< nullopt: nothing was allocated
+  std::vector<allocation> also;       ///< of a pool: what it is to have on other accelerators besides
+  std::string outcome;                ///< in words
+  /// By value; those that are not allowed last. Of a pool those that are chosen are the variant's part of the mix, and the others
+  /// would carry the whole demand of the pool.
+  std::vector<explained_candidate> candidates;
   std::vector<refusal> refused;
-  std::vector<type_standing> types;  ///< of the candidates
-  std::optional<allocation> next_best;
+  std::vector<type_standing> types;     ///< of the candidates
+  std::optional<allocation> next_best;  ///< none of a pool, as `slo_changes`: both are about a variant by itself
   double next_best_extra_cost = 0;      ///< cost of next_best less that of the desired one
   std::vector<slo_change> slo_changes;  ///< 10 % tighter, 10 % looser
 };
@@ -59,5 +80,10 @@ struct explanation {
 /// each.
 explanation explain_variant(const variant_view& view, const std::optional<allocation>& desired, std::string outcome,
                             const std::function<type_standing(const accelerator&)>& standing);
+
+/// The same of a variant that shares the demand of a pool, of which it is a member. Where its part is empty, nothing was
+/// allocated.
+explanation explain_member(const variant_view& view, pool_plan pool, const std::optional<allocation>& desired,
+                           std::string outcome, const std::function<type_standing(const accelerator&)>& standing);
 
 }  // namespace inferno::model

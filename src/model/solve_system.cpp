@@ -272,6 +272,31 @@ system_solution plan_system(const system_data& system, const prepared_system& pr
   return planning(system, prepared, result).run();
 }
 
+namespace {
+
+/// What the solution gives the servers of a pool, of which `one` is a view.
+pool_plan pool_of(const system_data& system, const system_index& index, const system_solution& solution, const server_spec& one) {
+  pool_plan out;
+  out.name = one.pool;
+  std::vector<variant_view> views;
+  for (const auto& server : system.servers) {
+    if (server.pool != one.pool || server.model != one.model || server.class_name != one.class_name) continue;
+    auto view = index.view(server);
+    if (!view) continue;
+    auto& given = out.members.emplace_back(pool_member_plan{server.name, {}, server.min_replicas});
+    if (const auto it = solution.allocations.find(server.name); it != solution.allocations.end())
+      given.parts.push_back(it->second);
+    if (const auto it = solution.also.find(server.name); it != solution.also.end())
+      given.parts.insert(given.parts.end(), it->second.begin(), it->second.end());
+    views.push_back(std::move(*view));
+  }
+  out.load = together(views);
+  if (out.load.arrival_rate.per_sec() > 0 && out.load.avg_out_tokens > 0) out.demand = demand_of(out.load, views.front().slo);
+  return out;
+}
+
+}  // namespace
+
 std::optional<tl::expected<explanation, std::string>> explain_server(const system_data& system, const system_solution& solution,
                                                                      const std::string& name) {
   const auto server = std::find_if(system.servers.begin(), system.servers.end(), [&](const auto& s) { return s.name == name; });
@@ -293,6 +318,8 @@ std::optional<tl::expected<explanation, std::string>> explain_server(const syste
   std::string outcome = "satisfied";
   for (const auto* reasons : {&solution.infeasible, &solution.unallocated, &solution.degraded})
     if (const auto it = reasons->find(name); it != reasons->end()) outcome = it->second;
+  if (!server->pool.empty())
+    return explain_member(*view, pool_of(system, index, solution, *server), desired, std::move(outcome), standing);
   return explain_variant(*view, desired, std::move(outcome), standing);
 }
 

@@ -64,6 +64,47 @@ json::object change_object(const slo_change& c) {
   return out;
 }
 
+/// A row for each member and accelerator; one that has nothing has one too.
+json::object pool_object(const explanation& e) {
+  const auto& p = *e.pool;
+  json::array members;
+  for (const auto& m : p.members) {
+    const auto add = [&](const allocation& a) {
+      members.push_back(json::object{{"variant", m.variant},
+                                     {"accelerator", a.accelerator},
+                                     {"numReplicas", a.num_replicas},
+                                     {"maxRatePerReplica", a.max_rate_per_replica.per_min()},
+                                     {"cost", a.cost.cents}});
+    };
+    for (const auto& a : m.parts) add(a);
+    if (m.parts.empty()) add({});
+  }
+  return {{"name", p.name},
+          {"demand", rounded_per_min(p.demand)},
+          {"maxRate", p.able().per_min()},
+          {"why", e.share},
+          {"members", std::move(members)}};
+}
+
+std::string pool_table(const explanation& e) {
+  const auto& p = *e.pool;
+  std::vector<row> rows{{"", "VARIANT", "ACCELERATOR", "REPLICAS", "MAX RATE/MIN", "TOGETHER", "COST"}};
+  for (const auto& m : p.members) {
+    const auto add = [&](const allocation& a) {
+      const double each = a.max_rate_per_replica.per_min();
+      rows.push_back({m.variant == e.name ? "*" : "", m.variant, a.accelerator.empty() ? "-" : a.accelerator,
+                      std::to_string(a.num_replicas), each > 0 ? fmt::format("{:.2f}", each) : "-",
+                      fmt::format("{:.2f}", a.num_replicas * each), fmt::format("{:.2f}", a.cost.cents)});
+    };
+    for (const auto& a : m.parts) add(a);
+    if (m.parts.empty()) add({});
+  }
+  return fmt::format("pool {}: {:.2f} requests/min are to be served together; this mix takes {:.2f} within the targets\n",
+                     p.name.empty() ? "of the model and class" : fmt::format("\"{}\"", p.name), p.demand.per_min(),
+                     p.able().per_min()) +
+         aligned(rows, 3) + fmt::format("{} has its replicas of the mix because {}.\n\n", e.name, e.share);
+}
+
 json::object explanation_object(const explanation& e) {
   json::object out{{"variant", e.name}, {"model", e.model}, {"priority", e.priority}, {"outcome", e.outcome}};
   out["targets"] = target_object(e.slo);
@@ -73,7 +114,14 @@ json::object explanation_object(const explanation& e) {
   out["current"] = json::object{
       {"accelerator", e.current.accelerator}, {"numReplicas", e.current.num_replicas}, {"cost", e.current.cost.cents}};
   out["desired"] = nullptr;
-  if (e.desired) out["desired"] = allocation_object(*e.desired);
+  if (e.desired) {
+    auto desired = allocation_object(*e.desired);
+    json::array also;
+    for (const auto& a : e.also) also.push_back(allocation_object(a));
+    if (!also.empty()) desired["also"] = std::move(also);
+    out["desired"] = std::move(desired);
+  }
+  if (e.pool) out["pool"] = pool_object(e);
   json::array candidates, refused, types, changes;
   for (const auto& c : e.candidates) candidates.push_back(candidate_object(c));
   for (const auto& r : e.refused) refused.push_back(refusal_object(r));
@@ -115,7 +163,10 @@ std::string explanation_table(const explanation& e) {
   allocation now;
   now.accelerator = e.current.accelerator;
   now.num_replicas = e.current.num_replicas;
-  out += fmt::format("\nnow      {}\ndesired  {}: {}\n\n", named(now), e.desired ? named(*e.desired) : "nothing", e.outcome);
+  auto desired = e.desired ? named(*e.desired) : "nothing";
+  for (const auto& a : e.also) desired += " and " + named(a);
+  out += fmt::format("\nnow      {}\ndesired  {}: {}\n\n", named(now), desired, e.outcome);
+  if (e.pool) out += pool_table(e);
 
   std::vector<row> rows{{"", "CANDIDATE", "BOUND BY", "MAX RATE/MIN", "REPLICAS", "GPUS", "COST", "VALUE", "ITL ms", "WAIT P95",
                          "TTFT ms", "TTFT P95", "BATCH", "BEST"}};
@@ -128,14 +179,14 @@ std::string explanation_table(const explanation& e) {
                     fmt::format("{:.1f}", c.alloc.ttft_ms), fmt::format("{:.1f}", c.alloc.ttft_at.p95),
                     std::to_string(c.alloc.max_batch), c.best_batch ? std::to_string(c.best_batch->max_batch) : "-"});
   if (rows.size() > 1)
-    out += aligned(rows, 3) +
-           "* is chosen. MAX RATE/MIN is what one replica takes within the targets, REPLICAS what the load needs then, BEST the "
-           "batch\n"
-           "that a search would choose.\n";
-  if (!e.pool.empty())
-    out += fmt::format(
-        "This is for the load of {} alone; its pool \"{}\" is planned as one, for the sum of the loads of its variants.\n",
-        e.name, e.pool);
+    out +=
+        aligned(rows, 3) +
+        (e.pool ? "* is chosen: the variant's part of the mix. The other candidates are what the whole demand of the pool would "
+                  "need there\n"
+                  "alone. MAX RATE/MIN is what one replica takes within the targets, BEST the batch that a search would choose.\n"
+                : "* is chosen. MAX RATE/MIN is what one replica takes within the targets, REPLICAS what the load needs then, "
+                  "BEST the batch\n"
+                  "that a search would choose.\n");
   for (const auto& c : e.candidates)
     if (!c.denied.empty()) out += fmt::format("{}: {}\n", c.alloc.accelerator, c.denied);
   for (const auto& r : e.refused) out += fmt::format("{}: {}\n", r.accelerator, r.reason());

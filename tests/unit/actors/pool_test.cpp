@@ -1,6 +1,8 @@
 // Variants that share their demand, and why a variant got what it got, in the running controller.
 #include <gmock/gmock.h>
 
+#include <random>
+
 #include "actors/plan_text.hpp"
 #include "cluster.hpp"
 
@@ -114,6 +116,50 @@ TEST(Explain, TellsTheCandidatesOfARunningVariant) {
   EXPECT_TRUE(first.at("chosen").as_bool());
   EXPECT_EQ(e.at("sloChanges").as_array().size(), 2u);
   EXPECT_FALSE(e.at("capacity").as_array().empty());
+}
+
+/// What the plan says of both members, and of the mix, is what each explanation says.
+void explained_as_planned(world& w) {
+  const auto plan = w.view->plan();
+  ASSERT_TRUE(plan);
+  for (const char* name : {"on-a", "on-m"}) {
+    SCOPED_TRACE(name);
+    const auto d = plan->decisions.find({"llm", name});
+    ASSERT_TRUE(d);
+    const auto text = explain_text(plan.get(), {"llm", name}, text_format::json);
+    ASSERT_TRUE(text);
+    const auto e = json::parse(*text).as_object();
+    EXPECT_EQ(e.at("desired").at("numReplicas"), d->desired.num_replicas);
+    int chosen = 0;
+    for (const auto& c : e.at("candidates").as_array())
+      if (c.at("chosen").as_bool()) chosen += static_cast<int>(c.at("numReplicas").as_int64());
+    EXPECT_EQ(chosen, d->desired.num_replicas);
+    const auto* pool = e.if_contains("pool");
+    ASSERT_TRUE(pool) << *text;
+    ASSERT_EQ(pool->at("members").as_array().size(), 2u);
+    double able = 0;
+    for (const auto& m : pool->at("members").as_array()) {
+      const std::string full(m.at("variant").as_string());
+      const auto other = plan->decisions.find({"llm", full.substr(4)});
+      ASSERT_TRUE(other) << full;
+      EXPECT_EQ(m.at("numReplicas"), other->desired.num_replicas) << full;
+      able += m.at("numReplicas").to_number<double>() * m.at("maxRatePerReplica").to_number<double>();
+    }
+    EXPECT_GE(able, pool->at("demand").to_number<double>() * (1 - 1e-6));
+    const auto table = explain_text(plan.get(), {"llm", name}, text_format::table);
+    EXPECT_THAT(*table, ::testing::HasSubstr("llm/on-a")) << *table;
+    EXPECT_THAT(*table, ::testing::HasSubstr("llm/on-m")) << *table;
+  }
+}
+
+TEST(Explain, AMemberOfAPoolShowsTheMixOfThePlan) {
+  std::mt19937 engine(3);
+  for (int i = 0; i < 12; ++i) {
+    SCOPED_TRACE(i);
+    world w;
+    two_variants(w, "", "", std::uniform_int_distribution<>(1, 140)(engine));
+    explained_as_planned(w);
+  }
 }
 
 TEST(Explain, AVariantsPredictionHasItsPercentiles) {
