@@ -13,6 +13,7 @@
 #include "actors/ports.hpp"
 #include "model/load_estimator.hpp"
 #include "model/solver.hpp"
+#include "model/one_more.hpp"
 
 namespace inferno::actors {
 
@@ -255,8 +256,8 @@ struct plan_snapshot {
   decision_table decisions;
   std::vector<std::shared_ptr<const decision>> changed;  ///< those that are not of the plan before
   std::vector<model::type_usage> by_type;
-  std::shared_ptr<const capacity_view> capacity;  ///< planned within; nullptr = not known
-  std::map<std::string, double> price;            ///< shadow price of a GPU by device, cents/hour
+  std::shared_ptr<const capacity_view> capacity;    ///< planned within; nullptr = not known
+  std::map<std::string, model::gpu_gain> one_more;  ///< what one GPU more would change, by device, where that is known
   model::solver_report solver;
   model::cost_per_hour total_cost;
   double solve_seconds = 0;

@@ -169,14 +169,14 @@ std::optional<std::string> explain_text(const plan_snapshot* plan, const variant
   // Nothing could be evaluated: the reason is all there is to explain.
   if (!d->curve->basis) return variant_text(plan, key, f);
   const auto standing = [&](const model::accelerator& acc) {
-    model::type_standing t{acc.type, -1, 0, 0};
+    model::type_standing t{acc.type, -1, 0, {}};
     if (plan->capacity && plan->capacity->known) {
       const auto it = plan->capacity->by_device.find(acc.type);
       t.limit = it == plan->capacity->by_device.end() ? 0 : it->second;
     }
     for (const auto& u : plan->by_type)
       if (u.type == acc.type) t.used = u.count;
-    if (const auto p = plan->price.find(acc.type); p != plan->price.end()) t.price = p->second;
+    if (const auto gain = plan->one_more.find(acc.type); gain != plan->one_more.end()) t.one_more = gain->second;
     return t;
   };
   const auto outcome = d->message.empty() ? d->reason : fmt::format("{}: {}", d->reason, d->message);

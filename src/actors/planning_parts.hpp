@@ -12,6 +12,9 @@ namespace inferno::actors {
 /// Order of the classes for the solver, lower first. Variants on hold that yield their GPUs rank one before their class.
 inline int rank_of(const capacity_curve& c) { return 2 * c.priority; }
 
+/// The class of a rank; that of those who yield is theirs.
+inline int class_of_rank(int rank) { return rank >= 0 ? (rank + 1) / 2 : rank / 2; }
+
 /// `candidate` with another number of replicas: cost and value in proportion.
 inline model::allocation with_replicas(model::allocation candidate, int replicas) {
   if (candidate.num_replicas > 0 && replicas != candidate.num_replicas) {
