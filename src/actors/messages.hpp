@@ -5,6 +5,7 @@
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/typed_actor.hpp>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,8 +13,8 @@
 #include "actors/domain.hpp"
 #include "actors/ports.hpp"
 #include "model/load_estimator.hpp"
-#include "model/solver.hpp"
 #include "model/one_more.hpp"
+#include "model/solver.hpp"
 
 namespace inferno::actors {
 
@@ -120,6 +121,24 @@ struct orphans_changed {
 // ---- analyzer -> optimizer
 // -----------------------------------------------------------------------------------------------------
 
+/// What the servers of a variant report now. Its analyzer writes it with each sample; whoever has a curve may read it, from any
+/// thread. A curve itself is of the last cycle.
+class live_estimate {
+ public:
+  void set(const model::load_estimate& estimate) {
+    const std::lock_guard lock(mutex_);
+    estimate_ = estimate;
+  }
+  model::load_estimate get() const {
+    const std::lock_guard lock(mutex_);
+    return estimate_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  model::load_estimate estimate_;
+};
+
 /// A condition of the VariantAutoscaling's status.
 struct condition {
   std::string type;
@@ -164,15 +183,17 @@ struct capacity_curve {
   std::string current_device;                       ///< device and GPUs per replica of the present allocation
   int current_units = 1;
   bool starting = false;  ///< on hold because its replicas have not been Ready, or not been heard of, since they were asked for
-  model::load_estimate measured;  ///< what the servers report
-  bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
-  std::string hold_reason;        ///< CamelCase
+  model::load_estimate measured;              ///< what the servers reported when the curve was made
+  std::shared_ptr<const live_estimate> live;  ///< and what they report since; nullptr = nothing but that
+  model::load_estimate measured_now() const { return live ? live->get() : measured; }
+  bool hold = false;        ///< keep the present allocation: there is nothing to decide on, or no candidate
+  std::string hold_reason;  ///< CamelCase
   std::string hold_message;
   /// On hold although the load is known: GPUs beyond min_replicas go to more important classes that lack them.
   bool yields = false;
   condition metrics;
   condition target;
-  condition objectives;  ///< ObjectivesMet: what the servers report against the targets; no type = there is nothing to compare
+  condition objectives;          ///< ObjectivesMet: what the servers report against the targets; no type = these are not known
   std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do
   target_ref target_key;
   std::shared_ptr<const kube::resource> target_resource;  ///< nullptr: by the kind's name
