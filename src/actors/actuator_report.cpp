@@ -27,6 +27,15 @@ condition target_condition(const decision& d) {
         fmt::format("{} allows at most {} replicas, {} are wanted: raise its maximum, or set spec.maxReplicas to {} as well",
                     d.curve->autoscaler->shown(), most, d.desired.num_replicas, most);
   }
+  // KEDA takes a target to zero by itself; its HorizontalPodAutoscaler then does nothing.
+  const auto* scaler = d.curve->mode == actuation_mode::metric ? d.curve->autoscaler.get() : nullptr;
+  const bool to_zero = scaler && d.desired.num_replicas == 0 && !scaler->owner.empty();
+  if (scaler && !d.hold && d.desired.num_replicas < scaler->min_replicas && !to_zero) {
+    out.reason = "AutoscalerLimits";
+    out.message =
+        fmt::format("{} keeps at least {} replicas, {} are wanted: lower its minimum, or set spec.minReplicas to {} as well",
+                    scaler->shown(), scaler->min_replicas, d.desired.num_replicas, scaler->min_replicas);
+  }
   return out;
 }
 
@@ -246,9 +255,11 @@ bool actuator_state::start_status() {
       {"OptimizationReady", ready, reported->problem.empty() ? d.reason : "ActuationFailed", std::move(message)},
       target_condition(d),
       d.curve->objectives};
+  if (conditions.back().type.empty())
+    conditions.back() = {"ObjectivesMet", false, "ObjectivesUnknown",
+                         "the variant's objectives are not known: see OptimizationReady", true};
   json::array list;
   for (const auto& c : conditions) {
-    if (c.type.empty()) continue;
     const auto since = condition_since(c.type, c.text(), now);
     list.push_back(json::object{{"type", c.type},
                                 {"status", c.text()},

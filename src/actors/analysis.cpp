@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "model/allocation.hpp"
+#include "model/system_json_write.hpp"
 
 namespace inferno::actors {
 namespace {
@@ -376,8 +377,6 @@ void variant_analysis::add_moment(capacity_curve& curve) const {
   curve.horizon_s = std::max(stabilization_s(), seconds(inputs_->settings.rate_window));
 }
 
-/// The estimate, its latencies only as far as they are of the rate window: they are what status, series and ObjectivesMet show as
-/// measured, so they end with the readings they come from.
 model::load_estimate variant_analysis::measured() const {
   auto out = estimate_.value_or(model::load_estimate{});
   if (lost_at_ || families_missing_) out.itl_ms = out.ttft_ms = out.wait_ms = 0;
@@ -618,8 +617,8 @@ condition variant_analysis::objectives(const capacity_curve& curve) {
   const auto compare = [&](double objective_ms, double measured_ms, const std::string& objective, const char* measured) {
     if (objective_ms <= 0 || measured_ms <= 0) return;
     auto& list = measured_ms > limit * objective_ms ? missed : met;
-    list += fmt::format("{}{} is {:.1f} ms, the objective is {} {:.1f} ms", list.empty() ? "" : "; ", measured, measured_ms,
-                        objective, objective_ms);
+    list += fmt::format("{}{} is {} ms, the objective is {} {} ms", list.empty() ? "" : "; ", measured,
+                        model::shown_ms(measured_ms), objective, model::shown_objective_ms(objective_ms));
   };
   compare(slo.itl_ms, m.itl_ms, "mean", "measured mean ITL");
   const bool percentile = slo.ttft_percentile > 0;
@@ -656,6 +655,8 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
     if (server.max_replicas > 0) server.min_replicas = std::min(server.min_replicas, server.max_replicas);
   }
   curve->measured = measured();
+  show_measured();
+  curve->live = live_;
   const bool floor_moved = std::exchange(published_floor_, busy_floor()) != published_floor_;
   // The first metrics of a variant, or those that are back, do not wait for the next cycle either.
   curve->urgent = std::exchange(inputs_changed_, false) || (metrics_.status && !published_with_metrics_);

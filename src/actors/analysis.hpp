@@ -29,6 +29,12 @@ class variant_analysis {
   /// nullptr before the first update().
   std::shared_ptr<const capacity_curve> make_curve();
 
+  /// The estimate, its latencies only as far as they are of the rate window: they are what status, series and ObjectivesMet show
+  /// as measured, so they end with the readings they come from.
+  model::load_estimate measured() const;
+  /// For those who have a curve already.
+  void show_measured() { live_->set(measured()); }
+
  private:
   bool set_metrics(condition next);
   condition metrics_condition(const load_sample& sample) const;
@@ -45,7 +51,6 @@ class variant_analysis {
   void hold_for_change(capacity_curve& curve) const;
   void note_change();
   model::server_spec make_server() const;
-  model::load_estimate measured() const;
   bool may_be_zero() const;
   bool knows_little() const;
   double stabilization_s() const;
@@ -117,6 +122,7 @@ class variant_analysis {
   std::optional<std::chrono::system_clock::time_point> change_paused_until_;
   bool inputs_changed_ = false;
   std::uint64_t version_ = 0;
+  std::shared_ptr<live_estimate> live_ = std::make_shared<live_estimate>();  ///< measured(), in all curves
 };
 
 }  // namespace inferno::actors

@@ -20,13 +20,17 @@ analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer
         if (self->state.analysis->update(m.inputs)) publish();
       },
       [=](const load_arrived& m) {
-        if (self->state.analysis->observe(m.sample)) publish();
+        const bool news = self->state.analysis->observe(m.sample);
+        self->state.analysis->show_measured();
+        if (news) publish();
       },
       [=](const requests_waiting& m) {
         if (self->state.analysis->waiting(m.size, m.time_s)) publish();
       },
       [=](const metrics_lost& m) {
-        if (self->state.analysis->lost(m.reason, m.problem)) publish();
+        const bool news = self->state.analysis->lost(m.reason, m.problem);
+        self->state.analysis->show_measured();
+        if (news) publish();
       },
   };
 }

@@ -57,6 +57,8 @@ constexpr std::array plan_gauges{"inferno_variants",
                                  "inferno_variants_unsatisfied",
                                  "inferno_variants_by_reason",
                                  "inferno_gpu_shadow_price_cents_per_hour",
+                                 "inferno_one_more_gpu_satisfies",
+                                 "inferno_one_more_gpu_replicas",
                                  "inferno_total_cost_cents_per_hour",
                                  "inferno_gpus_planned"};
 
@@ -127,7 +129,12 @@ void board_state::setup() {
   family.by_reason = gauge("inferno_variants_by_reason", "Variants by what the last plan says of them, as in OptimizationReady");
   family.gap = gauge("inferno_solver_gap_ratio", "Proven distance of the last plan from the best one, over its cost");
   family.unsatisfied = gauge("inferno_variants_unsatisfied", "Variants without a full allocation for lack of GPUs");
-  family.price = gauge("inferno_gpu_shadow_price_cents_per_hour", "What one more GPU of the device would save");
+  family.price = gauge("inferno_gpu_shadow_price_cents_per_hour",
+                       "What one more GPU of the device would save, absent when not known or when it would satisfy variants");
+  family.more_satisfied =
+      gauge("inferno_one_more_gpu_satisfies", "Variants that one more GPU of the device would satisfy, absent when not known");
+  family.more_replicas =
+      gauge("inferno_one_more_gpu_replicas", "Replicas that one more GPU of the device would give to variants that stay short");
   family.cost = gauge("inferno_total_cost_cents_per_hour", "Cost of the last plan");
   family.gpus = gauge("inferno_gpus_planned", "GPUs the last plan uses, by device");
   family.scalings = counter("inferno_replica_scaling_total", "Scalings carried out");
@@ -165,12 +172,7 @@ void board_state::show(const plan_snapshot& plan) {
   }
   for (auto& [reason, g] : reasons) g->Set(by_reason[reason]);
   family.unsatisfied->Add({}).Set(by_reason["CapacityLimited"]);
-  for (auto& [device, g] : price_of) g->Set(0);
-  for (const auto& [device, price] : plan.price) {
-    auto*& g = price_of[device];
-    if (!g) g = &family.price->Add({{"device", device}});
-    g->Set(price);
-  }
+  show_gains(plan);
   for (auto& [device, g] : gpus_of) g->Set(0);
   for (const auto& t : plan.by_type) {
     auto*& g = gpus_of[t.type];
@@ -180,6 +182,32 @@ void board_state::show(const plan_snapshot& plan) {
   family.cycles->Add({{"trigger", plan.trigger == "interval" ? "interval" : "urgent"}}).Increment();
   family.seconds->Add({}, prometheus::Histogram::BucketBoundaries{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5})
       .Observe(plan.solve_seconds);
+}
+
+/// A series of a device for which nothing is known would read as no gain: it goes.
+void board_state::show_gains(const plan_snapshot& plan) {
+  const auto show = [&](prometheus::Family<prometheus::Gauge>& to, std::map<std::string, prometheus::Gauge*>& gauges,
+                        auto value) {
+    for (const auto& [device, g] : gauges)
+      if (!plan.one_more.count(device)) to.Remove(g);
+    std::erase_if(gauges, [&](const auto& entry) { return !plan.one_more.count(entry.first); });
+    for (const auto& [device, gain] : plan.one_more) {
+      const std::optional<double> shown = value(gain);
+      auto*& g = gauges[device];
+      if (!g && shown) g = &to.Add({{"device", device}});
+      if (shown) {
+        g->Set(*shown);
+      } else {
+        if (g) to.Remove(g);
+        gauges.erase(device);
+      }
+    }
+  };
+  using gain = model::gpu_gain;
+  show(*family.price, price_of,
+       [](const gain& g) { return g.satisfied > 0 || g.replicas > 0 ? std::nullopt : std::optional(g.saving); });
+  show(*family.more_satisfied, satisfied_of, [](const gain& g) { return std::optional(1.0 * g.satisfied); });
+  show(*family.more_replicas, replicas_of, [](const gain& g) { return std::optional(1.0 * g.replicas); });
 }
 
 void board_state::scaled(const scaling_done& m) {

@@ -48,7 +48,8 @@ struct board_config {
 struct board_state {
   static inline const char* name = "board";
   struct families {
-    prometheus::Family<prometheus::Gauge>*variants, *held, *unsatisfied, *by_reason, *gap, *cost, *gpus, *price;
+    prometheus::Family<prometheus::Gauge>*variants, *held, *unsatisfied, *by_reason, *gap, *cost, *gpus, *price, *more_satisfied,
+        *more_replicas;
     prometheus::Family<prometheus::Counter>*scalings, *cycles, *errors;
     prometheus::Family<prometheus::Histogram>* seconds;
   };
@@ -57,10 +58,11 @@ struct board_state {
   std::shared_ptr<prometheus::Registry> registry;
   families family{};
   std::map<variant_key, std::set<prometheus::Counter*>> scalings;  ///< removed with the variant
-  std::map<std::string, prometheus::Gauge*> gpus_of, price_of, reasons;
+  std::map<std::string, prometheus::Gauge*> gpus_of, price_of, satisfied_of, replicas_of, reasons;
 
   void setup();
   void show(const plan_snapshot& plan);
+  void show_gains(const plan_snapshot& plan);
   void forget(const variant_key& key);
   void scaled(const scaling_done& m);
 };

@@ -244,7 +244,9 @@ void cluster_state::upsert(const autoscaler_object& a, state_changes& changes) {
   const auto it = autoscalers_.find(a.key);
   if (it != autoscalers_.end()) {
     const auto& known = *it->second;
-    if (known.target == a.target && known.max_replicas == a.max_replicas && known.owner == a.owner) return;
+    if (known.target == a.target && known.min_replicas == a.min_replicas && known.max_replicas == a.max_replicas &&
+        known.owner == a.owner)
+      return;
     remove_autoscaler(a.key, changes);
   }
   autoscalers_[a.key] = std::make_shared<const autoscaler_object>(a);

@@ -387,6 +387,7 @@ autoscaler_object decode_autoscaler(const json::object& object) {
   out.target = {text_at(object, {"spec", "scaleTargetRef", "kind"}), out.key.ns,
                 text_at(object, {"spec", "scaleTargetRef", "name"}),
                 api_version(text_at(object, {"spec", "scaleTargetRef", "apiVersion"})).first};
+  out.min_replicas = integer_at(object, {"spec", "minReplicas"}, 1);
   out.max_replicas = integer_at(object, {"spec", "maxReplicas"}, 0);
   if (const auto* owners = find(object, {"metadata", "ownerReferences"}); owners && owners->is_array())
     for (const auto& o : owners->get_array())

@@ -115,6 +115,7 @@ struct autoscaler_object {
   variant_key key;
   std::string owner;  ///< "ScaledObject NAME" when one owns it
   target_ref target;
+  int min_replicas = 1;
   int max_replicas = 0;
   std::string shown() const { return owner.empty() ? "HorizontalPodAutoscaler " + key.name : owner; }
 };

@@ -104,7 +104,7 @@ struct fleet_state {
   void tell_inventory();
   void push_capacity();
   void push_all_inputs();
-  void tell_problems(const std::vector<config_problem>& problems, std::string_view map);
+  void tell_problems(const std::vector<config_problem>& problems, const config_object& map);
   void reset_trigger();
   void trigger_answered(const net::result<json::object>& r);
   void member_down(const caf::down_msg& m);

@@ -7,7 +7,8 @@
 
 namespace inferno::actors {
 
-void fleet_state::tell_problems(const std::vector<config_problem>& problems, std::string_view map) {
+void fleet_state::tell_problems(const std::vector<config_problem>& problems, const config_object& map) {
+  const auto prefix = map.key.name + "/";
   std::set<std::string> now;
   for (const auto& p : problems) {
     now.insert(p.entry);
@@ -22,9 +23,10 @@ void fleet_state::tell_problems(const std::vector<config_problem>& problems, std
     self->send(config.board, error_noted{"config", p.entry});
   }
   for (auto it = told.begin(); it != told.end();) {
-    const bool of_map = it->first.rfind(std::string(map) + "/", 0) == 0;
+    const bool of_map = it->first.rfind(prefix, 0) == 0;
     if (of_map && !now.count(it->first)) {
-      config.logger.info("Configuration entry is valid again", {{"entry", it->first}});
+      const bool there = map.data.count(it->first.substr(prefix.size())) > 0;
+      config.logger.info(there ? "Configuration entry is valid again" : "Configuration entry is gone", {{"entry", it->first}});
       it = told.erase(it);
     } else {
       ++it;
@@ -82,7 +84,7 @@ void fleet_state::apply(const config_object& config_map) {
     config.logger.info("ConfigMap is there", {{"configmap", map}, {"namespace", config.controller_namespace}});
   if (map == settings_map) {
     const auto before = configs->settings();
-    tell_problems(configs->read_settings(config_map.data), map);
+    tell_problems(configs->read_settings(config_map.data), config_map);
     auto now = configs->settings();
     if (now.trigger) {
       config.logger.info("GLOBAL_OPT_TRIGGER set: optimizing at once");
@@ -100,7 +102,7 @@ void fleet_state::apply(const config_object& config_map) {
     push_all_inputs();
   } else if (map == accelerators_map || map == classes_map) {
     tell_problems(map == accelerators_map ? configs->read_accelerators(config_map.data) : configs->read_classes(config_map.data),
-                  map);
+                  config_map);
     shared = configs->current();
     told_products.clear();
     if (shared && map == classes_map)

@@ -5,6 +5,7 @@
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/typed_actor.hpp>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "actors/domain.hpp"
 #include "actors/ports.hpp"
 #include "model/load_estimator.hpp"
+#include "model/one_more.hpp"
 #include "model/solver.hpp"
 
 namespace inferno::actors {
@@ -119,6 +121,24 @@ struct orphans_changed {
 // ---- analyzer -> optimizer
 // -----------------------------------------------------------------------------------------------------
 
+/// What the servers of a variant report now. Its analyzer writes it with each sample; whoever has a curve may read it, from any
+/// thread. A curve itself is of the last cycle.
+class live_estimate {
+ public:
+  void set(const model::load_estimate& estimate) {
+    const std::lock_guard lock(mutex_);
+    estimate_ = estimate;
+  }
+  model::load_estimate get() const {
+    const std::lock_guard lock(mutex_);
+    return estimate_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  model::load_estimate estimate_;
+};
+
 /// A condition of the VariantAutoscaling's status.
 struct condition {
   std::string type;
@@ -166,15 +186,17 @@ struct capacity_curve {
   /// On hold without a Ready replica, or without a target, and what arrived at it before: others of its pool may have to serve
   /// it.
   std::optional<model::server_load> orphaned;
-  model::load_estimate measured;  ///< what the servers report
-  bool hold = false;              ///< keep the present allocation: there is nothing to decide on, or no candidate
-  std::string hold_reason;        ///< CamelCase
+  model::load_estimate measured;              ///< what the servers reported when the curve was made
+  std::shared_ptr<const live_estimate> live;  ///< and what they report since; nullptr = nothing but that
+  model::load_estimate measured_now() const { return live ? live->get() : measured; }
+  bool hold = false;        ///< keep the present allocation: there is nothing to decide on, or no candidate
+  std::string hold_reason;  ///< CamelCase
   std::string hold_message;
   /// On hold although the load is known: GPUs beyond min_replicas go to more important classes that lack them.
   bool yields = false;
   condition metrics;
   condition target;
-  condition objectives;  ///< ObjectivesMet: what the servers report against the targets; no type = there is nothing to compare
+  condition objectives;          ///< ObjectivesMet: what the servers report against the targets; no type = these are not known
   std::string owner_uid_needed;  ///< uid of the target that should own the VariantAutoscaling and does not; "" = nothing to do
   target_ref target_key;
   std::shared_ptr<const kube::resource> target_resource;  ///< nullptr: by the kind's name
@@ -258,8 +280,8 @@ struct plan_snapshot {
   decision_table decisions;
   std::vector<std::shared_ptr<const decision>> changed;  ///< those that are not of the plan before
   std::vector<model::type_usage> by_type;
-  std::shared_ptr<const capacity_view> capacity;  ///< planned within; nullptr = not known
-  std::map<std::string, double> price;            ///< shadow price of a GPU by device, cents/hour
+  std::shared_ptr<const capacity_view> capacity;    ///< planned within; nullptr = not known
+  std::map<std::string, model::gpu_gain> one_more;  ///< what one GPU more would change, by device, where that is known
   model::solver_report solver;
   model::cost_per_hour total_cost;
   double solve_seconds = 0;

@@ -17,6 +17,7 @@ json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
 
 json::object to_json(const decision& d) {
   const auto& c = *d.curve;
+  const auto measured = c.measured_now();
   auto predicted = latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms);
   predicted["ttftObjective"] = d.desired.ttft_objective_ms;
   predicted["ttftPercentiles"] = model::percentiles_object(d.desired.ttft_at);
@@ -35,10 +36,10 @@ json::object to_json(const decision& d) {
           {"desiredReplicas", d.desired.num_replicas},
           {"maxBatch", d.desired.max_batch},
           {"cost", d.desired.cost.cents},
-          {"arrivalRate", c.measured.arrival_rate.per_min()},
+          {"arrivalRate", measured.arrival_rate.per_min()},
           {"plannedRate", c.current.load.arrival_rate.per_min()},
           {"predicted", std::move(predicted)},
-          {"measured", latencies(c.measured.itl_ms, c.measured.ttft_ms, c.measured.wait_ms)},
+          {"measured", latencies(measured.itl_ms, measured.ttft_ms, measured.wait_ms)},
           {"slo", std::move(slo)},
           {"objectives", json::object{{"met", c.objectives.unknown ? json::value() : json::value(c.objectives.status)},
                                       {"reason", c.objectives.reason},
@@ -74,16 +75,18 @@ const model::row titles{"NAMESPACE", "NAME",    "MODEL",   "CLASS",    "ACCELERA
 constexpr std::size_t text_columns = 6;
 
 /// As many digits as somebody looks at; "-" for what is not known.
-std::string ms(double value) { return value > 0 ? fmt::format("{:.1f}", value) : "-"; }
+std::string ms(double value) { return value > 0 ? model::shown_ms(value) : "-"; }
+std::string objective_ms(double value) { return value > 0 ? model::shown_objective_ms(value) : "-"; }
 
 /// A TTFT that a percentile's objective is about is named; one without a name is a mean, as what is measured.
-std::string named_ms(const model::slo_targets& slo, double value) {
-  return slo.ttft_percentile > 0 && value > 0 ? fmt::format("{} {}", model::percentile_name(slo.ttft_percentile), ms(value))
-                                              : ms(value);
+std::string named(const model::slo_targets& slo, double value, const std::string& shown) {
+  return slo.ttft_percentile > 0 && value > 0 ? fmt::format("{} {}", model::percentile_name(slo.ttft_percentile), shown) : shown;
 }
 
 model::row table_row(const decision& d) {
   const auto& c = *d.curve;
+  const auto measured = c.measured_now();
+  const double ttft = d.desired.ttft_objective_ms > 0 ? d.desired.ttft_objective_ms : d.desired.ttft_ms;
   return {c.key.ns,
           c.key.name,
           c.model.empty() ? "-" : c.model,
@@ -94,16 +97,16 @@ model::row table_row(const decision& d) {
           c.ready ? std::to_string(*c.ready) : "-",
           std::to_string(d.desired.num_replicas),
           fmt::format("{:.2f}", d.desired.cost.cents),
-          fmt::format("{:.1f}", c.measured.arrival_rate.per_min()),
-          ms(c.measured.itl_ms),
+          fmt::format("{:.1f}", measured.arrival_rate.per_min()),
+          ms(measured.itl_ms),
           ms(d.desired.itl_ms),
-          ms(c.slo.itl_ms),
-          ms(c.measured.ttft_ms),
-          named_ms(c.slo, d.desired.ttft_objective_ms > 0 ? d.desired.ttft_objective_ms : d.desired.ttft_ms),
-          named_ms(c.slo, c.slo.ttft_ms),
-          ms(c.measured.wait_ms * model::wait_p95_of_mean),
+          objective_ms(c.slo.itl_ms),
+          ms(measured.ttft_ms),
+          named(c.slo, ttft, ms(ttft)),
+          named(c.slo, c.slo.ttft_ms, objective_ms(c.slo.ttft_ms)),
+          ms(measured.wait_ms * model::wait_p95_of_mean),
           ms(d.desired.wait_ms * model::wait_p95_of_mean),
-          ms(c.slo.wait_p95_ms)};
+          objective_ms(c.slo.wait_p95_ms)};
 }
 
 std::string table(const plan_snapshot* plan, const std::string& ns, bool leading) {
@@ -169,14 +172,14 @@ std::optional<std::string> explain_text(const plan_snapshot* plan, const variant
   // Nothing could be evaluated: the reason is all there is to explain.
   if (!d->curve->basis) return variant_text(plan, key, f);
   const auto standing = [&](const model::accelerator& acc) {
-    model::type_standing t{acc.type, -1, 0, 0};
+    model::type_standing t{acc.type, -1, 0, {}};
     if (plan->capacity && plan->capacity->known) {
       const auto it = plan->capacity->by_device.find(acc.type);
       t.limit = it == plan->capacity->by_device.end() ? 0 : it->second;
     }
     for (const auto& u : plan->by_type)
       if (u.type == acc.type) t.used = u.count;
-    if (const auto p = plan->price.find(acc.type); p != plan->price.end()) t.price = p->second;
+    if (const auto gain = plan->one_more.find(acc.type); gain != plan->one_more.end()) t.one_more = gain->second;
     return t;
   };
   const auto outcome = d->message.empty() ? d->reason : fmt::format("{}: {}", d->reason, d->message);

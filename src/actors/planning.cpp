@@ -309,6 +309,9 @@ model::solver_result planner::solve(model::solver_input& input, bool acts) {
       saved.push_back(std::exchange(list, {kept(c, c.current.num_replicas)}));
     }
   }
+  // Without bounds nothing is known of what one GPU more would change.
+  note_gains(acts, stay.empty() && open.empty() ? model::gains_of_one_more(input, result)
+                                                : std::vector<std::optional<model::gpu_gain>>{});
   if (stay.empty()) return result;
   result = model::solve_with_pools(input, open);
   for (std::size_t i = 0; i < stay.size(); ++i) {
@@ -356,6 +359,16 @@ void planner::leave_rest(const model::solver_input& input, bool acts, model::sol
   }
 }
 
+/// Those who act come first; where a GPU more is nothing to them, it is for the others.
+void planner::note_gains(bool acts, const std::vector<std::optional<model::gpu_gain>>& gains) {
+  if (acts) {
+    one_more_ = gains;
+    return;
+  }
+  for (std::size_t t = 0; t < one_more_.size(); ++t)
+    if (one_more_[t] && !one_more_[t]->any()) one_more_[t] = t < gains.size() ? gains[t] : std::nullopt;
+}
+
 /// What held variants keep is not what they were satisfied with.
 void planner::count_held(model::solver_result& result) const {
   for (const auto& [key, s] : slots_) {
@@ -390,8 +403,6 @@ model::solver_result planner::solve() {
   leave_rest(advice_, false, advice);
   for (std::size_t i = 0; i < advice_.variants.size(); ++i)
     if (!advice_.variants[i].candidates.empty()) result.choices[i] = advice.choices[i];
-  result.price.resize(std::max(result.price.size(), advice.price.size()));
-  for (std::size_t t = 0; t < advice.price.size(); ++t) result.price[t] = std::max(result.price[t], advice.price[t]);
   auto& report = result.report;
   report.satisfied += advice.report.satisfied;
   report.satisfiable += advice.report.satisfiable;
@@ -484,7 +495,11 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   snapshot->capacity = capacity_;
   for (const auto& [device, type] : types_) {
     const auto t = static_cast<std::size_t>(type);
-    if (t < result.price.size() && result.price[t] > 0) snapshot->price.emplace(device, result.price[t]);
+    if (t < one_more_.size() && one_more_[t]) {
+      auto gain = *one_more_[t];
+      gain.priority = class_of_rank(gain.priority);
+      snapshot->one_more.emplace(device, gain);
+    }
     if (t >= count.size() || count[t] == 0) continue;
     model::type_usage u{device, count[t], -1, {cost[t]}};
     if (capacity_ && capacity_->known) {

@@ -107,6 +107,7 @@ class planner {
   model::solver_result solve();
   model::solver_result solve(model::solver_input& input, bool acts);
   void leave_rest(const model::solver_input& input, bool acts, model::solver_result& result) const;
+  void note_gains(bool acts, const std::vector<std::optional<model::gpu_gain>>& gains);
   bool better_stays(const slot& s, const model::solver_choice& choice, const std::vector<int>& used) const;
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;
@@ -116,6 +117,8 @@ class planner {
   decision decide_part(const slot& s, const pool& p) const;
 
   std::map<variant_key, slot> slots_;
+  /// What one GPU more would change, by index into input_.capacity; those beyond its end are not known.
+  std::vector<std::optional<model::gpu_gain>> one_more_;
   std::set<variant_key> wakers_;       ///< those with nothing running for which requests wait
   std::map<std::string, pool> pools_;  ///< by namespace and name
   model::solver_input input_{

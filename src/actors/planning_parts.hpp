@@ -20,6 +20,8 @@ std::string pool_name(const capacity_curve& c);
 
 /// Nothing to decide on.
 inline bool held(const capacity_curve& c) { return c.hold || c.candidates.empty(); }
+/// The class of a rank; that of those who yield is theirs.
+inline int class_of_rank(int rank) { return rank >= 0 ? (rank + 1) / 2 : rank / 2; }
 
 /// `candidate` with another number of replicas: cost and value in proportion.
 inline model::allocation with_replicas(model::allocation candidate, int replicas) {

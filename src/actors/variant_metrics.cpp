@@ -41,15 +41,15 @@ constexpr variant_gauge gauges[] = {
     {"inferno_predicted_ttft_seconds", "Predicted time to first token of the desired allocation",
      [](const decision& d) { return predicted(d, d.desired.ttft_ms); }},
     {"inferno_measured_itl_seconds", "Measured inter-token latency, mean over the rate window",
-     [](const decision& d) { return d.curve->measured.itl_ms / 1000; }},
+     [](const decision& d) { return d.curve->measured_now().itl_ms / 1000; }},
     {"inferno_measured_ttft_seconds", "Measured time to first token, mean over the rate window",
-     [](const decision& d) { return d.curve->measured.ttft_ms / 1000; }},
+     [](const decision& d) { return d.curve->measured_now().ttft_ms / 1000; }},
     {"inferno_slo_itl_seconds", "Inter-token latency of the service class; 0 when it names none",
      [](const decision& d) { return d.curve->slo.itl_ms / 1000; }},
     {"inferno_slo_ttft_seconds", "Time to first token of the service class; 0 when it names none",
      [](const decision& d) { return d.curve->slo.ttft_ms / 1000; }},
     {"inferno_arrival_rate_per_second", "Measured arrival rate of requests",
-     [](const decision& d) { return d.curve->measured.arrival_rate.per_sec(); }},
+     [](const decision& d) { return d.curve->measured_now().arrival_rate.per_sec(); }},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/one_more.hpp"
 #include "model/solver.hpp"
 
 namespace inferno::model {
@@ -14,7 +15,7 @@ struct type_standing {
   std::string type;
   int limit = -1;  ///< -1 = not limited
   int used = 0;
-  double price = 0;  ///< shadow price of a GPU, cents/hour: what one more would save, by the solver's bound
+  std::optional<gpu_gain> one_more;  ///< what one GPU more would change; nullopt = not known
 };
 
 struct explained_candidate {

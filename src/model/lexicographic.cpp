@@ -68,6 +68,7 @@ struct composed {
 composed compose(const solver_input& input, std::size_t follow) {
   composed out;
   std::vector<double> price(input.capacity.size());
+  std::vector<class_bound> classes;
   std::size_t place = 0;
   out.result = solve_by_priority(
       input, [&](const solver_input&, std::vector<std::size_t> members, gpu_room& room, std::vector<solver_choice>& choices) {
@@ -80,6 +81,9 @@ composed compose(const solver_input& input, std::size_t follow) {
         if (out.against_greedy == class_solver::comparison::same) out.against_greedy = one.against_greedy;
         out.bound += one.lower_bound;
         out.unsatisfiable += one.least_unsatisfied;
+        if (!members.empty())
+          classes.push_back({input.variants[members.front()].priority, static_cast<int>(members.size()) - one.least_unsatisfied,
+                             one.lower_bound});
         for (std::size_t t = 0; t < one.price.size(); ++t) price[t] = std::max(price[t], one.price[t]);
         for (const auto v : members)
           if (choices[v].candidate >= 0)
@@ -87,6 +91,7 @@ composed compose(const solver_input& input, std::size_t follow) {
         return without;
       });
   out.result.price = std::move(price);
+  out.result.classes = std::move(classes);
   return out;
 }
 
@@ -128,7 +133,10 @@ solver_result solve_lexicographic(const solver_input& input) {
   }
   // A bound above the value is none, but for rounding.
   const double rounding = 1e-9 * std::max({cost, std::abs(report.value), std::abs(plan.bound)});
-  if (plan.bound > report.value + rounding) return out;
+  if (plan.bound > report.value + rounding) {
+    out.classes.clear();
+    return out;
+  }
   report.lower_bound = std::min(plan.bound, report.value);
   report.gap = (report.value - *report.lower_bound) / std::max(cost, 1e-9);
   if (*report.gap < 1e-9) report.gap = 0;

@@ -194,7 +194,6 @@ class planning {
     out_.infeasible = prepared.infeasible;
     out_.unallocated = prepared.unallocated;
     out_.solver = result.report;
-    for (std::size_t t = 0; t < result.price.size(); ++t) out_.price.emplace(system.capacity[t].type, result.price[t]);
     for (const auto& a : system.accelerators) types_.emplace(a.name, &a.type);
     for (const auto& c : system.capacity) limits_.emplace(c.type, c.count);
   }
@@ -305,12 +304,12 @@ std::optional<tl::expected<explanation, std::string>> explain_server(const syste
   const auto view = index.view(*server);
   if (!view) return tl::unexpected(view.error());
   const auto standing = [&](const accelerator& acc) {
-    type_standing t{acc.type, -1, 0, 0};
+    type_standing t{acc.type, -1, 0, {}};
     const int at = index.type(acc.type);
     if (!system.optimizer.unlimited) t.limit = at < 0 ? 0 : system.capacity[static_cast<std::size_t>(at)].count;
     for (const auto& u : solution.by_type)
       if (u.type == acc.type) t.used = u.count;
-    if (const auto p = solution.price.find(acc.type); p != solution.price.end()) t.price = p->second;
+    if (const auto gain = solution.one_more.find(acc.type); gain != solution.one_more.end()) t.one_more = gain->second;
     return t;
   };
   std::optional<allocation> desired;
@@ -326,7 +325,12 @@ std::optional<tl::expected<explanation, std::string>> explain_server(const syste
 system_solution solve_system(const system_data& system, unsigned threads) {
   auto prepared = analyze_system(system, threads);
   const auto result = solve_with_pools(prepared.input, prepared.open);
-  return plan_system(system, prepared, result);
+  auto out = plan_system(system, prepared, result);
+  // Where not every mix of a pool is a candidate, the plan has no bounds.
+  const auto gains = prepared.open.empty() ? gains_of_one_more(prepared.input, result) : std::vector<std::optional<gpu_gain>>{};
+  for (std::size_t t = 0; t < gains.size(); ++t)
+    if (gains[t]) out.one_more.emplace(system.capacity[t].type, *gains[t]);
+  return out;
 }
 
 }  // namespace inferno::model

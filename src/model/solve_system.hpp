@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/explain.hpp"
+#include "model/one_more.hpp"
 #include "model/pool.hpp"
 #include "model/solver.hpp"
 
@@ -25,8 +26,8 @@ struct system_solution {
   std::vector<type_usage> by_type;                 ///< sorted by type
   cost_per_hour total_cost;
   solver_report solver;
-  std::optional<double> seconds;        ///< of analysis and solve; the caller's clock
-  std::map<std::string, double> price;  ///< shadow price of a GPU by type, cents/hour
+  std::optional<double> seconds;             ///< of analysis and solve; the caller's clock
+  std::map<std::string, gpu_gain> one_more;  ///< what one GPU more would change, by type, where that is known
 
   /// Every variant has what meets its objectives.
   bool satisfied() const { return infeasible.empty() && unallocated.empty() && degraded.empty(); }

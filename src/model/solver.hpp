@@ -64,10 +64,21 @@ struct solver_report {
   std::optional<double> gap;  ///< (value - lower_bound) / cost of the satisfied ones; 0 = every class is proven
 };
 
+/// What no choice of a class can be better than, in the room that the plan leaves to it.
+struct class_bound {
+  int priority = 0;
+  int satisfiable = 0;     ///< variants
+  double lower_bound = 0;  ///< of the value, with as many satisfied as in the plan
+};
+
 struct solver_result {
   std::vector<solver_choice> choices;
-  std::vector<int> used;      ///< GPUs by capacity index
-  std::vector<double> price;  ///< shadow price of a GPU by capacity index, cents/hour; empty when the solver has none
+  std::vector<int> used;  ///< GPUs by capacity index
+  /// Lagrangian multiplier of a GPU by capacity index, cents/hour: by it pools look for further mixes. It does not say what one
+  /// GPU more is worth, as GPUs are whole and satisfied variants come before value: see gains_of_one_more(). Empty when the
+  /// solver has none.
+  std::vector<double> price;
+  std::vector<class_bound> classes;  ///< by priority; empty: not known, or every variant has its first candidate
   solver_report report;
 };
 

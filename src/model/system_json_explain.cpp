@@ -105,6 +105,12 @@ std::string pool_table(const explanation& e) {
          aligned(rows, 3) + fmt::format("{} has its replicas of the mix because {}.\n\n", e.name, e.share);
 }
 
+json::object gain_object(const gpu_gain& g) {
+  json::object out{{"satisfies", g.satisfied}, {"saves", g.saving}, {"replicas", g.replicas}, {"priority", nullptr}};
+  if (g.any()) out["priority"] = g.priority;
+  return out;
+}
+
 json::object explanation_object(const explanation& e) {
   json::object out{{"variant", e.name}, {"model", e.model}, {"priority", e.priority}, {"outcome", e.outcome}};
   out["targets"] = target_object(e.slo);
@@ -126,8 +132,9 @@ json::object explanation_object(const explanation& e) {
   for (const auto& c : e.candidates) candidates.push_back(candidate_object(c));
   for (const auto& r : e.refused) refused.push_back(refusal_object(r));
   for (const auto& t : e.types) {
-    json::object type{{"type", t.type}, {"used", t.used}, {"limit", nullptr}, {"shadowPrice", t.price}};
+    json::object type{{"type", t.type}, {"used", t.used}, {"limit", nullptr}, {"oneMore", nullptr}};
     if (t.limit >= 0) type["limit"] = t.limit;
+    if (t.limit >= 0 && t.one_more) type["oneMore"] = gain_object(*t.one_more);
     types.push_back(std::move(type));
   }
   for (const auto& c : e.slo_changes) changes.push_back(change_object(c));
@@ -142,6 +149,21 @@ json::object explanation_object(const explanation& e) {
                                    {"extraCost", e.next_best_extra_cost}};
   out["sloChanges"] = std::move(changes);
   return out;
+}
+
+std::string gain_text(const std::optional<gpu_gain>& g) {
+  if (!g) return "what one more would change is not known";
+  const auto counted = [](int n, const char* one, const char* several) {
+    return fmt::format("{} {}", n, n == 1 ? one : several);
+  };
+  if (g->satisfied > 0)
+    return fmt::format("one more would satisfy {} more of priority {}", counted(g->satisfied, "variant", "variants"),
+                       g->priority);
+  if (g->saving > 0) return fmt::format("one more would save {:.2f} cents/h of value in priority {}", g->saving, g->priority);
+  if (g->replicas > 0)
+    return fmt::format("one more would give {} more to variants of priority {} that are short",
+                       counted(g->replicas, "replica", "replicas"), g->priority);
+  return "one more would change nothing";
 }
 
 std::string named(const allocation& a) {
@@ -191,9 +213,7 @@ std::string explanation_table(const explanation& e) {
     if (!c.denied.empty()) out += fmt::format("{}: {}\n", c.alloc.accelerator, c.denied);
   for (const auto& r : e.refused) out += fmt::format("{}: {}\n", r.accelerator, r.reason());
   for (const auto& t : e.types)
-    if (t.limit >= 0)
-      out +=
-          fmt::format("GPUs of type {}: {} of {} used, one more would save {:.2f} cents/h\n", t.type, t.used, t.limit, t.price);
+    if (t.limit >= 0) out += fmt::format("GPUs of type {}: {} of {} used, {}\n", t.type, t.used, t.limit, gain_text(t.one_more));
   if (e.next_best) out += fmt::format("next best: {}, {:+.2f} cents/h\n", named(*e.next_best), e.next_best_extra_cost);
   for (const auto& c : e.slo_changes)
     out += fmt::format(

@@ -108,6 +108,13 @@ json::object allocation_object(const allocation& a) {
           {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
 }
 
+std::string shown_ms(double value) { return value > 0 && value < 1 ? fmt::format("{:.3g}", value) : fmt::format("{:.1f}", value); }
+
+std::string shown_objective_ms(double value) {
+  const auto given = fmt::format("{:.9g}", value);
+  return given.find_first_of(".e") == std::string::npos ? given + ".0" : given;
+}
+
 json::object solver_object(const solver_report& r, std::optional<double> seconds) {
   json::object out{{"name", r.name}, {"satisfied", r.satisfied}, {"satisfiable", r.satisfiable}, {"value", r.value}};
   out["lowerBound"] = r.lower_bound ? json::value(*r.lower_bound) : json::value(nullptr);

@@ -22,6 +22,11 @@ boost::json::object percentiles_object(const ttft_percentiles&);
 boost::json::object allocation_object(const allocation&);
 boost::json::object solver_object(const solver_report&, std::optional<double> seconds);
 
+/// Milliseconds in a table: a decimal, and below 1 ms three digits that count.
+std::string shown_ms(double value);
+/// An objective as it was given, with at least one decimal.
+std::string shown_objective_ms(double value);
+
 using row = std::vector<std::string>;
 
 /// Columns as wide as they need to be; the first `text_columns` are text, the others numbers.

@@ -275,16 +275,16 @@ void story::summary() const {
   fmt::print("\nSteady load of {:.0f} requests/min on {} replicas of {} (planned for {:.0f}):\n", steady_per_min_, peak_,
              d.desired.accelerator, d.curve->current.load.arrival_rate.per_min());
   fmt::print("  {:<20} {:>9} {:>10} {:>9}   {}\n", "milliseconds", "measured", "predicted", "error", "objective");
-  row("inter-token latency", steady_load_.itl.mean, predicted.itl_ms, fmt::format("at most {:.0f}", d.curve->slo.itl_ms));
+  row("inter-token latency", steady_load_.itl.mean, predicted.itl_ms, fmt::format("at most {:.9g}", d.curve->slo.itl_ms));
   row("time to first token", steady_load_.ttft.mean, first_token_ms(predicted),
-      fmt::format("95 % wait at most {:.0f}", d.curve->slo.wait_p95_ms));
+      fmt::format("95 % wait at most {:.9g}", d.curve->slo.wait_p95_ms));
   fmt::print(
       "Requests: {} sent, {} ok, {} failed. Replicas 1 -> {} in {:.1f} s, {} -> 1 in {:.1f} s. Cost {:.0f} -> {:.0f} -> {:.0f} "
       "cents/hour.\n",
       whole_load_.sent, whole_load_.ok, whole_load_.failed, peak_, scaled_up_after_s_, peak_, scaled_down_after_s_,
       d.desired.cost.cents / peak_, d.desired.cost.cents, d.desired.cost.cents / peak_);
   need(steady_load_.ok > 0 && steady_load_.itl.mean <= d.curve->slo.itl_ms,
-       fmt::format("measured inter-token latency {:.2f} ms, the objective is {:.0f} ms", steady_load_.itl.mean,
+       fmt::format("measured inter-token latency {:.2f} ms, the objective is {:.9g} ms", steady_load_.itl.mean,
                    d.curve->slo.itl_ms));
   need(whole_load_.failed == 0, fmt::format("{} requests failed: {}", whole_load_.failed, whole_load_.first_error));
   fmt::print("The story happened as told.\n");

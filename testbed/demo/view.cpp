@@ -63,7 +63,7 @@ void demo_view::frame(const demo_frame& f) {
     last_line_s_ = f.elapsed_s;
     fmt::print("{:>5}  {:<14} ", clock(f.elapsed_s), f.phase);
     if (f.slo_itl_ms > 0)
-      fmt::print("rate {:>5.0f}/min  ITL {:>8} (SLO {:.0f})  TTFT {:>9}  replicas {} ready, {} desired  cost {:.0f} c/h\n",
+      fmt::print("rate {:>5.0f}/min  ITL {:>8} (SLO {:.9g})  TTFT {:>9}  replicas {} ready, {} desired  cost {:.0f} c/h\n",
                  f.seen_per_min, ms(f.itl_ms), f.slo_itl_ms, ms(f.ttft_ms), f.ready, f.desired, f.cost);
     else
       fmt::print("replicas {} ready\n", f.ready);
@@ -78,9 +78,9 @@ void demo_view::frame(const demo_frame& f) {
   };
   line(fmt::format("┌ {} {}", clock(f.elapsed_s), f.phase));
   line(fmt::format("│ rate      {:>6.0f} sent, {:>6.0f} seen per minute", f.offered_per_min, f.seen_per_min));
-  line(fmt::format("│ ITL   {} {:>9} of {:.0f} ms, predicted {}", bar(f.itl_ms, f.slo_itl_ms), ms(f.itl_ms), f.slo_itl_ms,
+  line(fmt::format("│ ITL   {} {:>9} of {:.9g} ms, predicted {}", bar(f.itl_ms, f.slo_itl_ms), ms(f.itl_ms), f.slo_itl_ms,
                    ms(f.predicted_itl_ms)));
-  line(fmt::format("│ TTFT  {} {:>9} of {:.0f} ms, predicted {}", bar(f.ttft_ms, f.slo_ttft_ms), ms(f.ttft_ms), f.slo_ttft_ms,
+  line(fmt::format("│ TTFT  {} {:>9} of {:.9g} ms, predicted {}", bar(f.ttft_ms, f.slo_ttft_ms), ms(f.ttft_ms), f.slo_ttft_ms,
                    ms(f.predicted_ttft_ms)));
   line(fmt::format("│ replicas  {} ready, {} current, {} desired   cost {:.0f} cents/h", f.ready, f.current, f.desired, f.cost));
   line("└ " + spark(replicas_));

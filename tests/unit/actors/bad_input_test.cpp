@@ -301,6 +301,34 @@ TEST(BadInput, OneBrokenYamlEntryIsNamedAndTheOthersAreUsed) {
   EXPECT_THAT(w.scale_patches("bad"), ::testing::ElementsAre(2));
 }
 
+TEST(BadInput, ADeletedEntryIsGoneAndNotValidAgain) {
+  world w;
+  start(w, va_json("llm", "bad"), configs_with_class("gold.yaml", "name: Gold\npriority: first\n"));
+  ASSERT_TRUE(w.logged({"Invalid configuration entry", "service-classes-config/gold.yaml"}));
+  w.changed("configmaps", config_json(std::string(classes_map), default_classes()));
+  EXPECT_TRUE(w.logged({"Configuration entry is gone", "service-classes-config/gold.yaml"})) << w.trace();
+  EXPECT_FALSE(w.logged({"Configuration entry is valid again", "service-classes-config/gold.yaml"})) << w.trace();
+}
+
+/// Whatever is wrong, the status has the four conditions that the documents name.
+TEST(BadInput, LeavesFourConditions) {
+  auto unknown_class = va_json("llm", "bad");
+  unknown_class["spec"].as_object()["sloClassRef"] = json::object{{"name", "Gold"}, {"key", "gold.yaml"}};
+  auto other_model = va_json("llm", "bad");
+  other_model["spec"].as_object()["modelID"] = "nobody's";
+  auto invalid = va_json("llm", "bad");
+  invalid["spec"].as_object()["minReplicas"] = -3;
+  for (const auto& bad : {va_json("llm", "bad"), unknown_class, other_model, invalid}) {
+    SCOPED_TRACE(json::serialize(bad));
+    world w;
+    start(w, bad);
+    w.advance(10s);
+    for (const char* type : {"MetricsAvailable", "OptimizationReady", "TargetResolved", "ObjectivesMet"})
+      EXPECT_NE(w.condition_of(type, "bad"), "") << type;
+    EXPECT_EQ(w.status("bad").at("conditions").as_array().size(), 4u);
+  }
+}
+
 TEST(BadInput, AMisspeltKeyOfAConfigMapIsWarnedOfOnceForEachChange) {
   auto classes = default_classes();
   classes["premium.yaml"] += "    slo_ttft: 400\n";

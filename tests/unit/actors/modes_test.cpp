@@ -15,11 +15,11 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 json::object autoscaler_json(const std::string& target, int max, const std::string& kind = "Deployment",
-                             const std::string& owner = "") {
+                             const std::string& owner = "", int min = 1) {
   return parse_object(fmt::format(
-      R"({{"metadata":{{"namespace":"llm","name":"{0}-hpa"{3}}},"spec":{{"scaleTargetRef":{{"kind":"{2}","name":"{0}"}},"maxReplicas":{1}}}}})",
-      target, max, kind,
-      owner.empty() ? "" : fmt::format(R"(,"ownerReferences":[{{"kind":"ScaledObject","name":"{}"}}])", owner)));
+      R"({{"metadata":{{"namespace":"llm","name":"{0}-hpa"{3}}},"spec":{{"scaleTargetRef":{{"kind":"{2}","name":"{0}"}},"minReplicas":{4},"maxReplicas":{1}}}}})",
+      target, max, kind, owner.empty() ? "" : fmt::format(R"(,"ownerReferences":[{{"kind":"ScaledObject","name":"{}"}}])", owner),
+      min));
 }
 
 /// 44 requests a minute: two replicas where the cluster has one.
@@ -54,6 +54,18 @@ TEST(Modes, MetricSaysWhenNobodyReadsIt) {
   busy_quickstart(w, R"(,"actuationMode":"metric")");
   w.advance(5s);
   EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("no HorizontalPodAutoscaler scales it"));
+}
+
+TEST(Modes, AnAutoscalersMinimumThatBindsIsSaid) {
+  world w;
+  busy_quickstart(w, R"(,"actuationMode":"metric")");
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 9, "Deployment", "", 3));
+  w.advance(5s);
+  EXPECT_THAT(w.condition_of("TargetResolved"),
+              HasSubstr("True AutoscalerLimits: HorizontalPodAutoscaler vllme-hpa keeps at least 3 replicas, 2 are wanted"));
+  w.changed("horizontalpodautoscalers", autoscaler_json("vllme", 9, "Deployment", "", 2));
+  w.advance(5s);
+  EXPECT_THAT(w.condition_of("TargetResolved"), HasSubstr("True TargetFound"));
 }
 
 TEST(Modes, AnAutoscalersLimitIsSaidAndStopsNothing) {

@@ -147,6 +147,22 @@ TEST(Planning, WithoutAGpuElsewhereAVariantStaysWhereItsTargetIsMissed) {
   EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
 }
 
+TEST(Planning, SaysWhatOneGpuMoreWouldChange) {
+  planner p;
+  p.set_curve(curve("gold", 1, "A", 1, {{"A", 2, 10, 40}}));
+  p.set_curve(curve("free", 7, "A", 1, {{"A", 2, 10, 40}}));
+  p.set_capacity(gpus({{"A", 3}, {"B", 5}}));
+  const auto plan = p.plan(1, "start", 0);
+  ASSERT_EQ(decided(*plan, "free"), "1 x A");
+  const auto& gain = plan->one_more.at("dev A");
+  EXPECT_EQ(gain.satisfied, 1);
+  EXPECT_EQ(gain.priority, 7) << "as its class says";
+  p.set_capacity(gpus({{"A", 4}, {"B", 5}}));
+  EXPECT_FALSE(p.plan(2, "interval", 0)->one_more.at("dev A").any());
+  p.set_capacity(gpus({{"A", 2}, {"B", 5}}));
+  EXPECT_EQ(p.plan(3, "interval", 0)->one_more.at("dev A").replicas, 1) << "a part of what is wanted";
+}
+
 TEST(Planning, WhatNothingMeetsYieldsGpusToAMoreImportantClass) {
   planner p;
   p.set_curve(infeasible("free", 10, 5));

@@ -29,7 +29,7 @@ TEST(Explain, SaysThatMaxReplicasCutTighterTargets) {
   view.server = &server;
   view.slo = {24, 0, 500, 0};
   view.options = {{&a100, &profile}};
-  const auto standing = [](const accelerator& acc) { return type_standing{acc.type, -1, 0, 0}; };
+  const auto standing = [](const accelerator& acc) { return type_standing{acc.type, -1, 0, {}}; };
   const auto needed = [&](double factor) {
     auto other = view;
     other.slo.itl_ms *= factor;
