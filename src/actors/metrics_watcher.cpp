@@ -8,14 +8,10 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/clocks.hpp"
 #include "actors/death.hpp"
 
 namespace inferno::actors {
-namespace {
-
-constexpr double set_back_s = 120;  ///< samples that much older are of a clock that was set back
-
-}  // namespace
 
 double metrics_watcher_state::now_s() const {
   return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count();

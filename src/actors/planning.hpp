@@ -39,7 +39,7 @@ class planner {
     bool acts = true;                          ///< its decisions are carried out
     std::string pool;                          ///< "" = in none
     std::shared_ptr<const decision> last;      ///< of the plan before
-    cards at;                                  ///< of `last`
+    cards at;                                  ///< which GPUs `last` takes, and how many of them
     bool fresh = true;                         ///< the curve is newer than `last`
     std::optional<double> starting_since_s{};  ///< in its pool, by the samples' clock
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
