@@ -7,6 +7,7 @@
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <set>
 
 #include "actors/clocks.hpp"
 #include "actors/death.hpp"
@@ -20,6 +21,7 @@ double metrics_watcher_state::now_s() const {
 void metrics_watcher_state::set_pods(const pods_changed& m) {
   auto& w = variants[m.key];
   forget_pods(m.key, w.pods);
+  if (w.analyzer != m.analyzer) w.gateway.reset();
   w.analyzer = m.analyzer;
   w.model = m.model;
   w.pods = m.pods;
@@ -83,8 +85,16 @@ void metrics_watcher_state::fail(const std::string& problem) {
 /// To those with pods it says that they are not idle.
 void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues) {
   std::map<std::pair<std::string, std::string>, double> waiting;
-  for (const auto& q : queues)
+  std::set<std::pair<std::string, std::string>> known;
+  for (const auto& q : queues) {
     if (q.size > 0) waiting[{q.ns, q.model}] += q.size;
+    known.emplace(q.ns, q.model);
+  }
+  const auto gateway_of = [&](const variant_key& key, const watched& w) {
+    if (!config.source->shows_gateways()) return gateway_view::unsupported;
+    if (known.count({key.ns, w.model}) || known.count({"", w.model})) return gateway_view::queue;
+    return known.empty() ? gateway_view::none : gateway_view::others;
+  };
   const auto size_of = [&](const variant_key& key, const watched& w) {
     double sum = 0;
     for (const auto& ns : {key.ns, std::string()})
@@ -97,10 +107,12 @@ void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues
       if (w.pods.empty()) ++without_pods[{key.ns, w.model}];
   for (auto& [key, w] : variants) {
     double size = waiting.empty() ? 0 : size_of(key, w);
-    if (size <= 0 && !w.queued) continue;
+    const auto gateway = gateway_of(key, w);
+    if (size <= 0 && !w.queued && w.gateway == gateway) continue;
     w.queued = size > 0;
+    w.gateway = gateway;
     if (w.pods.empty()) size /= without_pods[{key.ns, w.model}];
-    self->send(w.analyzer, requests_waiting{size, asked_at_s});
+    self->send(w.analyzer, requests_waiting{size, asked_at_s, gateway});
   }
 }
 
