@@ -251,7 +251,7 @@ bool variant_analysis::observe(const load_sample& s) {
   // What silent pods do is not known: they may be busy.
   const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
-  if (std::exchange(idle_, may_be_zero()) != idle_) changed = standing_moved_ = true;
+  if (std::exchange(idle_, idle_for_retention()) != idle_) changed = standing_moved_ = true;
   if (std::exchange(knew_little_, knows_little()) != knew_little_) {
     changed = standing_moved_ = true;
     // A move that had to wait does not wait for the next cycle too.
@@ -286,7 +286,14 @@ int variant_analysis::busy_floor() const {
   return 0;
 }
 
-bool variant_analysis::waiting(double size, double time_s) {
+bool variant_analysis::see_gateway(gateway_view gateway) {
+  if (std::exchange(gateway_, gateway) == gateway || !inputs_ || !inputs_->object || inputs_->object->min_replicas != 0)
+    return false;
+  return standing_moved_ = true;
+}
+
+bool variant_analysis::waiting(double size, double time_s, gateway_view gateway) {
+  const bool seen = see_gateway(gateway);
   const double before = std::exchange(waiting_, size);
   if (size <= 0 || (!queue_.empty() && time_s < queue_.back().first)) queue_.clear();
   if (size > 0) queue_.emplace_back(time_s, size);
@@ -299,13 +306,13 @@ bool variant_analysis::waiting(double size, double time_s) {
     const auto load = waiting_load();
     recent_.push(watched_s_, replicas_needed(load), load, stabilization_s());
   }
-  if (!nothing_runs()) return false;
+  if (!nothing_runs()) return seen;
   if (size <= 0) waiting_since_s_.reset();
   if (size > 0 && !waiting_since_s_) waiting_since_s_ = time_s;
   const bool insisted = std::exchange(insists_, waiting_since_s_ && time_s - *waiting_since_s_ >= wake_patience_s);
   const bool changed = (before > 0) != (size > 0) || insisted != insists_ || moved(before, size);
   standing_moved_ = standing_moved_ || changed;
-  return changed;
+  return changed || seen;
 }
 
 double variant_analysis::rate_window_s() const {
@@ -329,9 +336,41 @@ variant_analysis::planned_load variant_analysis::waiting_load() const {
 }
 
 /// Without a request for the whole retention, as far as anybody can tell.
-bool variant_analysis::may_be_zero() const {
+bool variant_analysis::idle_for_retention() const {
   if (!inputs_ || !inputs_->object || inputs_->object->min_replicas != 0 || !metrics_.status || !active_s_) return false;
   return last_sample_s_ - *active_s_ >= std::chrono::duration<double>(inputs_->settings.zero_retention).count();
+}
+
+/// At zero replicas only the gateway's queue tells of requests: where it is not known, the variant would never come back.
+bool variant_analysis::may_be_zero() const { return idle_for_retention() && gateway_ == gateway_view::queue; }
+
+/// With what is missing to wake the variant at zero replicas, if that is where it is or should be.
+condition variant_analysis::shown_metrics() const {
+  if (!inputs_ || !inputs_->object || inputs_->object->min_replicas != 0 || !gateway_ || gateway_ == gateway_view::queue ||
+      metrics_.reason == "MetricsSourceFailed")
+    return metrics_;
+  const bool asleep = nothing_runs();
+  // A gateway that has had no request for the model yet may well queue the first one.
+  if (asleep ? gateway_ == gateway_view::others : !idle_for_retention()) return metrics_;
+  const auto why =
+      gateway_ == gateway_view::unsupported
+          ? std::string(
+                "with --metrics-source scrape the requests that wait at an inference gateway are not seen, with "
+                "--metrics-source prometheus they are")
+      : gateway_ == gateway_view::none
+          ? std::string(
+                "Prometheus has no llm_d_epp_flow_control_queue_size: the inference gateway is not scraped, or "
+                "its flow control is off")
+          : fmt::format("Prometheus has no llm_d_epp_flow_control_queue_size of model {}", inputs_->object->model_id);
+  auto out = metrics_;
+  out.reason = "NoWakeUpSource";
+  if (asleep) {
+    out.status = false;
+    out.message = "at zero replicas, and only requests at others of its pool wake it: " + why;
+  } else {
+    out.message += "; without requests, and not scaled to zero because nothing could wake it: " + why;
+  }
+  return out;
 }
 
 double variant_analysis::stabilization_s() const {
@@ -638,7 +677,7 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   auto curve = std::make_shared<capacity_curve>();
   curve->key = key_;
   curve->version = ++version_;
-  curve->metrics = metrics_;
+  curve->metrics = shown_metrics();
   resolve(*curve);
   auto server = make_server();
   curve->current = server.current;

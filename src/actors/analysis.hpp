@@ -22,8 +22,8 @@ class variant_analysis {
   /// Returns whether demand or conditions moved enough for a new curve.
   bool observe(const load_sample& sample);
   bool lost(std::string reason, std::string problem);
-  /// Requests for the variant wait at the gateway; 0 = none any more.
-  bool waiting(double size, double time_s);
+  /// Requests for the variant wait at the gateway; 0 = none any more. `gateway`: whether they would be seen.
+  bool waiting(double size, double time_s, gateway_view gateway = gateway_view::queue);
 
   /// The curve for what is known now; `urgent` when the replicas there are cannot carry the demand, or after update().
   /// nullptr before the first update().
@@ -51,7 +51,10 @@ class variant_analysis {
   void hold_for_change(capacity_curve& curve) const;
   void note_change();
   model::server_spec make_server() const;
+  bool idle_for_retention() const;
   bool may_be_zero() const;
+  bool see_gateway(gateway_view gateway);
+  condition shown_metrics() const;
   bool knows_little() const;
   double stabilization_s() const;
   double rate_window_s() const;
@@ -113,7 +116,8 @@ class variant_analysis {
   double waiting_ = 0;                                            ///< requests at the gateway
   std::vector<std::pair<double, double>> queue_;                  ///< time and waiting_, of the rate window and once before
   bool insists_ = false;
-  bool idle_ = false;                      ///< may_be_zero() when it was last asked
+  std::optional<gateway_view> gateway_;    ///< nullopt = not known yet
+  bool idle_ = false;                      ///< idle_for_retention() when it was last asked
   std::optional<double> waiting_since_s_;  ///< with nothing running
   std::optional<double> active_s_;         ///< when the variant last had a request, or may have had one
   condition metrics_{"MetricsAvailable", false, "MetricsPending", "no sample of the variant's pods yet"};

@@ -25,7 +25,7 @@ analyzer_actor::behavior_type analyzer(analyzer_actor::stateful_pointer<analyzer
         if (news) publish();
       },
       [=](const requests_waiting& m) {
-        if (self->state.analysis->waiting(m.size, m.time_s)) publish();
+        if (self->state.analysis->waiting(m.size, m.time_s, m.gateway)) publish();
       },
       [=](const metrics_lost& m) {
         const bool news = self->state.analysis->lost(m.reason, m.problem);

@@ -212,6 +212,15 @@ struct capacity_view {
   bool known = false;                    ///< false: no node reports GPUs, so capacity does not limit
 };
 
+/// What the metrics source shows of an inference gateway. Nothing else can tell that there are requests for a variant that has no
+/// pods.
+enum class gateway_view {
+  unsupported,  ///< the source cannot show any
+  none,         ///< no gateway's queue of any model
+  others,       ///< queues of other models only
+  queue,        ///< the queue of the variant's model, be it empty
+};
+
 /// What one variant's own pods said over a span of time.
 struct load_sample {
   double time_s = 0;  ///< of the controller's steady clock

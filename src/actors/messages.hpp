@@ -101,6 +101,7 @@ struct load_arrived {
 struct requests_waiting {
   double size = 0;
   double time_s = 0;
+  gateway_view gateway = gateway_view::queue;
 };
 struct metrics_lost {
   std::string reason;   ///< CamelCase, for the condition

@@ -7,15 +7,12 @@
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <set>
 
+#include "actors/clocks.hpp"
 #include "actors/death.hpp"
 
 namespace inferno::actors {
-namespace {
-
-constexpr double set_back_s = 120;  ///< samples that much older are of a clock that was set back
-
-}  // namespace
 
 double metrics_watcher_state::now_s() const {
   return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count();
@@ -24,6 +21,7 @@ double metrics_watcher_state::now_s() const {
 void metrics_watcher_state::set_pods(const pods_changed& m) {
   auto& w = variants[m.key];
   forget_pods(m.key, w.pods);
+  if (w.analyzer != m.analyzer) w.gateway.reset();
   w.analyzer = m.analyzer;
   w.model = m.model;
   w.pods = m.pods;
@@ -100,11 +98,16 @@ void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues
     for (const auto& ns : {key.ns, std::string()})
       if (const auto it = waiting.find({ns, w.model}); it != waiting.end())
         w.queue = queue_reading{it->second + (w.queue ? w.queue->size : 0), asked_at_s};
+    const auto gateway = !config.source->shows_gateways() ? gateway_view::unsupported
+                         : w.queue                        ? gateway_view::queue
+                         : !waiting.empty()               ? gateway_view::others
+                                                          : gateway_view::none;
     double size = w.queue ? w.queue->size : 0;
-    if (size <= 0 && !w.queued) continue;
+    if (size <= 0 && !w.queued && w.gateway == gateway) continue;
     w.queued = size > 0;
-    size *= w.pods.empty() ? 1.0 / without_pods[{key.ns, w.model}] : share_of_queue(key, w);
-    self->send(w.analyzer, requests_waiting{size, asked_at_s});
+    w.gateway = gateway;
+    size *= w.pods.empty() ? 1.0 / std::max(1, without_pods[{key.ns, w.model}]) : share_of_queue(key, w);
+    self->send(w.analyzer, requests_waiting{size, asked_at_s, gateway});
   }
 }
 

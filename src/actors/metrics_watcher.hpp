@@ -31,9 +31,10 @@ struct metrics_watcher_state {
     std::string model;
     std::vector<scrape_target> pods;
     load_alignment load;
-    double news_s = -1;   ///< of the controller's clock, when counts were new last; -1 = never asked
-    double gap_s = 0;     ///< between the two last times
-    bool queued = false;  ///< the analyzer knows of requests that wait at the gateway
+    double news_s = -1;                     ///< of the controller's clock, when counts were new last; -1 = never asked
+    double gap_s = 0;                       ///< between the two last times
+    bool queued = false;                    ///< the analyzer knows of requests that wait at the gateway
+    std::optional<gateway_view> gateway{};  ///< as the analyzer knows it
     /// What waits at the gateway for its model: now, and when counts were given last, of any pods and of all of them.
     std::optional<queue_reading> queue, queue_given, queue_whole;
     double told_s = 0;  ///< time of the last sample; times do not decrease

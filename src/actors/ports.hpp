@@ -63,7 +63,8 @@ struct pod_sample {
   std::string server{};     ///< which of the pod's, "" = its only one
   bool whole_life = false;  ///< the counts are all the server has ever served
 };
-/// Requests that wait at the inference gateway, where no server could take them yet.
+/// Requests that wait at the inference gateway, where no server could take them yet. A queue that is known is there with size 0
+/// too.
 struct gateway_queue {
   std::string ns;  ///< "" = not known: of every namespace
   std::string model;
@@ -81,6 +82,8 @@ class metrics_source {
  public:
   virtual ~metrics_source() = default;
   virtual std::string_view name() const = 0;
+  /// Whether its answers have the queues of gateways, where there are any.
+  virtual bool shows_gateways() const { return true; }
   /// Asks for all targets at once; there may be none, and pods not among the targets may be in the answer. `now_s` is the steady
   /// clock's time, which the samples refer to. `done` is called once, whatever happens, and not much later than `allowed`: what
   /// has not been answered by then has failed.

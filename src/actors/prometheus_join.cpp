@@ -7,6 +7,8 @@
 #include <cmath>
 #include <set>
 
+#include "actors/clocks.hpp"
+
 namespace inferno::actors {
 namespace {
 
@@ -24,7 +26,6 @@ constexpr std::string_view server = "namespace, pod, instance, job, service";
 /// Thanos.
 constexpr std::string_view series = "model_name, engine, finished_reason";
 
-constexpr double set_back_s = 120;              ///< an older time is of a clock that was set back
 constexpr double least_silence_s = 5;           ///< a scrape may be late
 constexpr double silent_intervals = 3;          ///< without a scrape
 constexpr double most_silence_s = 300;          ///< Prometheus itself forgets then

@@ -29,7 +29,9 @@ struct query_round {
   net::metrics::prometheus_client client;
   std::shared_ptr<const std::vector<scrape_target>> targets;
   std::shared_ptr<net::background_thread> parser;
-  prometheus_join join;  ///< filled on the parser's thread, between the pieces of an answer nobody else looks at it
+  /// Sorts the samples of the answers by pod and server. The parser's thread fills it during a query; this round reads it between
+  /// two queries only, when that thread is idle.
+  prometheus_join join;
   std::vector<scraped_server> servers;
   std::vector<net::metrics::vector_sample> queued;
   std::chrono::milliseconds allowed{};

@@ -31,6 +31,7 @@ class scrape_source final : public metrics_source {
   explicit scrape_source(std::shared_ptr<net::http_client> http, scrape_options options = {});
   ~scrape_source() override;
   std::string_view name() const override { return "scrape"; }
+  bool shows_gateways() const override { return false; }
   void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s, std::chrono::milliseconds allowed,
                std::function<void(std::shared_ptr<const collected_metrics>)> done) override;
   void configure(const runtime_settings&) override {}

@@ -6,13 +6,14 @@
 #include <array>
 #include <cmath>
 
+#include "actors/clocks.hpp"
+
 namespace inferno::actors {
 namespace {
 
 using field = counter_field;
 
 constexpr double stale_s = 300;         ///< an older reading is nothing to compare with
-constexpr double set_back_s = 120;      ///< an older reading is of a clock that was set back
 constexpr double start_slack_s = 5;     ///< between the clocks of two nodes
 constexpr double same_start_s = 1;      ///< by which a process' start time may wander
 constexpr double another_start_s = 60;  ///< by which it goes back only when it is another process'

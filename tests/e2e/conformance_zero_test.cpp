@@ -18,6 +18,7 @@ TEST(Conformance, Zero) {
   s.variant({.name = "vllme-a", .extra_spec = "  minReplicas: 0\n"});
   s.variant({.name = "vllme-m", .accelerator = "MI300X", .extra_spec = "  minReplicas: 0\n"});
   const auto load = s.load(60, "vllme-a", {}, "default", scene::evenly);
+  s.all.waiting.queue(s.ns, "default", 0);  // without the series nothing could wake them
   s.start_controller();
   // The idle one goes, the busy one stays however long that takes.
   ASSERT_TRUE(eventually(60s, [&] { return s.replicas("vllme-m") == 0; })) << s.log();

@@ -30,6 +30,17 @@ std::pair<std::string, std::vector<std::string>> shell() {
   return {"bash", {"-c"}};
 }
 
+/// The largest number of replicas that the controller has decided on, by its log.
+int most_replicas(const std::string& log) {
+  int most = 0;
+  const std::regex number("Optimization solution.*\"numReplicas\":([0-9]+)");
+  std::istringstream lines(log);
+  std::smatch found;
+  for (std::string line; std::getline(lines, line);)
+    if (std::regex_search(line, found, number)) most = std::max(most, std::stoi(found[1]));
+  return most;
+}
+
 TEST(Readme, TheCommandsWithoutAClusterWorkAsTheyStandThere) {
   auto script = commands_after("**Without a cluster.**");
   // The load of two and a half minutes becomes one of seconds; nothing else is changed.
@@ -51,7 +62,12 @@ TEST(Readme, TheCommandsWithoutAClusterWorkAsTheyStandThere) {
   const std::string controller(std::istreambuf_iterator<char>(log), {});
   EXPECT_EQ(done.exit_code, 0) << done.out << done.err << controller;
   EXPECT_THAT(done.out, ContainsRegex("within objectives: [0-9.]+ % of [0-9]+ requests \\(ITL <= 24 ms"));
-  EXPECT_THAT(done.out, ContainsRegex("llm-d-sim +vllme-deployment +default +Premium +A100 +Optimized")) << controller;
+  // The four requests or so of these seconds may look like more than two GPUs can take, on a busy machine that bunches them for
+  // one. The condition says so then, and what is granted is within the two.
+  EXPECT_THAT(done.out, ContainsRegex("llm-d-sim +vllme-deployment +default +Premium +A100 +(Optimized|CapacityLimited)"))
+      << controller;
+  EXPECT_GE(most_replicas(controller), 1) << controller;
+  EXPECT_LE(most_replicas(controller), 2) << controller;
   EXPECT_THAT(done.out, ContainsRegex("llm-d-sim +vllme-deployment +default +A100 +[12] +[12] "));
 }
 

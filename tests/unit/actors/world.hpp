@@ -253,6 +253,7 @@ class fake_api final : public kube_api {
 class fake_source final : public metrics_source {
  public:
   std::string_view name() const override { return "fake"; }
+  bool shows_gateways() const override { return gateways; }
   void collect(std::shared_ptr<const std::vector<scrape_target>> targets, double now_s, std::chrono::milliseconds,
                std::function<void(std::shared_ptr<const collected_metrics>)> done) override {
     ++rounds;
@@ -266,6 +267,7 @@ class fake_source final : public metrics_source {
   std::function<std::shared_ptr<const collected_metrics>(const std::vector<scrape_target>&, double)> respond;
   std::vector<scrape_target> last_targets;
   runtime_settings settings;
+  bool gateways = true;
   int rounds = 0;
   bool hold_answers = false;  ///< keeps them in `held`, made when they were asked for
   std::deque<std::function<void()>> held;

@@ -44,6 +44,14 @@ struct gateway {
       return out;
     };
   }
+  /// The source knows no queue of any gateway.
+  void gone() {
+    w_.source->respond = [this](const std::vector<scrape_target>& targets, double now) {
+      auto out = std::make_shared<collected_metrics>();
+      for (const auto& t : targets) out->pods.push_back(healthy_sample(t, now, rate));
+      return out;
+    };
+  }
   double rate = 0, running = 0, waiting = 0;
 
  private:
@@ -121,6 +129,61 @@ TEST(Zero, NeverOnSilence) {
   populate(half, {"a"}, {zero_variant("a")}, 2, configs());
   half.advance(600s);
   EXPECT_THAT(half.scale_patches("a"), Not(Contains(0)));
+}
+
+// At zero replicas only the gateway's queue tells of requests. Where none is known the last replica stays.
+TEST(Zero, NeverWhereNothingCouldWakeIt) {
+  for (const bool scraped : {false, true}) {
+    world w;
+    w.source->gateways = !scraped;
+    gateway g(w);
+    g.gone();
+    populate(w, {"a"}, {zero_variant("a")}, 2, configs());
+    w.advance(600s);
+    EXPECT_THAT(w.scale_patches("a"), ElementsAre(1)) << "it follows its load, down to the last replica";
+    const auto said = w.condition_of("MetricsAvailable", "a");
+    EXPECT_THAT(said, HasSubstr("True NoWakeUpSource"));
+    EXPECT_THAT(said, HasSubstr("not scaled to zero because nothing could wake it"));
+    EXPECT_THAT(said, HasSubstr(scraped ? "--metrics-source prometheus" : "llm_d_epp_flow_control_queue_size"));
+  }
+}
+
+TEST(Zero, GoesOnceTheGatewaysQueueIsKnown) {
+  world w;
+  gateway g(w);
+  g.queue(0, "llm", "another-model");
+  populate(w, {"a"}, {zero_variant("a")}, 1, configs());
+  w.advance(300s);
+  EXPECT_THAT(w.scale_patches("a"), IsEmpty());
+  EXPECT_THAT(w.condition_of("MetricsAvailable", "a"), HasSubstr("no llm_d_epp_flow_control_queue_size of model default"));
+  g.queue(0);
+  w.advance(30s);
+  EXPECT_THAT(w.scale_patches("a"), ElementsAre(0));
+  EXPECT_THAT(w.condition_of("MetricsAvailable", "a"), Not(HasSubstr("NoWakeUpSource")));
+}
+
+TEST(Zero, SaysThatNothingCanWakeIt) {
+  for (const bool scraped : {false, true}) {
+    world w;
+    w.source->gateways = !scraped;
+    gateway g(w);
+    g.gone();
+    populate(w, {"a", "b"}, {zero_variant("a"), va_json("llm", "b")}, 0, configs());
+    w.changed("deployments", deployment_json("llm", "b", 1));
+    w.changed("pods", pod_json("llm", "b-0", "b"));
+    w.advance(60s);
+    EXPECT_THAT(w.scale_patches("a"), IsEmpty());
+    const auto said = w.condition_of("MetricsAvailable", "a");
+    EXPECT_THAT(said, HasSubstr("False NoWakeUpSource: at zero replicas"));
+    EXPECT_THAT(said, HasSubstr(scraped ? "--metrics-source prometheus" : "llm_d_epp_flow_control_queue_size"));
+    if (scraped) continue;
+    g.queue(0);
+    w.advance(30s);
+    EXPECT_THAT(w.condition_of("MetricsAvailable", "a"), HasSubstr("False NoReadyPods"));
+    g.queue(2);
+    w.advance(10s);
+    EXPECT_THAT(w.scale_patches("a"), ElementsAre(1));
+  }
 }
 
 TEST(Zero, WakesForRequestsAtTheGateway) {

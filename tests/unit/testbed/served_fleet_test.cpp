@@ -349,6 +349,22 @@ TEST_P(FleetUnderFire, HasWhatItNeeds) {
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, FleetUnderFire, ::testing::Values(1, 2, 3, 5, 21, 41, 55, 119));
 
+// Nothing but the servers themselves tells of requests here, so a fleet that may go to zero keeps the one that takes the next.
+TEST(ServedFleet, ThatNothingCouldWakeIsThereWhenRequestsAreBack) {
+  fleet_options o;
+  o.seed = 37;
+  o.replicas = 3;
+  o.extra_spec = R"(,"minReplicas":0)";
+  o.rate_per_s = worth([](double t) { return t < 300 || t > 1800 ? 2.6 : 0.0; });
+  served_fleet f(o);
+  f.live(1790);
+  EXPECT_EQ(f.replicas(), 1);
+  const auto before = f.outcome.finished;
+  f.live(2400);
+  EXPECT_GE(f.replicas(), 3);
+  EXPECT_GT(f.outcome.finished - before, 3000) << f.outcome.text();
+}
+
 // Engines that hang, with full batches and requests waiting: whatever completes, they are needed.
 TEST(ServedFleet, FrozenServersAreNotScaledAway) {
   auto o = steady(19);
