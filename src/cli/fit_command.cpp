@@ -16,7 +16,7 @@ namespace {
 
 struct flags {
   std::string file;
-  model::profile_kind kind = model::profile_kind::linear;
+  std::string kind = "linear";
   int max_batched_tokens = 8192;
   std::string output = "table";
 };
@@ -57,7 +57,8 @@ void run(const flags& f) {
   if (!text) return refuse(text.error());
   const auto rows = model::parse_measurements(*text);
   if (!rows) return refuse(rows.error());
-  const auto fit = model::fit_profile(*rows, f.kind, f.max_batched_tokens);
+  const auto kind = f.kind == "iteration" ? model::profile_kind::iteration : model::profile_kind::linear;
+  const auto fit = model::fit_profile(*rows, kind, f.max_batched_tokens);
   if (!fit) return refuse(fit.error());
   std::cout << (f.output == "json" ? model::fit_json(*fit) + "\n" : table(*fit)) << std::flush;
 }
@@ -72,10 +73,9 @@ void add_fit(CLI::App& app) {
                    "CSV, - = standard input. Columns: out_tokens, concurrency or rate (requests/s), and as measured in_tokens, "
                    "itl_ms, ttft_ms; others are ignored. Measure steady loads without a queue")
       ->required();
-  command->add_option("--profile", f->kind, "linear or iteration")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, model::profile_kind>{
-          {"linear", model::profile_kind::linear}, {"iteration", model::profile_kind::iteration}}))
-      ->default_str("linear");
+  command->add_option("--profile", f->kind, "linear: decode and prefill; iteration: chunked prefill (docs/model.md)")
+      ->check(CLI::IsMember({"linear", "iteration"}))
+      ->capture_default_str();
   command->add_option("--max-batched-tokens", f->max_batched_tokens, "of the server measured, for the iteration profile")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();

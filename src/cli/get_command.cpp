@@ -102,7 +102,8 @@ void add_get(CLI::App& app) {
 void add_explain(CLI::App& app) {
   auto f = std::make_shared<flags>();
   auto* command = app.add_subcommand(
-      "explain", "Why a variant got what it got: candidates, what denied them, what one GPU more would change, the next best choice");
+      "explain",
+      "Why a variant got what it got: candidates, what denied them, what one GPU more would change, the next best choice");
   command->add_option("variant", f->variant, "NAMESPACE/NAME")->required();
   add_common(*command, *f);
   command->callback([f] { show("explain", *f, path_of("explain", *f) + "/explain?"); });

@@ -42,6 +42,7 @@ tl::expected<csv_table, std::string> csv_table::parse(std::string_view text) {
         if (std::find(row.begin(), name, *name) != name)
           return tl::unexpected(fmt::format("line {}: column \"{}\" is there twice", number, *name));
       out.names_ = std::move(row);
+      out.header_line_ = number;
       continue;
     }
     if (row.size() != out.names_.size())
@@ -50,6 +51,12 @@ tl::expected<csv_table, std::string> csv_table::parse(std::string_view text) {
   }
   if (out.names_.empty()) return tl::unexpected(std::string("no line with the names of columns"));
   return out;
+}
+
+std::string csv_table::header() const {
+  std::string list;
+  for (const auto& name : names_) list += (list.empty() ? "" : ", ") + (name.empty() ? "\"\"" : name);
+  return fmt::format("line {} names the columns {}", header_line_, list);
 }
 
 std::optional<std::size_t> csv_table::index_of(std::string_view column) const {

@@ -16,6 +16,8 @@ class csv_table {
   static tl::expected<csv_table, std::string> parse(std::string_view text);
 
   bool has(std::string_view column) const { return index_of(column).has_value(); }
+  /// "line 3 names the columns a, b": what there is instead of a column that is looked for.
+  std::string header() const;
   std::size_t rows() const { return lines_.size(); }
   int line(std::size_t row) const { return lines_[row].number; }  ///< in the text, from 1
   /// Empty where there is no such column.
@@ -30,6 +32,7 @@ class csv_table {
   };
   std::optional<std::size_t> index_of(std::string_view column) const;
 
+  int header_line_ = 0;
   std::vector<std::string> names_;
   std::vector<cells_of_line> lines_;
 };

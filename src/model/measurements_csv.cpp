@@ -7,9 +7,10 @@ namespace inferno::model {
 tl::expected<std::vector<measurement>, std::string> parse_measurements(std::string_view csv) {
   const auto table = csv_table::parse(csv);
   if (!table) return tl::unexpected(table.error());
-  if (!table->has("out_tokens")) return tl::unexpected(std::string("no column out_tokens"));
-  if (!table->has("concurrency") && !table->has("rate"))
-    return tl::unexpected(std::string("no column concurrency and none called rate"));
+  const auto missing = [&](const char* what) { return tl::unexpected(fmt::format("no column {}; {}", what, table->header())); };
+  if (!table->has("out_tokens")) return missing("out_tokens");
+  if (!table->has("concurrency") && !table->has("rate")) return missing("concurrency, nor rate");
+  if (!table->has("itl_ms") && !table->has("ttft_ms")) return missing("itl_ms, nor ttft_ms");
   std::vector<measurement> rows;
   for (std::size_t i = 0; i < table->rows(); ++i) {
     auto row = measurement_of(*table, i);

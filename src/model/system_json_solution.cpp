@@ -48,6 +48,19 @@ json::object solution_object(const system_solution& s) {
   return out;
 }
 
+/// How good the plan is. `gap` is known.
+std::string solver_line(const system_solution& s) {
+  const auto& r = s.solver;
+  // A pool is one variant to the solver.
+  auto out = s.pools ? fmt::format("\nsolver {}: {} variants and pools satisfied", r.name, r.satisfied)
+                     : fmt::format("\nsolver {}: {} of {} variants satisfied", r.name, r.satisfied,
+                                   s.allocations.size() + s.unallocated.size());
+  if (r.satisfied != r.satisfiable) out += fmt::format(" (more than {} cannot be)", r.satisfiable);
+  out += fmt::format("; value {:.2f} cents/h, ", r.value);
+  return out + (*r.gap > 0 ? fmt::format("at most {:.3f} % of the cost above the least possible\n", 100 * *r.gap)
+                           : "proven to be the least possible\n");
+}
+
 }  // namespace
 
 std::string solution_json(const system_solution& s) { return write_json(solution_object(s)); }
@@ -76,7 +89,7 @@ std::string solution_table(const system_solution& s) {
         "slo-itl limits ITL, slo-ttft limits TTFT or a percentile of it, and slo-ttw limits WAIT P95, which is 2.996 times the "
         "mean\n"
         "wait, as if the wait were exponentially distributed. RATE/MIN arrives at the variant; MAX RATE/MIN is what one replica\n"
-        "takes within the objectives.";
+        "takes within the objectives. UTIL is the share of the time in which a replica has a request.";
     if (s.pools) out += " Variants of a pool together serve the sum of their RATE/MIN, whichever of them it arrives at.";
     out += "\n\n";
   }
@@ -88,12 +101,7 @@ std::string solution_table(const system_solution& s) {
   for (const auto& t : s.by_type) cards += t.count;
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
   out += aligned(types, 1);
-  if (s.solver.gap && s.solver.name != "unlimited")
-    out +=
-        fmt::format("\nsolver {}: {} of {} satisfied{}, value {:.2f} at most {:.3f} % of the cost above the least possible\n",
-                    s.solver.name, s.solver.satisfied, s.allocations.size() + s.unallocated.size(),
-                    s.solver.satisfied == s.solver.satisfiable ? "" : fmt::format(" (at most {} could be)", s.solver.satisfiable),
-                    s.solver.value, 100 * *s.solver.gap);
+  if (s.solver.gap && s.solver.name != "unlimited") out += solver_line(s);
   const std::pair<const char*, const std::map<std::string, std::string>&> remarks[] = {
       {"infeasible", s.infeasible}, {"unallocated", s.unallocated}, {"degraded", s.degraded}};
   for (const auto& [kind, of] : remarks) {

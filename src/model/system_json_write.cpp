@@ -108,7 +108,9 @@ json::object allocation_object(const allocation& a) {
           {"maxRatePerReplica", a.max_rate_per_replica.per_min()}};
 }
 
-std::string shown_ms(double value) { return value > 0 && value < 1 ? fmt::format("{:.3g}", value) : fmt::format("{:.1f}", value); }
+std::string shown_ms(double value) {
+  return value > 0 && value < 1 ? fmt::format("{:.3g}", value) : fmt::format("{:.1f}", value);
+}
 
 std::string shown_objective_ms(double value) {
   const auto given = fmt::format("{:.9g}", value);

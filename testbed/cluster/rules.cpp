@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 namespace inferno::testbed {
 namespace {
@@ -98,22 +101,55 @@ class evaluation {
     }
     return field();
   }
+  std::string_view name() {
+    std::size_t length = 0;
+    while (length < rest_.size() && (std::isalnum(static_cast<unsigned char>(rest_[length])) || rest_[length] == '_')) ++length;
+    if (length == 0) throw std::invalid_argument(fmt::format("expected a name before \"{}\"", rest_));
+    const auto out = rest_.substr(0, length);
+    rest_.remove_prefix(length);
+    return out;
+  }
   operand field() {
-    needs("self");
-    const auto* at = &self_;
+    const auto root = name();
+    const auto variable = std::find_if(variables_.rbegin(), variables_.rend(), [&](const auto& v) { return v.first == root; });
+    if (root != "self" && variable == variables_.rend()) throw std::invalid_argument(fmt::format("nothing is called {}", root));
+    const auto* at = root == "self" ? &self_ : variable->second;
     while (rest_.starts_with(".")) {
       rest_.remove_prefix(1);
-      std::size_t length = 0;
-      while (length < rest_.size() && (std::isalnum(static_cast<unsigned char>(rest_[length])) || rest_[length] == '_')) ++length;
-      if (length == 0) throw std::invalid_argument("a field without a name");
-      at = at && at->is_object() ? at->get_object().if_contains(rest_.substr(0, length)) : nullptr;
-      rest_.remove_prefix(length);
+      const auto member = name();
+      if ((member == "all" || member == "exists_one") && takes("(")) return for_each(at, member == "all");
+      at = at && at->is_object() ? at->get_object().if_contains(member) : nullptr;
     }
     return at ? operand(*at) : std::nullopt;
+  }
+  /// The rest of `list.all(x, condition)` or `list.exists_one(x, condition)`.
+  operand for_each(const json::value* list, bool all) {
+    const auto variable = name();
+    needs(",");
+    const auto condition = rest_;
+    const auto evaluated = [&](const json::value* item) {
+      rest_ = condition;
+      variables_.emplace_back(variable, item);
+      const auto out = truth(either());
+      variables_.pop_back();
+      return out;
+    };
+    std::size_t holds = 0, fails = 0, unknown = 0;
+    const auto* items = list && list->is_array() ? &list->get_array() : nullptr;
+    if (!items || items->empty()) evaluated(nullptr);
+    if (items)
+      for (const auto& item : *items) {
+        const auto out = evaluated(&item);
+        ++(!out ? unknown : out->get_bool() ? holds : fails);
+      }
+    needs(")");
+    if (!items || (unknown > 0 && !(all && fails > 0))) return std::nullopt;
+    return operand(all ? fails == 0 : holds == 1);
   }
 
   std::string_view rest_;
   const json::value& self_;
+  std::vector<std::pair<std::string_view, const json::value*>> variables_;
 };
 
 }  // namespace

@@ -113,6 +113,8 @@ class checker {
     if (static_cast<long>(list.size()) < integer_at(schema, {"minItems"}, 0))
       add(path, fmt::format("Invalid value: {}: {} in body should have at least {} items", list.size(), path,
                             integer_at(schema, {"minItems"}, 0)));
+    if (const auto most = integer_at(schema, {"maxItems"}, -1); most >= 0 && static_cast<long>(list.size()) > most)
+      add(path, fmt::format("Too many: {}: must have at most {} items", list.size(), most), "FieldValueTooMany");
     const auto* inner = find(schema, {"items"});
     if (!inner || !inner->is_object()) return;
     for (std::size_t i = 0; i < list.size(); ++i) check(inner->get_object(), list[i], fmt::format("{}[{}]", path, i));
@@ -125,6 +127,8 @@ class checker {
     const auto least = integer_at(schema, {"minLength"}, 0);
     if (static_cast<long>(s.size()) < least)
       add(path, fmt::format("Invalid value: \"{}\": {} in body should be at least {} chars long", s, path, least));
+    if (const auto most = integer_at(schema, {"maxLength"}, -1); most >= 0 && static_cast<long>(s.size()) > most)
+      add(path, fmt::format("Too long: may not be more than {} bytes", most), "FieldValueTooLong");
     static const std::regex date_time(R"(^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$)");
     if (text_at(schema, {"format"}) == "date-time" && !std::regex_match(s, date_time))
       add(path, fmt::format("Invalid value: \"{}\": {} in body must be of type date-time: \"{}\"", s, path, s));
@@ -149,7 +153,7 @@ std::string schema_flaw(const json::value& schema, const std::string& path) {
   const auto at = [&](std::string_view field) { return fmt::format("{}.{}", path, field); };
   for (const auto* field : {"type", "format", "pattern"})
     if (const auto* v = s.if_contains(field); v && !v->is_string()) return at(field) + ": expected a string";
-  for (const auto* field : {"minimum", "maximum", "minLength", "minItems"})
+  for (const auto* field : {"minimum", "maximum", "minLength", "minItems", "maxLength", "maxItems"})
     if (const auto* v = s.if_contains(field); v && !v->is_number()) return at(field) + ": expected a number";
   for (const auto* field : {"required", "enum"})
     if (const auto* v = s.if_contains(field); v && !v->is_array()) return at(field) + ": expected a list";

@@ -78,7 +78,19 @@ TEST(Conformance, Install) {
         wrong{"modelID: default", "modelID: \"\"", "spec.modelID"}, wrong{"    key: default\n", "", "spec.sloClassRef.key"},
         wrong{"spec:", "spec:\n  minReplicas: -1", "spec.minReplicas"},
         wrong{"spec:", "spec:\n  actuationMode: sometimes", "spec.actuationMode"},
-        wrong{"spec:", "spec:\n  scaleTargetRef: {kind: Deployment}", "spec.scaleTargetRef.name"}}) {
+        wrong{"spec:", "spec:\n  scaleTargetRef: {kind: Deployment}", "spec.scaleTargetRef.name"},
+        wrong{"spec:", "spec:\n  minReplicas: 3\n  maxReplicas: 2", "maxReplicas must not be less than minReplicas"},
+        wrong{"spec:", "spec:\n  scaleTargetRef: {kind: LeaderWorkerSet, name: x}", "need an apiVersion"},
+        wrong{"alpha: \"20.58\"", "perfParms: {decodeParms: {alpha: \"1\", beta: \"1\"}}, alpha: \"20.58\"",
+              "a profile has one form"},
+        wrong{"alpha: \"20.58\", ", "", "needs alpha and beta, or perfParms"},
+        wrong{"alpha: \"20.58\"", "kvCacheGiB: \"40\", alpha: \"20.58\"", "need each other"},
+        wrong{"alpha: \"20.58\", beta: \"0.41\"",
+              "perfParms: {decodeParms: {alpha: \"1\", beta: \"1\"}, iterationParms: {alpha: \"1\", beta: \"1\", gamma: \"1\"}}",
+              "a profile has one form"},
+        wrong{"    accelerators:\n",
+              "    accelerators:\n      - {acc: A100, accCount: 1, alpha: \"1\", beta: \"1\", maxBatchSize: 4}\n",
+              "each acc must be there once"}}) {
     auto text = s.variant_yaml({});
     const auto at = text.find(w.from);
     ASSERT_NE(at, std::string::npos) << w.from;

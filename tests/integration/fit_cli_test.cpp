@@ -69,12 +69,12 @@ TEST(FitCli, ReadsThePublishedMeasurements) {
 TEST(FitCli, RefusesInOneLine) {
   const std::vector<std::pair<std::string, std::string>> cases{
       {"", "no line with the names of columns"},
-      {"itl_ms,concurrency\n20,1\n", "no column out_tokens"},
+      {"itl_ms,concurrency\n20,1\n", "no column out_tokens; line 1 names the columns itl_ms, concurrency"},
       {"out_tokens,concurrency,itl_ms\n50,1,quick\n", "line 2: itl_ms: expected a number >= 0, got \"quick\""},
       {"out_tokens,concurrency,itl_ms\n50,0,20\n", "line 2: concurrency: expected a number > 0, got 0"},
       {"out_tokens,concurrency,itl_ms\n50,4,20\n50,4,21\n50,4,22\n", "beta cannot be told apart"},
       {"out_tokens,concurrency,itl_ms\n50,4,20\n", "1 rows cannot tell 2 parameters"},
-      {std::string("out_tokens,concurrency\n\0,4\n", 26), "line 2: "},
+      {std::string("out_tokens,concurrency,itl_ms\n\0,4,2\n", 36), "line 2: "},
   };
   for (const auto& [input, what] : cases) {
     const auto r = run({"fit", "-"}, input);

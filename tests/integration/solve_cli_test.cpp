@@ -213,6 +213,17 @@ TEST(SolveCli, RefusesAnUnknownSolver) {
   const auto r = run({"solve", quickstart, "--solver", "magic"});
   EXPECT_EQ(r.exit_code, 2);
   EXPECT_NE(r.err.find("magic"), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("{auto,exact,greedy}"), std::string::npos) << r.err;
+}
+
+/// Each solver and each column of the table, as the help has them.
+TEST(SolveCli, ExplainsItsSolversAndColumns) {
+  const auto help = run({"solve", "--help"}).out;
+  for (const char* word : {"auto serves", "exact does", "greedy decides", "RATE/MIN", "WAIT P95", "TTFT P95", "UTIL", "COST"})
+    EXPECT_NE(help.find(word), std::string::npos) << word << "\n" << help;
+  EXPECT_EQ(help.find("->"), std::string::npos) << "numbers of an enum\n" << help;
+  EXPECT_NE(run({"solve", "-"}, scarce(4)).out.find("2 of 2 variants satisfied; value 80.00 cents/h, proven to be the least"),
+            std::string::npos);
 }
 
 TEST(SolveCli, ExplainsAVariant) {

@@ -145,13 +145,15 @@ TEST(MeasurementsCsv, NamesLineAndColumn) {
     return rows ? "none" : rows.error();
   };
   EXPECT_EQ(problem(""), "no line with the names of columns");
-  EXPECT_EQ(problem("itl_ms,concurrency\n"), "no column out_tokens");
-  EXPECT_EQ(problem("itl_ms,out_tokens\n"), "no column concurrency and none called rate");
+  EXPECT_EQ(problem("itl_ms,concurrency\n"), "no column out_tokens; line 1 names the columns itl_ms, concurrency");
+  EXPECT_EQ(problem("itl_ms,out_tokens\n"), "no column concurrency, nor rate; line 1 names the columns itl_ms, out_tokens");
+  EXPECT_EQ(problem("# by hand\n\nout_tokens,rate,ITL\n10,1,5\n"),
+            "no column itl_ms, nor ttft_ms; line 3 names the columns out_tokens, rate, ITL");
   EXPECT_EQ(problem("out_tokens,rate,rate\n"), "line 1: column \"rate\" is there twice");
-  EXPECT_EQ(problem("out_tokens,concurrency\n"), "no line with values");
+  EXPECT_EQ(problem("out_tokens,concurrency,itl_ms\n"), "no line with values");
   EXPECT_EQ(problem("out_tokens,concurrency\n1\n"), "line 2: 1 values for 2 columns");
-  EXPECT_EQ(problem("out_tokens,concurrency\n1,x\n"), "line 2: concurrency: expected a number >= 0, got \"x\"");
-  EXPECT_EQ(problem("out_tokens,concurrency\n0,1\n"), "line 2: out_tokens: expected a number >= 1, got 0");
+  EXPECT_EQ(problem("out_tokens,concurrency,itl_ms\n1,x,2\n"), "line 2: concurrency: expected a number >= 0, got \"x\"");
+  EXPECT_EQ(problem("out_tokens,concurrency,itl_ms\n0,1,2\n"), "line 2: out_tokens: expected a number >= 1, got 0");
   EXPECT_EQ(problem("out_tokens,rate,itl_ms\n10,1,5\n"), "line 2: neither a concurrency nor a rate with both latencies");
 }
 

@@ -412,5 +412,18 @@ TEST(Queue, RefusesWhatIsNoProfile) {
   EXPECT_EQ(validate(slo_targets{0, 0, 0, nan}).value_or(""), "slo-tps: expected a number from 0 to 1000000000, got nan");
 }
 
+/// Of the requests that come at saturation one of K + 1 finds batch and queue full: what completes ends there.
+TEST(Sizing, WithoutAnObjectiveEndsNearKOfKPlusOneOfSaturation) {
+  for (const int batch : {1, 4, 32, 128}) {
+    SCOPED_TRACE(batch);
+    const replica_config c{linear_profile{20, 0.5, 0, 0, false}, {0, 100}, batch, 10L * batch};
+    const auto sized = size_replica(c, {});
+    ASSERT_TRUE(sized);
+    const double saturation = batch / (100 * (20 + 0.5 * batch));  // per ms
+    const double places = 11.0 * batch;
+    EXPECT_NEAR(sized->at.throughput.per_ms() / saturation, places / (places + 1), 0.002);
+  }
+}
+
 }  // namespace
 }  // namespace inferno::model

@@ -543,13 +543,13 @@ TEST(Solution, Table) {
 vllme-deployment:llm-d-sim  A100                1      4  40.00     22.67  21.5556  110.798     331.9  110.798     480.2  0.76306         25.31
 slo-itl limits ITL, slo-ttft limits TTFT or a percentile of it, and slo-ttw limits WAIT P95, which is 2.996 times the mean
 wait, as if the wait were exponentially distributed. RATE/MIN arrives at the variant; MAX RATE/MIN is what one replica
-takes within the objectives.
+takes within the objectives. UTIL is the share of the time in which a replica has a request.
 
 TYPE                   COUNT  LIMIT   COST
 NVIDIA-A100-PCIE-80GB      1      2  40.00
 TOTAL                      1         40.00
 
-solver auto: 1 of 2 satisfied, value 0.00 at most 0.000 % of the cost above the least possible
+solver auto: 1 of 2 variants satisfied; value 0.00 cents/h, proven to be the least possible
 
 infeasible: other: why not
 

@@ -61,16 +61,49 @@ TEST_F(CustomResource, HasASpecWithinItsLimits) {
   for (const char* zero : {"0", "0.0", "000"})
     expect_status(
         with(fmt::format(
-            R"({{"modelProfile":{{"accelerators":[{{"acc":"A100","accCount":1,"maxBatchSize":4,"kvCacheGiB":"{}"}}]}}}})", zero)),
+            R"({{"modelProfile":{{"accelerators":[{{"acc":"A100","accCount":1,"alpha":"1","beta":"2","maxBatchSize":4,"kvBytesPerToken":"9","kvCacheGiB":"{}"}}]}}}})",
+            zero)),
         422, "Invalid", "kvCacheGiB in body should match");
   EXPECT_EQ(with(R"({"minReplicas":null,"maxReplicas":2,"modelProfile":{"accelerators":[
-      {"acc":"A100","accCount":1,"maxBatchSize":4,"kvCacheGiB":"0.5","kvBytesPerToken":"131072"}]}})")
+      {"acc":"A100","accCount":1,"alpha":"1","beta":"2","maxBatchSize":4,"kvCacheGiB":"0.5","kvBytesPerToken":"131072"}]}})")
+                .status,
+            201);
+}
+
+TEST_F(CustomResource, HasNoProfileThatTheControllerRefuses) {
+  const auto of = [&](const std::string& profiles, const std::string& more = "") {
+    auto v = variant();
+    object_at(v, {"spec"})["modelProfile"] = json::parse(R"({"accelerators":[)" + profiles + "]}");
+    if (!more.empty()) object_at(v, {"spec"})["scaleTargetRef"] = json::parse(more);
+    return post(path, v);
+  };
+  const std::string head = R"({"acc":"A100","accCount":1,"maxBatchSize":4,)";
+  const std::string old = head + R"("alpha":"1","beta":"2")";
+  const std::string decode = R"("decodeParms":{"alpha":"1","beta":"2"})",
+                    steps = R"("iterationParms":{"alpha":"1","beta":"1","gamma":"1"})";
+  const std::pair<std::string, const char*> refused[] = {
+      {old + R"(,"perfParms":{)" + decode + "}}", "a profile has one form"},
+      {head + R"("beta":"2","perfParms":{)" + decode + "}}", "a profile has one form"},
+      {head + R"("perfParms":{)" + decode + "," + steps + "}}", "a profile has one form"},
+      {head + R"("perfParms":{)" + steps + R"(,"prefillParms":{"gamma":"1","delta":"1"}}})", "a profile has one form"},
+      {head + R"("perfParms":{"prefillParms":{"gamma":"1","delta":"1"}}})", "needs decodeParms or iterationParms"},
+      {head + R"("alpha":"1"})", "needs alpha and beta, or perfParms"},
+      {old + R"(,"kvCacheGiB":"1"})", "kvCacheGiB and kvBytesPerToken need each other"},
+      {old + R"(,"kvBytesPerToken":"1"})", "kvCacheGiB and kvBytesPerToken need each other"},
+      {old + "}," + old + "}", "each acc must be there once"}};
+  for (const auto& [profiles, why] : refused) {
+    SCOPED_TRACE(profiles);
+    expect_status(of(profiles), 422, "Invalid", why);
+  }
+  expect_status(of(old + "}", R"({"kind":"LeaderWorkerSet","name":"x"})"), 422, "Invalid", "need an apiVersion");
+  EXPECT_EQ(of(head + R"("perfParms":{)" + steps + R"(}},{"acc":"H100","accCount":1,"maxBatchSize":4,"alpha":"1","beta":"2"})",
+               R"({"kind":"StatefulSet","name":"x"})")
                 .status,
             201);
 }
 
 TEST(ValidationRules, CompareFieldsAsCelDoes) {
-  const auto self = json::parse(R"({"a":2,"b":3,"s":"x","o":{"c":2}})");
+  const auto self = json::parse(R"({"a":2,"b":3,"s":"x","o":{"c":2},"l":[{"n":"p"},{"n":"q"},{"n":"q"}]})");
   const std::pair<const char*, std::optional<bool>> cases[] = {{"self.a <= self.b", true},
                                                                {"self.b < self.a", false},
                                                                {"self.a == self.o.c", true},
@@ -84,7 +117,14 @@ TEST(ValidationRules, CompareFieldsAsCelDoes) {
                                                                {"self.s < 3", std::nullopt},
                                                                {"!(self.a > 1 && self.b > 5)", true},
                                                                {"self.a > 1 && self.b > 1", true},
-                                                               {"self.z > 1 || false", std::nullopt}};
+                                                               {"self.z > 1 || false", std::nullopt},
+                                                               {"self.l.all(x, has(x.n))", true},
+                                                               {"self.l.all(x, x.n == 'q')", false},
+                                                               {"self.l.exists_one(x, x.n == 'p')", true},
+                                                               {"self.l.exists_one(x, x.n == 'q')", false},
+                                                               {"self.l.all(x, self.l.exists_one(y, y.n == x.n))", false},
+                                                               {"self.l.all(x, x.m == 1)", std::nullopt},
+                                                               {"self.z.all(x, x.m == 1)", std::nullopt}};
   for (const auto& [rule, holds] : cases) EXPECT_EQ(keeps_rule(rule, self), holds) << rule;
   for (const char* flaw : {"", "self.", "self.a <", "size(self.a) > 1", "(self.a", "has(self.a", "self.a <= self.b )", "'x"})
     EXPECT_NE(rule_flaw(flaw), "") << flaw;
