@@ -538,7 +538,7 @@ void variant_analysis::note_change() {
   }
 }
 
-/// "" = it shares its demand with nobody.
+/// The name of the pool whose demand the variant shares; "" = it has a demand of its own.
 std::string variant_analysis::pool_name(const model::service_class& cls) const {
   const auto& object = *inputs_->object;
   if (!inputs_->settings.pools || object.pool == "off") return {};

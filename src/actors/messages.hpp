@@ -122,8 +122,8 @@ struct orphans_changed {
 // ---- analyzer -> optimizer
 // -----------------------------------------------------------------------------------------------------
 
-/// What the servers of a variant report now. Its analyzer writes it with each sample; whoever has a curve may read it, from any
-/// thread. A curve itself is of the last cycle.
+/// The latest estimate of a variant's load. Its analyzer writes it with each sample. Thread-safe: whoever has a curve may read
+/// it, while the figures in the curve itself are those of the last cycle.
 class live_estimate {
  public:
   void set(const model::load_estimate& estimate) {

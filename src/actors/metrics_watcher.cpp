@@ -82,7 +82,7 @@ void metrics_watcher_state::fail(const std::string& problem) {
 }
 
 /// What waits for a model is divided among those of its variants that have no pods, and once more among those that have, by their
-/// pods: together they are to carry it. A queue that nobody reports is not known; as far as anybody can tell nothing waits.
+/// pods: together they are to carry it. A queue without a series is unknown and is planned for as an empty one.
 void metrics_watcher_state::tell_queues(const std::vector<gateway_queue>& queues) {
   std::map<std::pair<std::string, std::string>, double> waiting;
   for (const auto& q : queues) waiting[{q.ns, q.model}] += std::max(0.0, q.size);

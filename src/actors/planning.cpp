@@ -328,8 +328,8 @@ model::solver_result planner::solve(model::solver_input& input, bool acts) {
   return result;
 }
 
-/// A policy may leave GPUs to nobody. Variants that were denied keep of theirs what there is: to take a replica from a variant
-/// that is short of them, for no other, serves nobody.
+/// Some policies leave GPUs unused. Overloaded variants then keep the replicas they have, as far as these GPUs go: taking them
+/// away would help no other variant.
 void planner::leave_rest(const model::solver_input& input, bool acts, model::solver_result& result) const {
   if (input.optimizer.unlimited) return;
   std::vector<std::pair<int, const slot*>> short_of;

@@ -15,7 +15,7 @@ inline int rank_of(const capacity_curve& c) { return 2 * c.priority; }
 /// Whether somebody carries out what is decided.
 inline bool carried_out(const capacity_curve& c) { return c.actuate && c.mode != actuation_mode::dry_run; }
 
-/// "" = a pool of its own: it shares its demand with nobody.
+/// Identifies the pool among all namespaces and classes; "" = the variant is in none.
 std::string pool_name(const capacity_curve& c);
 
 /// Nothing to decide on.
