@@ -147,14 +147,17 @@ bool taken_over(const json::object& deployment, const json::object& said) {
 }
 
 /// What the change did, taken back, except what others have changed since.
-json::object taken_back(const json::object& deployment, const json::object& said) {
+json::object taken_back(const json::object& deployment, const json::object& said, int needed = 0) {
   json::object spec;
   const auto as_left = [&](std::string_view field) {
     const auto* left = find(said, {"after", field});
     return left && *left == value_or_null(deployment, {"spec", field});
   };
   if (as_left("strategy")) spec["strategy"] = strategy_patch(value_or_null(said, {"before", "strategy"}));
-  if (as_left("replicas")) spec["replicas"] = value_or_null(said, {"before", "replicas"});
+  if (as_left("replicas")) {
+    const auto before = integer_at(said, {"before", "replicas"}, 1), present = integer_at(said, {"after", "replicas"}, 1);
+    spec["replicas"] = std::max(before, std::min<std::int64_t>(present, needed));
+  }
   if (taken_over(deployment, said)) return spec;
   json::object pod_spec{
       {"nodeSelector", exactly(value_or_null(said, {"before", "placement", "nodeSelector"}),
@@ -163,6 +166,22 @@ json::object taken_back(const json::object& deployment, const json::object& said
   json::object labels{{accelerator_label, value_or_null(said, {"before", "placement", "acceleratorLabel"})}};
   spec["template"] = json::object{{"metadata", json::object{{"labels", std::move(labels)}}}, {"spec", std::move(pod_spec)}};
   return spec;
+}
+
+/// maxSurge for exactly those that are there: when the number of replicas changes in the middle of an update, the Deployment's
+/// controller scales old and new ones in proportion, to that number and maxSurge together.
+int room_for_present(const json::object& deployment, int replicas) {
+  return static_cast<int>(integer_at(deployment, {"status", "replicas"}, 0)) - replicas;
+}
+
+/// A change under way with another number of replicas, and room for so many more.
+json::object resized(const json::object& deployment, json::object said, int replicas, int more) {
+  const auto strategy = surge(more);
+  if (auto* after = said.if_contains("after"); after && after->is_object()) {
+    after->get_object()["replicas"] = replicas;
+    after->get_object()["strategy"] = strategy;
+  }
+  return guarded(deployment, annotated(said), {{"replicas", replicas}, {"strategy", strategy}});
 }
 
 }  // namespace
@@ -249,18 +268,19 @@ tl::expected<json::object, std::string> start_change(const json::object& deploym
                  {{"replicas", replicas}, {"strategy", strategy}, {"template", std::move(pod_template)}});
 }
 
+json::object extend_change(const json::object& deployment, const accelerator_change& change, int replicas) {
+  auto said = annotation_of(deployment);
+  said["replicas"] = replicas;
+  if (change.phase == accelerator_change::step::drain)
+    return resized(deployment, std::move(said), replicas, room_for_present(deployment, replicas));
+  const auto present = integer_at(deployment, {"spec", "replicas"}, 1);
+  return resized(deployment, std::move(said), static_cast<int>(std::max<std::int64_t>(present, replicas)), replicas);
+}
+
 json::object drain_change(const json::object& deployment, const accelerator_change& change) {
   auto said = annotation_of(deployment);
   said["phase"] = "drain";
-  // Room for exactly those that are there: when the number of replicas changes in the middle of an update, the Deployment's
-  // controller scales old and new ones in proportion, to that number and maxSurge together.
-  const auto all = static_cast<int>(integer_at(deployment, {"status", "replicas"}, 0));
-  const auto strategy = surge(all - change.replicas);
-  if (auto* after = said.if_contains("after"); after && after->is_object()) {
-    after->get_object()["replicas"] = change.replicas;
-    after->get_object()["strategy"] = strategy;
-  }
-  return guarded(deployment, annotated(said), {{"replicas", change.replicas}, {"strategy", strategy}});
+  return resized(deployment, std::move(said), change.replicas, room_for_present(deployment, change.replicas));
 }
 
 json::object finish_change(const json::object& deployment) {
@@ -272,10 +292,12 @@ json::object finish_change(const json::object& deployment) {
   return guarded(deployment, {{"annotations", json::object{{change_annotation, nullptr}}}}, std::move(spec));
 }
 
-json::object undo_change(const json::object& deployment, std::chrono::system_clock::time_point now) {
+json::object undo_change(const json::object& deployment, std::chrono::system_clock::time_point now, std::string_view reason,
+                         int needed) {
   auto said = annotation_of(deployment);
-  auto spec = taken_back(deployment, said);
-  said["message"] = taken_over(deployment, said)
+  auto spec = taken_back(deployment, said, needed);
+  said["message"] = !reason.empty() ? reason
+                    : taken_over(deployment, said)
                         ? "another writer changed the placement in the pod template during the move; it is left as it is"
                         : "its pods did not become ready within the Deployment's progressDeadlineSeconds";
   for (const auto* field : {"before", "after", "container"}) said.erase(field);

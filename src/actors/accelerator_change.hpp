@@ -30,13 +30,17 @@ struct change_request {
 /// Merge patches of the Deployment as it was read, refused by the API when it is another by now (409).
 /// Error: the pod template has not exactly one container with GPUs.
 tl::expected<boost::json::object, std::string> start_change(const boost::json::object& deployment, const change_request& wanted);
+/// `replicas` new ones are to be there, more than were decided at first. The update goes on.
+boost::json::object extend_change(const boost::json::object& deployment, const accelerator_change& change, int replicas);
 /// The new replicas are ready: theirs is the number now.
 boost::json::object drain_change(const boost::json::object& deployment, const accelerator_change& change);
 /// Only new replicas are left: the strategy is as before and the annotation goes.
 boost::json::object finish_change(const boost::json::object& deployment);
-/// The update is stuck, or another writer has changed where the pods go: what the change did is taken back, except what has been
-/// changed since. The annotation stays, to say so and since when.
-boost::json::object undo_change(const boost::json::object& deployment, std::chrono::system_clock::time_point now);
+/// The update is stuck, another writer has changed where the pods go, or the load cannot wait: what the change did is taken back,
+/// except what has been changed since, and except replicas that the load needs by now: of those that came with the change,
+/// `needed` stay. The annotation stays, to say why, and since when; `reason` "" = one of these two.
+boost::json::object undo_change(const boost::json::object& deployment, std::chrono::system_clock::time_point now,
+                                std::string_view reason = {}, int needed = 0);
 /// The variant is gone: a change whose new replicas are ready is finished, another one taken back. The annotation goes.
 boost::json::object abandon_change(const boost::json::object& deployment);
 

@@ -6,11 +6,12 @@
 
 #include "actors/accelerator_change.hpp"
 #include "actors/actuator.hpp"
+#include "net/kube/json_path.hpp"
 
 namespace inferno::actors {
 namespace {
 
-enum class change_move { none, start, drain, finish, undo };
+enum class change_move { none, start, extend, drain, finish, give_up, undo };
 
 /// The next thing to do about a Deployment's accelerator.
 change_move next_move(const decision& d, const std::shared_ptr<const accelerator_change>& change) {
@@ -21,9 +22,25 @@ change_move next_move(const decision& d, const std::shared_ptr<const accelerator
   if (!change || change->phase == step::failed)
     return !d.hold && d.changes_accelerator() ? change_move::start : change_move::none;
   if (change->taken_over) return change_move::undo;
-  if (change->phase == step::drain) return change->complete ? change_move::finish : change_move::none;
-  if (change->complete || change->ready >= change->replicas) return change_move::drain;
-  return change->stuck ? change_move::undo : change_move::none;
+  // The decision is of a time before the change.
+  if (!c.changing() || !c.change_needs) return change_move::none;
+  const auto& needs = *c.change_needs;
+  const bool surging = change->phase == step::surge;
+  if (surging && d.desired.accelerator == change->from && change->ready == 0) return change_move::give_up;
+  if (d.desired.accelerator == change->to && d.desired.num_replicas > change->replicas) return change_move::extend;
+  if (!surging) return change->complete ? change_move::finish : change_move::none;
+  // The new ones alone carry the load before an old one goes for good.
+  const bool enough = needs.surely && needs.new_replicas >= 0 && needs.new_replicas <= change->replicas;
+  if (enough && (change->complete || change->ready >= change->replicas)) return change_move::drain;
+  // The update has replaced the old ones, in whatever number: what is too many goes by ordinary scaling.
+  if (change->complete) return change_move::finish;
+  return change->stuck && (needs.surely || change->ready < change->replicas) ? change_move::undo : change_move::none;
+}
+
+/// Replicas that the load needs on the accelerator a move leaves; where that is not known, all there are.
+int needed_there(const decision& d) {
+  const auto& needs = d.curve->change_needs;
+  return needs && needs->surely && needs->old_replicas >= 0 ? needs->old_replicas : d.curve->current.num_replicas;
 }
 
 }  // namespace
@@ -71,16 +88,33 @@ bool actuator_state::start_change() {
                                      d.curve->current.accelerator, d.desired.num_replicas, d.desired.accelerator)};
       break;
     }
+    case change_move::extend:
+      patch = extend_change(*as_read, *change, d.desired.num_replicas);
+      config.logger.info("A move to another accelerator goes on with more replicas", {{"variant", config.key.name},
+                                                                                      {"namespace", config.key.ns},
+                                                                                      {"accelerator", change->to},
+                                                                                      {"from", change->replicas},
+                                                                                      {"num-replicas", d.desired.num_replicas}});
+      break;
     case change_move::drain:
       patch = drain_change(*as_read, *change);
       break;
+    case change_move::give_up: {
+      const auto why = fmt::format("the load needed {} replicas on {} before one on {} was ready", d.desired.num_replicas,
+                                   change->from, change->to);
+      patch = undo_change(*as_read, config.now(), why, d.curve->current.num_replicas);
+      begun = done_event{"AcceleratorChangeGivenUp",
+                         fmt::format("Deployment {} goes back to {}: {}", target.name, change->from, why)};
+      break;
+    }
     case change_move::finish:
       patch = finish_change(*as_read);
       begun = done_event{"AcceleratorChanged",
-                         fmt::format("Deployment {} runs on {} x {}", target.name, change->replicas, change->to)};
+                         fmt::format("Deployment {} runs on {} x {}", target.name,
+                                     kube::integer_at(*as_read, {"spec", "replicas"}, change->replicas), change->to)};
       break;
     case change_move::undo:
-      patch = undo_change(*as_read, config.now());
+      patch = undo_change(*as_read, config.now(), {}, needed_there(d));
       begun = {
           "AcceleratorChangeFailed",
           change->taken_over

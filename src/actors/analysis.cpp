@@ -496,7 +496,22 @@ std::string variant_analysis::obstacle_to(const std::string& accelerator, const 
   return {};
 }
 
-/// The target is on its way to another accelerator.
+/// Replicas that would carry the load on an accelerator, within minReplicas and maxReplicas; -1 = not known, or no number does.
+int variant_analysis::replicas_on(const std::string& accelerator, const capacity_curve& curve) const {
+  const auto server = make_server();
+  model::variant_view view;
+  view.server = &server;
+  view.priority = curve.priority;
+  view.slo = curve.slo;
+  view.search_batch = inputs_->settings.search_batch;
+  const auto acc = inputs_->shared->accelerators.find(accelerator);
+  for (const auto& p : inputs_->object->profiles)
+    if (p.acc == accelerator && acc != inputs_->shared->accelerators.end()) view.options.emplace_back(&acc->second, &p);
+  const auto set = model::make_candidates(view, true);
+  return set.candidates.empty() ? -1 : set.candidates.front().num_replicas;
+}
+
+/// The target is on its way to another accelerator. What the load needs meanwhile is known as far as the load is.
 void variant_analysis::hold_for_change(capacity_curve& curve) const {
   const auto& change = *curve.change;
   const auto& object = *inputs_->object;
@@ -510,11 +525,22 @@ void variant_analysis::hold_for_change(capacity_curve& curve) const {
     return out;
   };
   std::tie(curve.current_device, curve.current_units) = device_and_cards(curve.current.accelerator);
-  auto needs = device_and_cards(change.to);
-  needs.second *= change.replicas;
-  curve.change_needs = std::make_shared<const std::pair<std::string, int>>(std::move(needs));
-  hold(curve, "AcceleratorChanging",
-       fmt::format("moving from {} to {} x {}: {} of them ready", change.from, change.replicas, change.to, change.ready));
+  change_load needs;
+  std::tie(needs.device, needs.units) = device_and_cards(change.to);
+  const bool known = (estimate_ || demand_.rate.per_sec() > 0) && !families_missing_ && !lengths_unknown();
+  if (known) {
+    needs.old_replicas = replicas_on(change.from, curve);
+    needs.new_replicas = replicas_on(change.to, curve);
+    needs.surely = metrics_.status && !knows_little();
+  }
+  auto message =
+      fmt::format("moving from {} to {} x {}: {} of them ready", change.from, change.replicas, change.to, change.ready);
+  if (needs.new_replicas > change.replicas) message += fmt::format("; the load needs {} there by now", needs.new_replicas);
+  if (!needs.surely) message += "; no replica is given up for it until the load is known";
+  if (missed_) message += "; objectives are missed meanwhile";
+  curve.urgent = curve.urgent || needs.new_replicas > change.replicas || needs.old_replicas > curve.current.num_replicas;
+  curve.change_needs = std::make_shared<const change_load>(std::move(needs));
+  hold(curve, "AcceleratorChanging", std::move(message));
 }
 
 /// A pause that is longer than any was noted by a clock that has been set back since.

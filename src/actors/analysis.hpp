@@ -48,6 +48,7 @@ class variant_analysis {
   void resolve(capacity_curve& curve);
   void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
   std::string obstacle_to(const std::string& accelerator, const capacity_curve& curve) const;
+  int replicas_on(const std::string& accelerator, const capacity_curve& curve) const;
   void hold_for_change(capacity_curve& curve) const;
   void note_change();
   model::server_spec make_server() const;

@@ -159,6 +159,16 @@ struct curve_basis {
   model::variant_view view;                      ///< of `server`
 };
 
+/// What a move to another accelerator needs there, and what the load needs meanwhile.
+struct change_load {
+  std::string device;     ///< of the new accelerator; "" = not known
+  int units = 1;          ///< GPUs of a replica there
+  int old_replicas = -1;  ///< that would carry the load on the old accelerator; -1 = not known, or no number does
+  int new_replicas = -1;  ///< likewise on the new one
+  /// It needs no more than these: all servers report, and have been watched for long enough to scale down.
+  bool surely = false;
+};
+
 /// The capacity curve of a variant at its demand: what every accelerator could do for it, and what it has now.
 struct capacity_curve {
   variant_key key;
@@ -209,8 +219,8 @@ struct capacity_curve {
   std::shared_ptr<const capacity_curve> asleep;
   bool insists = false;
   bool urgent = false;
-  std::shared_ptr<const accelerator_change> change;                 ///< of the target; nullptr = none
-  std::shared_ptr<const std::pair<std::string, int>> change_needs;  ///< device and GPUs while it is under way, if known
+  std::shared_ptr<const accelerator_change> change;  ///< of the target; nullptr = none
+  std::shared_ptr<const change_load> change_needs;   ///< while it is under way; nullptr = nothing is known of that
   bool changing() const { return change && change->phase != accelerator_change::step::failed; }
   /// Replicas that the autoscaler in charge lets come; 0 = as many as are wanted.
   int ceiling() const { return mode == actuation_mode::metric && autoscaler ? autoscaler->max_replicas : 0; }

@@ -28,6 +28,12 @@ const model::solver_candidate* staying(const capacity_curve& curve) {
   return same == curve.candidates.end() ? nullptr : &*same;
 }
 
+/// Replicas that serve on the accelerator that a move leaves. Those asked for may be more, for the new ones' sake.
+int old_replicas(const capacity_curve& c) {
+  const int ready = c.ready.value_or(c.current.num_replicas) - c.change->ready;
+  return std::clamp(ready, 0, c.current.num_replicas);
+}
+
 constexpr auto no_candidate = static_cast<std::size_t>(-1);
 
 /// What fewer replicas than a candidate has are to expect of the same load.
@@ -242,8 +248,8 @@ void planner::limit() {
   for (const auto& [key, s] : slots_) {
     const auto& c = *s.curve;
     if (!held(c) || planned_together(s)) continue;
-    take_away(c.current_device, s.floor * c.current_units);
-    if (c.change_needs) take_away(c.change_needs->first, c.change_needs->second);
+    take_away(c.current_device, c.changing() ? old_replicas(c) * c.current_units : s.floor * c.current_units);
+    if (c.change_needs) take_away(c.change_needs->device, c.change->replicas * c.change_needs->units);
   }
 }
 
@@ -267,6 +273,24 @@ model::solver_candidate planner::kept(const capacity_curve& c, int replicas) {
   model::solver_candidate out{with_replicas(present(c), replicas), type_of(c.current_device), c.current_units, {}};
   out.alloc.value = 0;
   return out;
+}
+
+/// Whether a variant that is to move first has to become more where it is: the replicas there do not carry its load, and there
+/// are GPUs (of those that `used` leaves) for as many as would.
+bool planner::grows_first(const slot& s, const model::solver_choice& choice, std::vector<int>& used) const {
+  const auto& c = *s.curve;
+  const auto* same = staying(c);
+  if (choice.candidate < 0 || !same || c.current.num_replicas == 0 || c.mode != actuation_mode::direct) return false;
+  const auto& there = c.candidates[static_cast<std::size_t>(choice.candidate)].alloc;
+  if (there.num_replicas == 0 || there.accelerator == c.current.accelerator || same->alloc.num_replicas <= c.current.num_replicas)
+    return false;
+  const auto& input = s.acts ? input_ : advice_;
+  const auto& line = input.variants[s.line].candidates[static_cast<std::size_t>(same - c.candidates.data())];
+  if (line.type < 0 || input.optimizer.unlimited) return true;
+  const auto t = static_cast<std::size_t>(line.type);
+  if (input.capacity[t].count - used[t] < line.alloc.num_replicas * line.units_per_replica) return false;
+  used[t] += line.alloc.num_replicas * line.units_per_replica;
+  return true;
 }
 
 /// Whether a variant that was granted part of what it wants on another accelerator has more where it is. `used`: GPUs of the
@@ -295,12 +319,13 @@ model::solver_result planner::solve(model::solver_input& input, bool acts) {
     if (p.demand && p.acts == acts && !p.complete) open.push_back({*p.line, p.lasting ? p.lasting.get() : p.demand.get()});
   auto result = model::solve_with_pools(input, open);
   std::vector<std::pair<std::size_t, std::size_t>> stay;  // line, candidate
+  auto used = result.used;
   std::vector<std::vector<model::solver_candidate>> saved;
   for (const auto& [key, s] : slots_) {
     if (s.acts != acts || held(*s.curve) || input.variants[s.line].candidates.empty()) continue;
     const auto& c = *s.curve;
     auto& list = input.variants[s.line].candidates;
-    if (better_stays(s, result.choices[s.line], result.used)) {
+    if (better_stays(s, result.choices[s.line], result.used) || grows_first(s, result.choices[s.line], used)) {
       const auto at = static_cast<std::size_t>(staying(c) - c.candidates.data());
       stay.emplace_back(s.line, at);
       saved.push_back(std::exchange(list, {list[at]}));
@@ -415,6 +440,40 @@ model::solver_result planner::solve() {
   return result;
 }
 
+/// GPUs of a device that a plan leaves, in replicas.
+int planner::room_for(const std::string& device, int units, const std::vector<int>& used) {
+  const int type = type_of(device);
+  if (input_.optimizer.unlimited || type < 0) return 1 << 20;
+  const auto t = static_cast<std::size_t>(type);
+  return std::max(0, input_.capacity[t].count - (t < used.size() ? used[t] : 0)) / std::max(units, 1);
+}
+
+/// What becomes of a move under way. While no new replica is Ready, a load that the old ones cannot carry ends it, if they can be
+/// as many as are needed. Else it goes on, with more replicas where those planned are too few.
+void planner::follow_load(decision& d, std::vector<int>& used) {
+  const auto& c = *d.curve;
+  if (!c.changing() || !c.change_needs) return;
+  const auto& change = *c.change;
+  const auto& needs = *c.change_needs;
+  const bool surging = change.phase == accelerator_change::step::surge;
+  const bool old_short = needs.old_replicas > c.current.num_replicas;
+  if (surging && change.ready == 0 && old_short &&
+      old_replicas(c) + room_for(c.current_device, c.current_units, used) >= needs.old_replicas) {
+    d.desired.accelerator = change.from;
+    d.desired.num_replicas = needs.old_replicas;
+    return;
+  }
+  // As long as the old ones carry the load, a peak may pass before the new ones are there.
+  if (surging && !old_short && change.ready < change.replicas) return;
+  const int more = std::min(needs.new_replicas - change.replicas, room_for(needs.device, needs.units, used));
+  if (more <= 0) return;
+  d.desired.num_replicas += more;
+  if (const int type = type_of(needs.device); type >= 0) {
+    used.resize(input_.capacity.size());
+    used[static_cast<std::size_t>(type)] += more * needs.units;
+  }
+}
+
 /// What more important classes leave to a variant on hold.
 decision planner::decide_held(const slot& s, const model::solver_choice& choice) const {
   auto d = holding(s.curve);
@@ -471,6 +530,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     const auto line = p ? *p->line : s.line;
     if (s.fresh || !same_choice(choices_[line], result.choices[line])) {
       auto d = held(*s.curve) ? decide_held(s, result.choices[line]) : p ? decide_part(s, *p) : decide(s, result.choices[line]);
+      follow_load(d, result.used);
       d.cycle = cycle;
       if (p) d.pool = p->told;
       s.at = cards_of(d);

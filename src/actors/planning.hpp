@@ -109,6 +109,9 @@ class planner {
   void leave_rest(const model::solver_input& input, bool acts, model::solver_result& result) const;
   void note_gains(bool acts, const std::vector<std::optional<model::gpu_gain>>& gains);
   bool better_stays(const slot& s, const model::solver_choice& choice, const std::vector<int>& used) const;
+  bool grows_first(const slot& s, const model::solver_choice& choice, std::vector<int>& used) const;
+  int room_for(const std::string& device, int units, const std::vector<int>& used);
+  void follow_load(decision& d, std::vector<int>& used);
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;
   cards cards_of(const decision& d);

@@ -178,6 +178,33 @@ TEST(AcceleratorChange, UndoneItTakesNobodysRolloutBack) {
   EXPECT_EQ(d.at("spec").at("replicas"), 11) << "not what the change left";
 }
 
+TEST(AcceleratorChange, UndoneItLeavesTheReplicasThatTheLoadNeedsByNow) {
+  const auto place = mi300x();
+  const auto surging = merged(full_deployment(), start_change(full_deployment(), to_mi300x(place, 9)).value());
+  const auto left = [&](int needed) { return merged(surging, undo_change(surging, {}, "the load rose", needed)); };
+  EXPECT_EQ(left(2).at("spec").at("replicas"), 4);
+  EXPECT_EQ(left(6).at("spec").at("replicas"), 6);
+  EXPECT_EQ(left(20).at("spec").at("replicas"), 9) << "what is more than there are is the planner's to give";
+  EXPECT_EQ(decode_change(left(2))->message, "the load rose");
+}
+
+TEST(AcceleratorChange, ExtendedItBringsMoreInBothSteps) {
+  const auto place = mi300x();
+  auto d = merged(full_deployment(), start_change(full_deployment(), to_mi300x(place)).value());
+  d = merged(d, extend_change(d, *decode_change(d), 3));
+  EXPECT_EQ(d.at("spec").at("replicas"), 4) << "as long as the old ones are as many";
+  EXPECT_EQ(d.at("spec").at("strategy").at("rollingUpdate").at("maxSurge"), 3);
+  d = merged(d, drain_change(d, *decode_change(d)));
+  EXPECT_EQ(d.at("spec").at("replicas"), 3);
+  d["status"].as_object()["replicas"] = 7;
+  d = merged(d, extend_change(d, *decode_change(d), 5));
+  EXPECT_EQ(d.at("spec").at("replicas"), 5);
+  EXPECT_EQ(d.at("spec").at("strategy").at("rollingUpdate").at("maxSurge"), 2) << "none of those there goes";
+  EXPECT_EQ(decode_change(d)->replicas, 5);
+  d = merged(d, undo_change(d, {}));
+  EXPECT_EQ(d.at("spec"), full_deployment().at("spec")) << "and all of it can be taken back";
+}
+
 TEST(AcceleratorChange, APlacementOfSomebodyElseIsLeftAsItIs) {
   const auto place = mi300x();
   auto d = merged(full_deployment(), start_change(full_deployment(), to_mi300x(place, 9)).value());
@@ -406,15 +433,11 @@ TEST(AcceleratorChanges, AnotherLeaderGoesOnWithIt) {
   w.carry_out();
   w.status_is(5, 1, 4);
   kill(w, fleet_of(w).members.begin()->second.actuator);
-  kill(w, supervisor_of(w).fleet_handle);
-  w.advance(2s);
-  w.replaced("nodes", {node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 8), node_json("n2", "amd", "AMD-MI300X-192G", 2)});
-  w.replaced("configmaps", {settings_json(), config_json(std::string(accelerators_map), placed_accelerators()),
-                            config_json(std::string(classes_map), default_classes())});
-  w.replaced("pods", {});
-  w.replaced("variantautoscalings", {va_json("llm", "vllme", R"(,"keepAccelerator":false)", "default", "20.58", 2)});
-  w.replaced("deployments", {w.deployment});
+  w.rebuild_core();
+  w.changed("pods", pod_json("llm", "vllme-4", "vllme", true, "n2"));
   w.status_is(5, 1, 5);
+  EXPECT_EQ(w.template_patches().size(), 1u) << "nothing is scaled down before the load has been watched";
+  w.advance(70s);
   w.carry_out();
   EXPECT_EQ(w.phase(), "drain");
 }

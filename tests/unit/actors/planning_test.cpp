@@ -70,6 +70,40 @@ std::string decided(const plan_snapshot& plan, const std::string& name) {
   return fmt::format("{} x {}", d->desired.num_replicas, d->desired.accelerator);
 }
 
+// 8 A carry the load and 1 is there: they are started first, and moved when they carry it.
+TEST(Planning, NoMoveBeginsInOverload) {
+  const std::vector<wish> wishes{{"A", 8, 25, 40}, {"B", 3, 87, 15}};
+  planner p;
+  p.set_capacity(gpus({{"A", 8}, {"B", 3}}));
+  p.set_curve(curve("v", 1, "A", 1, wishes));
+  EXPECT_EQ(decided(*p.plan(1, "", 0), "v"), "8 x A");
+  p.set_curve(curve("v", 1, "A", 8, wishes));
+  EXPECT_EQ(decided(*p.plan(2, "", 0), "v"), "3 x B");
+  p.set_capacity(gpus({{"A", 7}, {"B", 3}}));
+  p.set_curve(curve("v", 1, "A", 1, wishes));
+  EXPECT_EQ(decided(*p.plan(3, "", 0), "v"), "3 x B") << "there are not as many A";
+}
+
+// Two of five A that a move asks for are there, and 2 B are on their way: it holds no more than these.
+TEST(Planning, AMoveHoldsTheGpusOfTheReplicasThereAre) {
+  auto moving = curve("moving", 2, "A", 5, {});
+  moving->hold = true;
+  moving->hold_reason = "AcceleratorChanging";
+  moving->ready = 2;
+  moving->change = std::make_shared<accelerator_change>(accelerator_change{"A", "B", 2});
+  change_load needs;
+  needs.device = "dev B";
+  needs.old_replicas = needs.new_replicas = 2;
+  moving->change_needs = std::make_shared<change_load>(needs);
+  planner p;
+  p.set_capacity(gpus({{"A", 6}, {"B", 3}}));
+  p.set_curve(moving);
+  p.set_curve(curve("other", 1, "A", 4, {{"A", 4, 25, 40}}));
+  const auto plan = p.plan(1, "", 0);
+  EXPECT_EQ(decided(*plan, "other"), "4 x A");
+  EXPECT_EQ(decided(*plan, "moving"), "2 x B");
+}
+
 // 22 A or 7 B are wanted, 4 A are there; there are 6 A and 3 B. 3 B serve 39 % more than 6 A.
 TEST(Planning, APartOfAnotherAcceleratorIsAppliedThere) {
   planner p;

@@ -95,7 +95,7 @@ std::shared_ptr<capacity_curve> curve(int i, double per_min, int accelerators = 
   c->model = "default";
   c->priority = 1 + i % 3;
   c->current.accelerator = "acc0";
-  c->current.num_replicas = 1;
+  c->current.num_replicas = static_cast<int>(std::ceil(per_min / 30));
   c->current.load.arrival_rate = model::req_rate::per_min(per_min);
   for (int k = 0; k < accelerators; ++k) {
     model::solver_candidate candidate;
