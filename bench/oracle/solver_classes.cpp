@@ -67,7 +67,9 @@ int main(int argc, char** argv) {
   using namespace inferno;
   const auto system =
       bench::make_system({std::atoi(argv[1]), 8, std::strtoull(argv[3], nullptr, 10), std::strtod(argv[2], nullptr) / 100});
-  const auto prepared = model::analyze_system(system);
+  auto prepared = model::analyze_system(system);
+  // The integer program knows of values alone.
+  prepared.input.keep_present = false;
   const auto start = std::chrono::steady_clock::now();
   const auto plan = model::solve(prepared.input);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;

@@ -30,7 +30,7 @@ class class_solver {
 
   /// Against what the greedy solver makes of the class in the same room.
   enum class comparison { same, better, unknown } against_greedy = comparison::unknown;
-  double lower_bound = 0;     ///< of the value in this room, with as many satisfied
+  double lower_bound = 0;     ///< of the value in this room, with as many satisfied, and of these as many that were before
   int least_unsatisfied = 0;  ///< no choice in this room leaves fewer
   std::vector<double> price;  ///< shadow prices by capacity index; empty when there is room for all
 
@@ -38,7 +38,10 @@ class class_solver {
   bool take_the_best(std::vector<solver_choice>& choices);
   assignment_problem build();
   assignment_problem counting(assignment_problem p) const;
-  assignment_problem valued(const assignment_problem& p, int unsatisfied) const;
+  assignment_problem displacing(assignment_problem p) const;
+  assignment_problem valued(const assignment_problem& p, int unsatisfied, int displaced) const;
+  std::vector<std::size_t> start_of(const std::vector<solver_choice>& greedy, const assignment_problem& p) const;
+  int displaced(const std::vector<std::size_t>& options) const;
   assignment_effort effort(const assignment_problem& p, double enough, bool integral) const;
   std::vector<std::size_t> options_of(const std::vector<solver_choice>& choices, const assignment_problem& p) const;
   std::vector<std::size_t> without(const std::vector<solver_choice>& choices) const;
@@ -48,6 +51,8 @@ class class_solver {
   const std::vector<std::size_t>& members_;
   const gpu_room& room_;
   std::vector<int> candidate_of_;  ///< by option; -1 = none
+  /// By option: a satisfied member loses by it what it has. Empty: what runs does not count.
+  std::vector<bool> displaces_;
 };
 
 }  // namespace inferno::model

@@ -1,8 +1,11 @@
 #include "model/greedy.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <queue>
 #include <tuple>
+
+#include "model/sharing.hpp"
 
 namespace inferno::model {
 namespace {
@@ -141,9 +144,63 @@ class best_effort {
   std::vector<solver_choice>& choices_;
 };
 
+/// As allocate_greedily(), where what runs counts: satisfied variants choose first, and none chooses what others are to keep.
+std::vector<std::size_t> allocate_and_keep(const solver_input& input, const std::vector<std::size_t>& unsorted, gpu_room& room,
+                                           std::vector<solver_choice>& choices) {
+  auto members = unsorted;
+  sort_for_sharing(input, members);
+  std::vector<solver_choice> held(input.variants.size());
+  gpu_shares shares(input, room, held);
+  if (!input.optimizer.delayed_best_effort) shares.reserve(members);
+  using entries = std::priority_queue<entry, std::vector<entry>, less_urgent>;
+  entries satisfied(less_urgent{&input}), others(less_urgent{&input});
+  std::vector<std::pair<std::size_t, std::size_t>> whole_now;
+  for (const auto v : members) {
+    if (candidates(input, v).empty()) continue;
+    const auto at = satisfied_by(input.variants[v]);
+    if (at) whole_now.emplace_back(v, *at);
+    (at ? satisfied : others).push(make_entry(input, v, 0));
+  }
+  std::stable_sort(whole_now.begin(), whole_now.end(), [&](const auto& a, const auto& b) {
+    return candidates(input, a.first)[a.second].alloc.num_replicas < candidates(input, b.first)[b.second].alloc.num_replicas;
+  });
+  for (const auto& [v, at] : whole_now) {
+    auto part = shares.give_back(v);
+    if (room.take_all(candidates(input, v)[at])) {
+      held[v] = whole(input.variants[v], at);
+    } else {
+      shares.take(v, std::move(part));
+    }
+  }
+  std::vector<std::size_t> without;
+  for (auto* queue : {&satisfied, &others})
+    while (!queue->empty()) {
+      const auto top = queue->top();
+      queue->pop();
+      auto part = shares.give_back(top.variant);
+      if (room.take_all(candidates(input, top.variant)[top.at])) {
+        choices[top.variant] = whole(input.variants[top.variant], top.at);
+        continue;
+      }
+      shares.take(top.variant, std::move(part));
+      if (top.at + 1 < candidates(input, top.variant).size()) {
+        queue->push(make_entry(input, top.variant, top.at + 1));
+      } else {
+        without.push_back(top.variant);
+      }
+    }
+  for (const auto v : without) shares.give_back(v);
+  return without;
+}
+
 }  // namespace
 
 std::vector<std::size_t> allocate_greedily(const solver_input& input, const std::vector<std::size_t>& members, gpu_room& room,
+                                           std::vector<solver_choice>& choices) {
+  return (input.keep_present ? allocate_and_keep : allocate_by_value)(input, members, room, choices);
+}
+
+std::vector<std::size_t> allocate_by_value(const solver_input& input, const std::vector<std::size_t>& members, gpu_room& room,
                                            std::vector<solver_choice>& choices) {
   std::priority_queue<entry, std::vector<entry>, less_urgent> queue(less_urgent{&input});
   std::vector<std::size_t> without;
@@ -163,8 +220,25 @@ std::vector<std::size_t> allocate_greedily(const solver_input& input, const std:
   return without;
 }
 
+namespace {
+
+void share_out(const solver_input& input, std::vector<std::size_t> without, gpu_room& room, std::vector<solver_choice>& choices) {
+  sort_for_sharing(input, without);
+  gpu_shares shares(input, room, choices);
+  if (input.optimizer.saturation == saturation_policy::round_robin) return shares.share_out(without);
+  for (auto from = without.begin(); from != without.end();) {
+    const auto priority = input.variants[*from].priority;
+    const auto to = std::find_if(from, without.end(), [&](auto v) { return input.variants[v].priority != priority; });
+    shares.share_out({from, to});
+    from = to;
+  }
+}
+
+}  // namespace
+
 void allocate_best_effort(const solver_input& input, const std::vector<std::size_t>& without, gpu_room& room,
                           std::vector<solver_choice>& choices) {
+  if (input.keep_present) return share_out(input, without, room, choices);
   best_effort policy(input, room, choices);
   switch (input.optimizer.saturation) {
     case saturation_policy::none:

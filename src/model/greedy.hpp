@@ -5,12 +5,17 @@
 namespace inferno::model {
 
 /// By priority, then regret: the variant that would lose most by its next-best candidate chooses first. Variants no candidate of
-/// which fits get what the saturation policy leaves, per priority group or, with delayed_best_effort, after all groups.
+/// which fits get what the saturation policy leaves, per priority group or, with delayed_best_effort, after all groups. Where
+/// what runs counts (solver_input::keep_present), satisfied variants of a group choose before the others.
 solver_result solve_greedy(const solver_input& input);
 
 /// Full allocations for `members` (indices into input.variants) by regret; returns those that got none, in the order in which
 /// they ran out of candidates.
 std::vector<std::size_t> allocate_greedily(const solver_input& input, const std::vector<std::size_t>& members, gpu_room& room,
+                                           std::vector<solver_choice>& choices);
+
+/// The same by values alone, whatever runs.
+std::vector<std::size_t> allocate_by_value(const solver_input& input, const std::vector<std::size_t>& members, gpu_room& room,
                                            std::vector<solver_choice>& choices);
 
 /// What the saturation policy gives to variants without a full allocation.

@@ -61,6 +61,8 @@ class preparation {
   preparation(const system_data& system, unsigned threads) : system_(system), index_(system), threads_(threads) {
     out_.input.optimizer = system.optimizer;
     out_.input.capacity = system.capacity;
+    // The greedy solver stays the reference's.
+    out_.input.keep_present = system.optimizer.solver != solver_kind::greedy;
   }
 
   prepared_system run() {
@@ -129,7 +131,8 @@ class preparation {
     for (auto& c : set.candidates) {
       const auto at = place(server, c);
       if (at) {
-        v.candidates.push_back({std::move(c), at->type, at->units, {}});
+        const int has = c.accelerator == server.current.accelerator ? server.current.num_replicas : 0;
+        v.candidates.push_back({std::move(c), at->type, at->units, {}, has});
       } else {
         unknown += (unknown.empty() ? "" : "; ") + at.error();
       }

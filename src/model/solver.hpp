@@ -21,18 +21,30 @@ struct solver_candidate {
     allocation alloc;
     int type = -1;
     int units_per_replica = 1;
+    int has = 0;
   };
   std::vector<part> mix{};
+  int has = 0;  ///< replicas of it that run now; of a mix, its parts say so
 };
 struct solver_variant {
   std::string name;
   int priority = 0;
   std::vector<solver_candidate> candidates;  ///< by value, as make_candidates gives them
+  /// Replicas that are asked for whatever the plan grants (minReplicas). The plan gives their GPUs to no other of the class. With
+  /// delayed best effort every class is satisfied before that.
+  int floor = 0;
+  bool keeps = false;  ///< likewise the replicas that run and are still wanted
 };
 struct solver_input {
   std::vector<solver_variant> variants;
   std::vector<type_capacity> capacity;
   optimizer_spec optimizer;
+  /// Within a class, what runs decides between equals: as many stay satisfied as can without satisfying fewer, and variants that
+  /// are short share as sharing.hpp says. The plan for a system in which a plan has been carried out is then the same plan.
+  /// False: only values count, as in the reference.
+  bool keep_present = false;
+  /// Besides: variants of a class that are short have a replica each, as far as GPUs go, before one of them has two.
+  bool one_each = false;
 };
 
 /// Result for one variant, same order as the input.
