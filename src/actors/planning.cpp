@@ -143,10 +143,21 @@ std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve
   return out;
 }
 
+/// A curve held before it was evaluated does not say where the variant runs. It has its GPUs all the same.
+std::shared_ptr<const capacity_curve> planner::with_device(const slot& s, std::shared_ptr<const capacity_curve> curve) {
+  if (!curve->current_device.empty() || !s.given || s.given->current_device.empty()) return curve;
+  if (s.given->current.accelerator != curve->current.accelerator) return curve;
+  auto out = std::make_shared<capacity_curve>(*curve);
+  out->current_device = s.given->current_device;
+  out->current_units = s.given->current_units;
+  return out;
+}
+
 void planner::set_curve(std::shared_ptr<const capacity_curve> curve) {
   const auto [at, fresh] = slots_.try_emplace(curve->key);
   auto& s = at->second;
   if (fresh) s.line = add_line(fmt::format("{}/{}", curve->key.ns, curve->key.name));
+  curve = with_device(s, std::move(curve));
   if (curve->asleep) {
     wakers_.insert(curve->key);
   } else {
@@ -270,7 +281,7 @@ planner::cards planner::cards_of(const decision& d) {
 
 /// So many of the present replicas, as a candidate.
 model::solver_candidate planner::kept(const capacity_curve& c, int replicas) {
-  model::solver_candidate out{with_replicas(present(c), replicas), type_of(c.current_device), c.current_units, {}};
+  model::solver_candidate out{with_replicas(present(c), replicas), type_of(c.current_device), c.current_units, {}, replicas};
   out.alloc.value = 0;
   return out;
 }
@@ -406,7 +417,7 @@ void planner::count_held(model::solver_result& result) const {
 }
 
 /// Those that act first, the GPUs of the others being theirs; then the others with what is left.
-model::solver_result planner::solve() {
+model::solver_result planner::solve(double now_s) {
   limit();
   const auto room = input_.capacity;
   bool advises = false;
@@ -415,10 +426,18 @@ model::solver_result planner::solve() {
     advises = true;
     take_away(s.curve->current_device, s.curve->current.num_replicas * s.curve->current_units);
   }
+  note_present(input_, true);
+  keep_all(std::nullopt);
   auto result = solve(input_, true);
+  if (const auto rank = exchange(result, now_s)) {
+    keep_all(rank);
+    result = solve(input_, true);
+  }
   leave_rest(input_, true, result);
   if (!advises) return result;
   advice_.optimizer = input_.optimizer;
+  advice_.keep_present = advice_.one_each = true;
+  note_present(advice_, false);
   // A device may be new since: of a variant that has no GPUs.
   advice_.capacity = room;
   advice_.capacity.resize(input_.capacity.size());
@@ -517,7 +536,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   find_usable();
   give_up(now_s);
   refresh_pools();
-  auto result = solve();
+  auto result = solve(now_s);
   count_held(result);
   settle(result);
   std::vector<decision_table::value> all;
@@ -538,6 +557,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
       s.last = std::make_shared<const decision>(std::move(d));
       snapshot->changed.push_back(s.last);
     }
+    note_grant(s, p);
     const auto& desired = s.last->desired;
     snapshot->total_cost.cents += desired.cost.cents;
     if (s.at.type >= 0 && s.at.count > 0) {

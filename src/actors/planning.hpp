@@ -46,6 +46,8 @@ class planner {
     std::optional<double> starting_since_s{};  ///< in its pool
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
     int floor = 0;                             ///< replicas that a held variant keeps from more important ones
+    std::string granted_on{};                  ///< what the plan before granted it: accelerator
+    std::optional<int> granted{};              ///< and replicas; nullopt: it is new
   };
   /// What a member of a pool is to have in the end, and for now.
   struct part {
@@ -79,6 +81,7 @@ class planner {
   void drop_line(std::size_t line);
   int type_of(const std::string& device);
   std::vector<model::solver_candidate> candidates_of(const capacity_curve& curve);
+  static std::shared_ptr<const capacity_curve> with_device(const slot& s, std::shared_ptr<const capacity_curve> curve);
   void take(slot& s, std::shared_ptr<const capacity_curve> curve);
   void wake();
   void join_pool(const variant_key& key, slot& s);
@@ -104,8 +107,12 @@ class planner {
   void limit();
   void take_away(const std::string& device, int count);
   model::solver_variant& line_of(bool acts, std::size_t line);
-  model::solver_result solve();
+  model::solver_result solve(double now_s);
   model::solver_result solve(model::solver_input& input, bool acts);
+  void note_present(model::solver_input& input, bool acts) const;
+  void keep_all(std::optional<int> except);
+  void note_grant(slot& s, const pool* p) const;
+  std::optional<int> exchange(const model::solver_result& result, double now_s);
   void leave_rest(const model::solver_input& input, bool acts, model::solver_result& result) const;
   void note_gains(bool acts, const std::vector<std::optional<model::gpu_gain>>& gains);
   bool better_stays(const slot& s, const model::solver_choice& choice, const std::vector<int>& used) const;
@@ -125,11 +132,18 @@ class planner {
   std::set<variant_key> wakers_;       ///< those with nothing running for which requests wait
   std::map<std::string, pool> pools_;  ///< by namespace and name
   model::solver_input input_{
-      {}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}};
+      {}, {}, {false, false, model::saturation_policy::priority_exhaustive, model::solver_kind::automatic, false}, true, true};
   /// The same lines for variants and pools that do not act, as far as there are any; a line has its candidates in one of the two.
   model::solver_input advice_{};
   std::vector<model::solver_choice> choices_;  ///< of the plan before
   std::vector<std::size_t> free_lines_;
+  /// The most important class of those that act which would gain if replicas were taken from one variant for another.
+  struct exchange_watch {
+    double next_look_s = 0;
+    std::optional<int> rank{};
+    std::set<std::size_t> gainers{};  ///< lines that would have gained at each of the looks
+    int looks = 0;                    ///< in a row at which it was so
+  } watch_;
   std::map<std::string, int> types_;
   std::shared_ptr<const capacity_view> capacity_;
   std::map<std::string, int> usable_;  ///< GPUs by device that this plan may use; empty: they do not limit

@@ -138,16 +138,16 @@ TEST(Planning, NoPolicyTakesFromAnOverloadedVariantWhatNobodyElseGets) {
     auto plan = p.plan(1, "start", 0);
     EXPECT_GE(plan->decisions.find({"ns", "v"})->desired.num_replicas, 2);
     EXPECT_EQ(plan->decisions.find({"ns", "v"})->reason, "CapacityLimited");
-    // Whoever can be satisfied comes first, then the more important of those that cannot.
+    // What an overloaded variant has is not taken from it to satisfy a less important one.
     p.set_curve(curve("v", 1, "A", 2, {{"A", 6, 10, 40}}));
     p.set_curve(curve("w", 5, "A", 2, {{"A", 3, 10, 40}}));
     p.set_curve(curve("x", 0, "A", 1, {{"A", 9, 10, 40}}));
     p.set_capacity(gpus({{"A", 5}}));
     plan = p.plan(2, "interval", 0);
     if (policy != none) continue;
-    EXPECT_EQ(decided(*plan, "w"), "3 x A");
     EXPECT_EQ(decided(*plan, "x"), "1 x A");
-    EXPECT_EQ(decided(*plan, "v"), "1 x A");
+    EXPECT_EQ(decided(*plan, "v"), "2 x A");
+    EXPECT_EQ(decided(*plan, "w"), "2 x A");
   }
 }
 
