@@ -1,6 +1,8 @@
 #include "model/greedy.hpp"
 
+#include <algorithm>
 #include <limits>
+#include <map>
 #include <queue>
 #include <tuple>
 
@@ -43,8 +45,13 @@ class best_effort {
   best_effort(const solver_input& input, gpu_room& room, std::vector<solver_choice>& choices)
       : input_(input), room_(room), choices_(choices) {}
 
+  /// What a variant has and still wants stays its own: what is left over goes to the first. In the order of the class alone, in
+  /// which those that have least come first, each plan would take back what the one before gave.
   void exhaust(const std::vector<std::size_t>& without) {
+    if (sticky())
+      for (const auto v : without) set_aside(v, -1);
     for (const auto v : without) {
+      set_aside(v, 1);
       if (const auto& list = candidates(input_, v); !list.empty() && !list.front().mix.empty()) {
         fill(v, widest(v));
         continue;
@@ -53,8 +60,10 @@ class best_effort {
     }
   }
 
+  /// Those that have most come first: what the last turn cannot give to all stays where it is.
   void take_turns(const std::vector<std::size_t>& without) {
     auto active = without;
+    if (sticky()) std::stable_sort(active.begin(), active.end(), [&](auto a, auto b) { return present(a) > present(b); });
     while (!active.empty()) {
       std::vector<std::size_t> again;
       for (const auto v : active)
@@ -64,6 +73,42 @@ class best_effort {
   }
 
  private:
+  /// The greedy solver gives what the Go autoscaler gives, whoever has what.
+  bool sticky() const { return input_.optimizer.solver != solver_kind::greedy; }
+
+  /// Replicas that a variant has on any accelerator it may run on.
+  int present(std::size_t v) const {
+    int most = 0;
+    for (const auto& c : candidates(input_, v)) {
+      int there = c.present;
+      for (const auto& p : c.mix) there += p.present;
+      most = std::max(most, there);
+    }
+    return most;
+  }
+
+  /// Takes (sign -1), as far as there is room, what a variant has and wants in some plan, or gives the same back (sign 1).
+  void set_aside(std::size_t v, int sign) {
+    auto& aside = aside_[v];
+    if (sign < 0) {
+      for (const auto& c : candidates(input_, v)) {
+        const auto keep = [&](int type, int units, int replicas) {
+          if (type < 0 || units <= 0 || replicas <= 0) return;
+          auto& gpus = aside[type];
+          gpus = std::max(gpus, units * replicas);
+        };
+        if (c.mix.empty()) keep(c.type, c.units_per_replica, std::min(c.present, c.alloc.num_replicas));
+        for (const auto& p : c.mix) keep(p.type, p.units_per_replica, std::min(p.present, p.alloc.num_replicas));
+      }
+      for (auto& [type, gpus] : aside) {
+        gpus = std::min(gpus, room_.left(static_cast<std::size_t>(type)));
+        room_.take(type, 1, gpus);
+      }
+      return;
+    }
+    for (const auto& [type, gpus] : aside) room_.take(type, 1, -gpus);
+  }
+
   /// The mix of which the GPUs that are left carry most requests; the first of equals.
   std::size_t widest(std::size_t v) const {
     std::size_t best = 0;
@@ -111,15 +156,17 @@ class best_effort {
     return found;
   }
 
-  /// One more replica; the first one settles on the candidate. False: there is no room, or it has all.
+  /// One more replica; the first one settles on the candidate, the accelerator in use before others. False: there is no room, or
+  /// it has all.
   bool take_one(std::size_t v) {
     auto& choice = choices_[v];
     const auto& list = candidates(input_, v);
-    for (std::size_t i = 0; choice.candidate < 0 && i < list.size(); ++i)
-      if (growing(list[i], {}) >= 0) {
-        choice.candidate = static_cast<int>(i);
-        choice.part_replicas.assign(list[i].mix.size(), 0);
-      }
+    for (const bool there : {sticky(), false})
+      for (std::size_t i = 0; choice.candidate < 0 && i < list.size(); ++i)
+        if ((!there || list[i].present > 0) && growing(list[i], {}) >= 0) {
+          choice.candidate = static_cast<int>(i);
+          choice.part_replicas.assign(list[i].mix.size(), 0);
+        }
     if (choice.candidate < 0) return false;
     const auto& c = list[static_cast<std::size_t>(choice.candidate)];
     const int part = growing(c, choice);
@@ -139,6 +186,7 @@ class best_effort {
   const solver_input& input_;
   gpu_room& room_;
   std::vector<solver_choice>& choices_;
+  std::map<std::size_t, std::map<int, int>> aside_;  ///< GPUs by type, for each variant without an allocation
 };
 
 }  // namespace
@@ -166,17 +214,17 @@ std::vector<std::size_t> allocate_greedily(const solver_input& input, const std:
 void allocate_best_effort(const solver_input& input, const std::vector<std::size_t>& without, gpu_room& room,
                           std::vector<solver_choice>& choices) {
   best_effort policy(input, room, choices);
+  std::map<int, std::vector<std::size_t>> groups;
+  for (const auto v : without) groups[input.variants[v].priority].push_back(v);
   switch (input.optimizer.saturation) {
     case saturation_policy::none:
       return;
     case saturation_policy::priority_exhaustive:
-      return policy.exhaust(without);
-    case saturation_policy::priority_round_robin: {
-      std::map<int, std::vector<std::size_t>> groups;
-      for (const auto v : without) groups[input.variants[v].priority].push_back(v);
+      for (const auto& [priority, members] : groups) policy.exhaust(members);
+      return;
+    case saturation_policy::priority_round_robin:
       for (const auto& [priority, members] : groups) policy.take_turns(members);
       return;
-    }
     case saturation_policy::round_robin:
       return policy.take_turns(without);
   }

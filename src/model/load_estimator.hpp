@@ -51,7 +51,8 @@ struct load_estimate {
 /// then the tokens made over the requests completed, those in flight included (the maximum likelihood estimate of the mean of
 /// exponential lengths under censoring), with one request of the length known before. For a window after a rise they are so where
 /// that is less than before beyond chance, and else what they were before; and at any time when the requests in flight have got
-/// further than the known length explains, at most twice what they have got to.
+/// further than the known length explains, but no more than if those in flight would have made half as much again, averaged with
+/// what was completed in their lifetime. Where requests take longer than the window, lengths are means over twice their age.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60) : window_s_(window_s) {}

@@ -415,7 +415,10 @@ system_solution mixed() {
   s.capacity[0].count = 4;
   add("a-fits", [](auto&) {});
   add("b-too-much", [](auto& v) { v.current.load.arrival_rate = req_rate::per_min(220); });
-  add("c-nothing-left", [](auto& v) { v.current.load.arrival_rate = req_rate::per_min(200); });
+  add("c-nothing-left", [](auto& v) {
+    v.current.load.arrival_rate = req_rate::per_min(190);
+    v.current.num_replicas = 0;
+  });
   add("d-no-profile", [](auto& v) { v.model = "llama0-70b"; });
   add("e-no-target", [](auto& v) { v.model = "unheard-of"; });
   add("f-no-capacity", [](auto& v) { v.current.accelerator = "MI300X"; });
