@@ -19,6 +19,7 @@ constexpr double enough_s = 10;         ///< a count over so much time is a rate
 constexpr double plausible_sigmas = 3;  ///< of a clump above the rate around it
 constexpr double prior_weight = 2;      ///< samples by which a dispersion of 1 is believed before there are any
 constexpr double shorter_sigmas = 3;    ///< by which requests since a rise are shorter than before
+constexpr double most_busy = 1.5;       ///< by which tokens may seem to have taken longer than the requests were there
 constexpr double further_share = 1.5;   ///< of what requests in flight have made, that they will have made in all
 constexpr double further_sigmas = 3;    ///< by which requests in flight have got further than exponential lengths explain
 
@@ -143,8 +144,16 @@ request_shape load_estimator::measured_shape() const {
   return {in_requests > 0 ? in / in_requests : 0, out / out_requests};
 }
 
-void load_estimator::add(const load_observation& o) {
-  if (!(o.span_s > 0)) return;
+void load_estimator::add(const load_observation& seen) {
+  if (!(seen.span_s > 0)) return;
+  auto o = seen;
+  // Those that are still running and those that have ended had the whole span for their tokens: more are of an earlier time, when
+  // the servers did not say how many they made.
+  const double most_s = most_busy * std::max(1.0, o.running + o.completions) * o.span_s;
+  if (o.itl_sum_s > most_s) {
+    o.itl_count *= most_s / o.itl_sum_s;
+    o.itl_sum_s = most_s;
+  }
   // What is mostly within the span of this one was known in part only when it was observed.
   while (!kept_.empty() && kept_.back().time_s - 0.5 * kept_.back().span_s > o.time_s - o.span_s) kept_.pop_back();
   since_ = std::min(since_, kept_.size());
