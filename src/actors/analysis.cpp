@@ -20,6 +20,8 @@ constexpr double moment_change = 0.1;
 constexpr double wake_patience_s = 300;
 /// A mean over the rate window that exceeds its objective by less may be chance.
 constexpr double missed_by = 1.05;
+/// So many requests at the gateway are believed at once, more when they have waited for so long.
+constexpr double queue_at_once = 64, queue_proof_s = 15;
 /// A target's status and its pods come by watches of their own: for so long one may be ahead of the other.
 constexpr double pods_lag_s = 10;
 /// A move to another accelerator that failed is not tried again for so long.
@@ -202,13 +204,13 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (complete) {
     partial_.reset();
   } else if (!partial_) {
-    partial_.emplace();
+    partial_ = std::make_unique<model::load_estimator>();
     partial_since_s_ = s.time_s - s.span_s;
     if (inputs_) partial_->set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   }
   auto& estimator = complete ? estimator_ : *partial_;
   estimator.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
-                 s.ttft_count, s.wait_sum_s, s.wait_count});
+                 s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting});
   in_flight_peak_ = in_flight_.push(watched_s_, s.running + s.waiting, s.running + s.waiting, stabilization_s());
   auto estimate = estimator.estimate();
   if (!estimate) return;
@@ -225,6 +227,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
     estimate_->itl_ms = estimate->itl_ms;
     estimate_->ttft_ms = estimate->ttft_ms;
     estimate_->wait_ms = estimate->wait_ms;
+    estimate_->queue_ms = estimate->queue_ms;
   }
   if (complete || replicas_needed(recent) > replicas_needed(demand_)) demand_ = recent;
   moment_ = complete ? now : demand_;
@@ -327,9 +330,19 @@ model::req_rate variant_analysis::standing_queue() const {
   return model::req_rate::per_sec(std::min_element(queue_.begin(), queue_.end(), less)->second / rate_window_s());
 }
 
+/// A long queue is believed once it has stood for a while: a single reading may be odd.
+double variant_analysis::believed_queue() const {
+  if (waiting_ <= queue_at_once || queue_.empty()) return waiting_;
+  const double since_s = queue_.back().first - queue_proof_s;
+  double least = waiting_;
+  for (const auto& [time_s, size] : queue_)
+    if (time_s >= since_s) least = std::min(least, size);
+  return std::max(queue_at_once, queue_.front().first <= since_s ? least : 0);
+}
+
 /// What waits at the gateway, to be taken within the time a rate is measured over.
 variant_analysis::planned_load variant_analysis::waiting_load() const {
-  planned_load load{model::req_rate::per_sec(std::max(waiting_ / rate_window_s(), 1.0 / 60)), demand_.shape};
+  planned_load load{model::req_rate::per_sec(std::max(believed_queue() / rate_window_s(), 1.0 / 60)), demand_.shape};
   // Of a model that never ran nothing is known: one replica will tell.
   if (load.shape.out_tokens <= 0) load.shape.out_tokens = 1;
   return load;
@@ -418,7 +431,7 @@ void variant_analysis::add_moment(capacity_curve& curve) const {
 
 model::load_estimate variant_analysis::measured() const {
   auto out = estimate_.value_or(model::load_estimate{});
-  if (lost_at_ || families_missing_) out.itl_ms = out.ttft_ms = out.wait_ms = 0;
+  if (lost_at_ || families_missing_) out.itl_ms = out.ttft_ms = out.wait_ms = out.queue_ms = 0;
   return out;
 }
 
@@ -689,6 +702,14 @@ condition variant_analysis::objectives(const capacity_curve& curve) {
   const bool percentile = slo.ttft_percentile > 0;
   compare(slo.ttft_ms, m.ttft_ms, model::percentile_name(slo.ttft_percentile), "measured mean TTFT");
   compare(slo.wait_p95_ms, m.wait_ms * model::wait_p95_of_mean, "p95", "wait's p95, estimated from the measured mean,");
+  // Requests that have no first token yet are in none of these.
+  const auto waits = [&](double objective_ms, const char* objective) {
+    if (objective_ms <= 0 || m.queue_ms <= limit * objective_ms || !missed.empty()) return;
+    missed = fmt::format("requests wait at the servers, as many as come to their turn in {} ms, the objective of {} is {} ms",
+                         model::shown_ms(m.queue_ms), objective, model::shown_objective_ms(objective_ms));
+  };
+  waits(slo.ttft_ms, "TTFT");
+  waits(slo.wait_p95_ms, "the wait");
   missed_ = !missed.empty();
   if (missed_) return {"ObjectivesMet", false, "ObjectiveMissed", std::move(missed)};
   if (met.empty())

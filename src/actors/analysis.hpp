@@ -1,5 +1,6 @@
 #pragma once
 // The analyzer's thinking without its actor: inputs and load in, capacity curve out.
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -69,6 +70,7 @@ class variant_analysis {
     model::request_shape shape;
   };
   planned_load waiting_load() const;
+  double believed_queue() const;
   model::req_rate standing_queue() const;
   void choose_yardstick();
   void find_yardstick();
@@ -84,8 +86,8 @@ class variant_analysis {
   variant_key key_;
   wall_clock now_;
   std::shared_ptr<const variant_inputs> inputs_;
-  model::load_estimator estimator_;               ///< of complete samples: those of all pods, with all families
-  std::optional<model::load_estimator> partial_;  ///< of the incomplete ones since the last complete one: a lower bound
+  model::load_estimator estimator_;                 ///< of complete samples: those of all pods, with all families
+  std::unique_ptr<model::load_estimator> partial_;  ///< of the incomplete ones since the last complete one: a lower bound
   double partial_since_s_ = 0;
   model::sliding_peak<planned_load> recent_;  ///< by watched_s_
   model::sliding_peak<double> in_flight_;     ///< requests that run or wait at the servers, by watched_s_

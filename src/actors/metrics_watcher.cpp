@@ -7,12 +7,20 @@
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <cmath>
 #include <set>
 
 #include "actors/clocks.hpp"
 #include "actors/death.hpp"
 
 namespace inferno::actors {
+namespace {
+
+constexpr double queue_clump = 16;    ///< requests by which a queue grows between two readings
+constexpr double queue_growth = 4;    ///< and so many times what arrives at the servers
+constexpr double queue_proof_s = 15;  ///< in which more is no odd reading
+
+}  // namespace
 
 double metrics_watcher_state::now_s() const {
   return std::chrono::duration<double>(self->clock().now().time_since_epoch()).count();
@@ -118,16 +126,36 @@ double metrics_watcher_state::share_of_queue(const variant_key& key, const watch
 }
 
 /// Requests that wait at the gateway have arrived, and arrive at the servers when they wait no more: what the queue has grown or
-/// shrunk by since counts were given last. A queue that was not known meanwhile has no growth.
+/// shrunk by since counts were given last. A queue that was not known meanwhile has no growth; a leap is believed when it has
+/// stood for a while; and a queue that comes and goes without reaching the servers grows only once.
 void metrics_watcher_state::count_queue(const variant_key& key, watched& w, load_sample& sample) const {
   if (!w.queue || sample.span_s <= 0) return;
-  const bool whole = sample.pods_reporting >= sample.pods;
-  const auto& since = whole ? w.queue_whole : w.queue_given;
-  const double patience_s = 1.5 * sample.span_s + 2 * std::chrono::duration<double>(config.interval).count();
-  if (since && w.queue->time_s - since->time_s <= patience_s)
-    sample.arrivals = std::max(0.0, sample.arrivals + share_of_queue(key, w) * (w.queue->size - since->size));
-  w.queue_given = w.queue;
-  if (whole) w.queue_whole = w.queue;
+  const double now_s = w.queue->time_s;
+  const auto since = std::exchange(w.queue_counted, w.queue);
+  if (!since || now_s - since->time_s > 1.5 * sample.span_s + 2 * std::chrono::duration<double>(config.interval).count()) {
+    w.queue_owed = 0;
+    w.queue_leapt.reset();
+    return;
+  }
+  w.queue_owed *= std::exp((since->time_s - now_s) / window_s);
+  double growth = w.queue->size - since->size;
+  const double at_once = queue_clump + queue_growth * sample.arrivals;
+  if (w.queue_leapt && w.queue->size < w.queue_leapt->size + at_once) w.queue_leapt.reset();
+  if (growth > at_once && !w.queue_leapt) w.queue_leapt = queue_reading{since->size, now_s};
+  if (w.queue_leapt && now_s - w.queue_leapt->time_s < queue_proof_s) {
+    w.queue_counted->size = std::max(since->size, w.queue_leapt->size + at_once);
+    growth = w.queue_counted->size - since->size;
+  } else {
+    w.queue_leapt.reset();
+  }
+  if (growth > 0) {
+    const double repaid = std::min(growth, w.queue_owed);
+    w.queue_owed -= repaid;
+    growth -= repaid;
+  }
+  const double counted = sample.arrivals + share_of_queue(key, w) * growth;
+  w.queue_owed += std::max(0.0, -counted);
+  sample.arrivals = std::max(0.0, counted);
 }
 
 void metrics_watcher_state::note(const collected_metrics& metrics) {

@@ -35,9 +35,11 @@ struct metrics_watcher_state {
     double gap_s = 0;                       ///< between the two last times
     bool queued = false;                    ///< the analyzer knows of requests that wait at the gateway
     std::optional<gateway_view> gateway{};  ///< as the analyzer knows it
-    /// What waits at the gateway for its model: now, and when counts were given last, of any pods and of all of them.
-    std::optional<queue_reading> queue, queue_given, queue_whole;
-    double told_s = 0;  ///< time of the last sample; times do not decrease
+    /// What waits at the gateway for its model: now, and as far as it has been counted.
+    std::optional<queue_reading> queue, queue_counted;
+    double queue_owed = 0;                     ///< requests that were counted and left without reaching a server
+    std::optional<queue_reading> queue_leapt;  ///< before more waited than is believed at once
+    double told_s = 0;                         ///< time of the last sample; times do not decrease
   };
 
   metrics_watcher_actor::pointer self = nullptr;

@@ -138,6 +138,7 @@ std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve
   const int most = curve.ceiling();
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i].type = type_of(curve.device_of[i]);
+    out[i].present = out[i].alloc.accelerator == curve.current.accelerator ? curve.current.num_replicas : 0;
     if (most > 0 && out[i].alloc.num_replicas > most) out[i].alloc = with_replicas(std::move(out[i].alloc), most);
   }
   return out;
@@ -281,7 +282,7 @@ planner::cards planner::cards_of(const decision& d) {
 
 /// So many of the present replicas, as a candidate.
 model::solver_candidate planner::kept(const capacity_curve& c, int replicas) {
-  model::solver_candidate out{with_replicas(present(c), replicas), type_of(c.current_device), c.current_units, {}, replicas};
+  model::solver_candidate out{with_replicas(present(c), replicas), type_of(c.current_device), c.current_units, replicas, {}};
   out.alloc.value = 0;
   return out;
 }

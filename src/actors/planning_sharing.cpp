@@ -77,7 +77,7 @@ void planner::note_present(model::solver_input& input, bool acts) const {
     const auto& c = *s.curve;
     bool stays = c.current.num_replicas == 0;
     for (auto& each : line.candidates) {
-      each.has = replicas_on(s, each.alloc.accelerator);
+      each.present = replicas_on(s, each.alloc.accelerator);
       stays = stays || each.alloc.accelerator == c.current.accelerator;
     }
     line.floor = stays ? c.min_replicas : 0;
@@ -88,7 +88,7 @@ void planner::note_present(model::solver_input& input, bool acts) const {
     line.floor = 0;
     for (const auto& key : p.order) line.floor += slots_.at(key).curve->least_in_pool;
     for (auto& each : line.candidates)
-      for (auto& one : each.mix) one.has = replicas_on(slots_.at(p.order[one.member]), one.alloc.accelerator);
+      for (auto& one : each.mix) one.present = replicas_on(slots_.at(p.order[one.member]), one.alloc.accelerator);
   }
 }
 

@@ -18,6 +18,10 @@ constexpr double first_requests = 20;   ///< or as many requests
 constexpr double enough_s = 10;         ///< a count over so much time is a rate, however it is spread
 constexpr double plausible_sigmas = 3;  ///< of a clump above the rate around it
 constexpr double prior_weight = 2;      ///< samples by which a dispersion of 1 is believed before there are any
+constexpr double shorter_sigmas = 3;    ///< by which requests since a rise are shorter than before
+constexpr double most_busy = 1.5;       ///< by which tokens may seem to have taken longer than the requests were there
+constexpr double further_share = 1.5;   ///< of what requests in flight have made, that they will have made in all
+constexpr double further_sigmas = 3;    ///< by which requests in flight have got further than exponential lengths explain
 
 /// log likelihood of `count` Poisson events in `span` at their own mean rate, without the terms that cancel.
 double log_likelihood(double count, double span) { return count > 0 ? count * std::log(count / span) : 0.0; }
@@ -140,8 +144,16 @@ request_shape load_estimator::measured_shape() const {
   return {in_requests > 0 ? in / in_requests : 0, out / out_requests};
 }
 
-void load_estimator::add(const load_observation& o) {
-  if (!(o.span_s > 0)) return;
+void load_estimator::add(const load_observation& seen) {
+  if (!(seen.span_s > 0)) return;
+  auto o = seen;
+  // Those that are still running and those that have ended had the whole span for their tokens: more are of an earlier time, when
+  // the servers did not say how many they made.
+  const double most_s = most_busy * std::max(1.0, o.running + o.completions) * o.span_s;
+  if (o.itl_sum_s > most_s) {
+    o.itl_count *= most_s / o.itl_sum_s;
+    o.itl_sum_s = most_s;
+  }
   // What is mostly within the span of this one was known in part only when it was observed.
   while (!kept_.empty() && kept_.back().time_s - 0.5 * kept_.back().span_s > o.time_s - o.span_s) kept_.pop_back();
   since_ = std::min(since_, kept_.size());
@@ -152,9 +164,60 @@ void load_estimator::add(const load_observation& o) {
                    small(o.wait_count)});
   forget(o.time_s - window_s_);
   detect_change();
+  const double made = o.itl_count + o.ttft_count;
+  tells_first_tokens_ = tells_first_tokens_ || o.ttft_count > 0;
+  running_ = std::max(0.0, o.running);
+  waiting_ = o.waiting > 0 ? waiting_ + (o.waiting - waiting_) * -std::expm1(-o.span_s / window_s_) : 0;
+  in_flight_ = running_ > 0 ? std::max(0.0, in_flight_ + made - o.out_tokens) : 0;
+  if (o.itl_count > 0) itl_s_ = o.itl_sum_s / o.itl_count;
+  // Those that began with the ones in flight are remembered for as long as these have run.
+  const double age_s = running_ > 0 ? itl_s_ * in_flight_ / running_ : 0;
+  const double kept_share = std::exp(-o.span_s / std::max(window_s_, 2 * age_s));
+  begun_with_.completions = begun_with_.completions * kept_share + o.completions;
+  begun_with_.made = begun_with_.made * kept_share + o.out_tokens;
   // When nothing completes any more, the last few that leave the window are not what is typical.
   if (o.completions > 0 && o.out_tokens > 0) last_shape_ = measured_shape();
+  // Nor are the few that complete within a window where requests take longer than that.
+  if (2 * age_s > window_s_ && begun_with_.completions > 0) last_shape_.out_tokens = begun_with_.made / begun_with_.completions;
   if (risen_at_s_ && o.time_s - *risen_at_s_ > window_s_) risen_at_s_.reset();
+}
+
+load_estimator::tokens load_estimator::tokens_since(std::size_t from) const {
+  tokens sum;
+  for (std::size_t i = from; i < kept_.size(); ++i) {
+    sum.made += 1.0 * kept_[i].itl_count + kept_[i].ttft_count;
+    sum.read += kept_[i].in_tokens;
+    sum.completions += kept_[i].completions;
+  }
+  return sum;
+}
+
+request_shape load_estimator::shape() const {
+  auto out = last_shape_;
+  if (risen_at_s_) {
+    // Below what is known of lengths only where the requests since the rise show it beyond chance.
+    const auto now = tokens_since(since_);
+    const auto known = [&](double before, double last, double sum) {
+      const double most = std::max(before, last);
+      const double mean = (sum + most) / (now.completions + 1);
+      return mean * (1 + shorter_sigmas / std::sqrt(now.completions + 1)) < most ? mean : most;
+    };
+    out.in_tokens = known(shape_before_rise_.in_tokens, out.in_tokens, now.read);
+    if (now.made > 0) {
+      out.out_tokens = known(shape_before_rise_.out_tokens, out.out_tokens, now.made);
+    } else {
+      out.out_tokens = std::max(out.out_tokens, shape_before_rise_.out_tokens);
+    }
+  }
+  if (running_ <= 0) return out;
+  const double each = in_flight_ / running_;
+  if (each <= out.out_tokens * (1 + further_sigmas / std::sqrt(running_))) return out;
+  const auto all = tokens_since(risen_at_s_ ? since_ : 0);
+  const double exponential = (all.made + out.out_tokens) / (all.completions + 1);
+  // Long ones are more often met in flight than they come, and complete late: together with those that began with them.
+  const double surely = (begun_with_.made + further_share * in_flight_) / (begun_with_.completions + running_);
+  out.out_tokens = std::max(out.out_tokens, std::min(exponential, surely));
+  return out;
 }
 
 std::optional<load_estimate> load_estimator::estimate() const {
@@ -186,13 +249,16 @@ std::optional<load_estimate> load_estimator::estimate() const {
     sum.wait_count += k.wait_count;
   }
   const auto mean_ms = [](double sum_s, double count) { return count > 0 ? 1000 * sum_s / count : 0.0; };
-  auto shape = last_shape_;
-  if (risen_at_s_) {
-    shape.in_tokens = std::max(shape.in_tokens, shape_before_rise_.in_tokens);
-    shape.out_tokens = std::max(shape.out_tokens, shape_before_rise_.out_tokens);
+  double first_tokens = 0, watched_s = 0;
+  for (const auto& k : kept_) {
+    first_tokens += k.ttft_count;
+    watched_s += k.span_s;
   }
-  return load_estimate{req_rate::per_sec(arrivals / all.span_s), shape, mean_ms(sum.itl_sum_s, sum.itl_count),
-                       mean_ms(sum.ttft_sum_s, sum.ttft_count), mean_ms(sum.wait_sum_s, sum.wait_count)};
+  load_estimate out{req_rate::per_sec(arrivals / all.span_s), shape(),
+                    mean_ms(sum.itl_sum_s, sum.itl_count),    mean_ms(sum.ttft_sum_s, sum.ttft_count),
+                    mean_ms(sum.wait_sum_s, sum.wait_count),  0};
+  if (tells_first_tokens_) out.queue_ms = 1000 * waiting_ * watched_s / std::max(first_tokens, 1.0);
+  return out;
 }
 
 }  // namespace inferno::model

@@ -21,6 +21,7 @@ struct load_observation {
   double itl_sum_s = 0, itl_count = 0;
   double ttft_sum_s = 0, ttft_count = 0;
   double wait_sum_s = 0, wait_count = 0;
+  double running = 0, waiting = 0;  ///< requests at the end of the span
 };
 
 struct load_estimate {
@@ -29,6 +30,9 @@ struct load_estimate {
   double itl_ms = 0;    ///< measured means over the window, 0 = nothing measured
   double ttft_ms = 0;
   double wait_ms = 0;
+  /// Of the requests that wait, by Little's law: their mean number over the rate of first tokens. Those that wait still are in no
+  /// mean of what was measured. 0 = none waits, or the servers do not count first tokens.
+  double queue_ms = 0;
 };
 
 /// Estimates the arrival rate from the observations of the last `window_s` seconds.
@@ -43,7 +47,12 @@ struct load_estimate {
 ///
 /// The estimate is the mean since the last change. As long as that is less than a window ago, a clump counts with what the rest
 /// makes plausible (three standard deviations above its mean). Lengths are means over the whole window: they do not change with
-/// the rate. For a window after a rise they are not below what they were before, because short requests complete first.
+/// the rate. Requests that are long complete late, so completed ones alone are too short where the load has changed: lengths are
+/// then the tokens made over the requests completed, those in flight included (the maximum likelihood estimate of the mean of
+/// exponential lengths under censoring), with one request of the length known before. For a window after a rise they are so where
+/// that is less than before beyond chance, and else what they were before; and at any time when the requests in flight have got
+/// further than the known length explains, but no more than if those in flight would have made half as much again, averaged with
+/// what was completed in their lifetime. Where requests take longer than the window, lengths are means over twice their age.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60) : window_s_(window_s) {}
@@ -78,6 +87,12 @@ class load_estimator {
   void forget(double before_s);
   void detect_change();
   request_shape measured_shape() const;
+  /// Tokens made (of answers), read (of prompts that are done), and requests completed.
+  struct tokens {
+    double made = 0, read = 0, completions = 0;
+  };
+  tokens tokens_since(std::size_t from) const;
+  request_shape shape() const;
   double window_s_;
   bool young_ = true;       ///< a rise, or the beginning, lies at since_
   std::vector<kept> kept_;  ///< of the last window_s_ seconds, and the newest in any case
@@ -85,6 +100,12 @@ class load_estimator {
   request_shape last_shape_{};
   request_shape shape_before_rise_{};
   std::optional<double> risen_at_s_;
+  bool tells_first_tokens_ = false;
+  double running_ = 0;    ///< at the last observation
+  double waiting_ = 0;    ///< mean of about a window; 0 = none waits now
+  double in_flight_ = 0;  ///< tokens that the running requests have got, as far as they were seen to be made
+  double itl_s_ = 0;      ///< at the last observation that had one
+  tokens begun_with_;     ///< of requests that were completed within the lifetime of those that run, older ones fading
 };
 
 /// What had the largest value in the last `hold` of time: demand may rise at once and falls only when it has stayed low.

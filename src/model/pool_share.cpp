@@ -60,8 +60,9 @@ solver_candidate pool_search::candidate(const counts& n) const {
     for (std::size_t j = 0; j < each.size(); ++j) {
       if (each[j] == 0) continue;
       const auto& o = options_[kinds_[k].options[j]];
-      solver_candidate::part p{o.member, o.per_replica, o.type, o.units_per_replica};
-      if (const auto& from = members_[o.member].current; from.accelerator == p.alloc.accelerator) p.has = from.num_replicas;
+      solver_candidate::part p{o.member, o.per_replica, o.type, o.units_per_replica, 0};
+      const auto& from = members_[o.member].current;
+      if (from.accelerator == p.alloc.accelerator) p.present = from.num_replicas;
       p.alloc.num_replicas = each[j];
       p.alloc.cost.cents *= each[j];
       p.alloc.rate_per_replica = req_rate::per_sec(sum > 0 ? planned_ * kinds_[k].rate / sum : 0);

@@ -11,9 +11,9 @@ namespace {
 /// Calls f(part, type, units_per_replica, wanted, has) for each accelerator of a candidate.
 template <class F>
 void for_each_share(const solver_candidate& c, F f) {
-  if (c.mix.empty()) return f(std::size_t{0}, c.type, c.units_per_replica, c.alloc.num_replicas, c.has);
+  if (c.mix.empty()) return f(std::size_t{0}, c.type, c.units_per_replica, c.alloc.num_replicas, c.present);
   for (std::size_t i = 0; i < c.mix.size(); ++i)
-    f(i, c.mix[i].type, c.mix[i].units_per_replica, c.mix[i].alloc.num_replicas, c.mix[i].has);
+    f(i, c.mix[i].type, c.mix[i].units_per_replica, c.mix[i].alloc.num_replicas, c.mix[i].present);
 }
 
 int granted(const solver_candidate& c, const solver_choice& choice, std::size_t part) {

@@ -131,8 +131,8 @@ class preparation {
     for (auto& c : set.candidates) {
       const auto at = place(server, c);
       if (at) {
-        const int has = c.accelerator == server.current.accelerator ? server.current.num_replicas : 0;
-        v.candidates.push_back({std::move(c), at->type, at->units, {}, has});
+        const int present = c.accelerator == server.current.accelerator ? server.current.num_replicas : 0;
+        v.candidates.push_back({std::move(c), at->type, at->units, present, {}});
       } else {
         unknown += (unknown.empty() ? "" : "; ") + at.error();
       }

@@ -15,16 +15,16 @@ struct solver_candidate {
   allocation alloc;
   int type = -1;  ///< index into solver_input::capacity; -1 = not limited
   int units_per_replica = 1;
+  int present = 0;  ///< replicas there are now on this accelerator
   /// A pool's mix of accelerators: its parts, of which `alloc` tells the totals (cost, value, replicas); `type` is not used then.
   struct part {
     std::size_t member = 0;  ///< of the pool
     allocation alloc;
     int type = -1;
     int units_per_replica = 1;
-    int has = 0;
+    int present = 0;
   };
   std::vector<part> mix{};
-  int has = 0;  ///< replicas of it that run now; of a mix, its parts say so
 };
 struct solver_variant {
   std::string name;

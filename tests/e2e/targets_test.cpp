@@ -59,11 +59,14 @@ TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
   for (const auto& p : pods.at("items").as_array()) old_pods.insert(text_at(p.as_object(), {"metadata", "name"}));
   ASSERT_EQ(old_pods.size(), 3u);
   const auto since = version_now(s, "Pod");
-  s.variant({.extra_spec = "  keepAccelerator: false\n  minReplicas: 1\n"});
+  // A pod's first sample is of its whole life, in which two would have carried the mean: none goes before the load is known.
+  s.variant({.extra_spec = "  keepAccelerator: false\n  minReplicas: 3\n"});
   const auto load = s.load(360, "vllme", {}, "default", scene::evenly);
-  // A window of ten seconds that begins before the load would take it for a smaller one.
-  ASSERT_TRUE(eventually(20s, [&] { return load->statistics().ok > 0; }));
   s.start_scraping_controller();
+  ASSERT_TRUE(eventually(60s, [&] {
+    return std::atof(text_at(s.va(), {"status", "currentAlloc", "load", "arrivalRate"}).c_str()) > 345;
+  })) << s.log();
+  s.patch("VariantAutoscaling", "vllme", {{"spec", {{"minReplicas", 1}}}});
 
   ASSERT_TRUE(eventually(60s,
                          [&] {
@@ -101,6 +104,7 @@ TEST(Targets, MovesToAnotherAcceleratorWithoutAGap) {
     if (m.a100 == 0) ++gone;
   }
   EXPECT_GT(gone, 0) << "the drain has been seen";
+
   load->stop();
   EXPECT_TRUE(eventually(20s, [&] { return load->statistics().outstanding() == 0; }));
   EXPECT_GT(load->statistics().ok, 20);

@@ -48,6 +48,7 @@ class closed_loop {
   world w;
   std::function<double(double)> rate;  ///< requests a second at a time
   double mean_out = 178;               ///< of geometric lengths
+  std::function<double(std::mt19937&)> length_of;
   double start_up_s;
   bool frozen = false;                                      ///< nothing makes progress and nothing arrives
   std::function<bool(pod_sample&, std::size_t pod)> spoil;  ///< false: the pod says nothing
@@ -55,12 +56,13 @@ class closed_loop {
   std::vector<std::pair<double, int>> orders;  ///< time and replicas of each scale patch
   std::size_t limit = 0;  ///< requests that a pod has at once; what is more waits at a gateway. 0 = there is none
   bool gateway_says = true;
+  std::function<double(double)> queue_odd;  ///< what its queue is said to have besides
   /// Whether the counters stand still (and catch up when they go on).
   bool stalled = false;
 
  private:
   struct counters {
-    double success = 0, out = 0, in_system = 0, itl_s = 0, itl_n = 0;
+    double success = 0, out = 0, in_system = 0, itl_s = 0, itl_n = 0, first = 0;
   };
   struct pod {
     std::string name;
@@ -75,7 +77,7 @@ class closed_loop {
   };
 
   void arrive() {
-    const double length = 1 + std::geometric_distribution<int>(1 / mean_out)(random_);
+    const double length = length_of ? length_of(random_) : 1 + std::geometric_distribution<int>(1 / mean_out)(random_);
     if (!gateway_.empty() || !dispatch(length)) gateway_.push_back(length);
     if (limit == 0) gateway_.clear();
   }
@@ -99,6 +101,7 @@ class closed_loop {
         p.running.push_back(p.waiting.front());
         p.whole.push_back(p.waiting.front());
         p.waiting.erase(p.waiting.begin());
+        p.now.first += 1;
       }
       const double step_ms = alpha_ms + beta_ms * static_cast<double>(p.running.size());
       for (std::size_t i = p.running.size(); i-- > 0;) {
@@ -117,7 +120,8 @@ class closed_loop {
 
   std::shared_ptr<const collected_metrics> scrape(const std::vector<scrape_target>& targets, double now) {
     auto out = std::make_shared<collected_metrics>();
-    if (limit > 0 && gateway_says) out->queues.push_back({"llm", "default", static_cast<double>(gateway_.size())});
+    if (limit > 0 && gateway_says)
+      out->queues.push_back({"llm", "default", static_cast<double>(gateway_.size()) + (queue_odd ? queue_odd(now) : 0)});
     for (const auto& t : targets)
       for (std::size_t i = 0; i < pods_.size(); ++i) {
         auto& p = pods_[i];
@@ -135,6 +139,8 @@ class closed_loop {
           s.load.out_tokens = p.shown.out - p.last.out;
           s.load.itl_sum_s = p.shown.itl_s - p.last.itl_s;
           s.load.itl_count = p.shown.itl_n - p.last.itl_n;
+          s.load.ttft_count = p.shown.first - p.last.first;
+          s.load.ttft_sum_s = 0.1 * s.load.ttft_count;
         }
         if (spoil && !spoil(s, i)) continue;
         p.last = p.shown;

@@ -65,6 +65,21 @@ TEST(Gateway, ACounterThatComesAndGoesBuysNothing) {
   }
 }
 
+/// Queues of thousands that no server ever sees.
+TEST(Gateway, OddReadingsBuyLittle) {
+  for (const double size : {400.0, 5000.0, 1e6}) {
+    for (const bool again : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} requests, {}", size, again ? "every other reading" : "once"));
+      const int needed = replicas_needed(2.0);
+      behind_a_gateway c(
+          1, needed, [](double) { return 2.0; }, 4);
+      c.queue_odd = [&](double t) { return (again ? t > 200 && std::fmod(t, 8) < 4 : t > 200 && t < 204) ? size : 0.0; };
+      c.live(500);
+      EXPECT_LE(most_ordered(c, 200), needed * 1.5 + 2);
+    }
+  }
+}
+
 TEST(Gateway, AClumpThatIsGoneSoonIsNoRate) {
   for (const unsigned seed : {1u, 2u, 3u}) {
     SCOPED_TRACE(seed);

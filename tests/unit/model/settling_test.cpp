@@ -52,7 +52,7 @@ solver_candidate candidate_of(const one& v, const way& w) {
   c.alloc.max_rate_per_replica = req_rate::per_sec(w.rate);
   c.type = w.type;
   c.units_per_replica = w.units;
-  c.has = c.alloc.accelerator == v.accelerator ? v.has.front() : 0;
+  c.present = c.alloc.accelerator == v.accelerator ? v.has.front() : 0;
   current_allocation now;
   now.accelerator = v.accelerator;
   now.num_replicas = v.has.front();

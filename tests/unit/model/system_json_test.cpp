@@ -416,7 +416,7 @@ system_solution mixed() {
   add("a-fits", [](auto&) {});
   add("b-too-much", [](auto& v) { v.current.load.arrival_rate = req_rate::per_min(220); });
   add("c-nothing-left", [](auto& v) {
-    v.current.load.arrival_rate = req_rate::per_min(200);
+    v.current.load.arrival_rate = req_rate::per_min(190);
     v.current.num_replicas = 0;
   });
   add("d-no-profile", [](auto& v) { v.model = "llama0-70b"; });
