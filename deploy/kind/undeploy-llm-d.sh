@@ -40,10 +40,11 @@ for kind in validatingadmissionpolicybindings validatingadmissionpolicies custom
   # Kubernetes 1.29 has no policies.
   [[ $'\n'$resources != *$'\n'$kind.* ]] || $kubectl delete "$kind" -l "$label" --ignore-not-found --wait=false > /dev/null
 done
-# kubectl's own wait for definitions has been seen not to end when they are gone.
-for ((until = SECONDS + 120; SECONDS < until;)); do
+# kubectl's own wait for definitions has been seen not to end when they are gone; and the API server tries with longer and longer
+# breaks to finish off a definition whose first attempt came too early.
+for ((until = SECONDS + 300; SECONDS < until;)); do
   [[ -n $($kubectl get crd -l "$label" -o name) ]] || break
   sleep 1
 done
-[[ -z $($kubectl get crd -l "$label" -o name) ]] || fail "not gone after 120 s: $($kubectl get crd -l "$label" -o name | tr '\n' ' ')"
+[[ -z $($kubectl get crd -l "$label" -o name) ]] || fail "not gone after 300 s: $($kubectl get crd -l "$label" -o name | tr '\n' ' ')"
 echo "gone: the APIs"

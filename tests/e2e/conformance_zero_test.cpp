@@ -17,6 +17,7 @@ TEST(Conformance, Zero) {
   s.deployment({.name = "vllme-m", .accelerator = "MI300X"});
   s.variant({.name = "vllme-a", .extra_spec = "  minReplicas: 0\n"});
   s.variant({.name = "vllme-m", .accelerator = "MI300X", .extra_spec = "  minReplicas: 0\n"});
+  ASSERT_TRUE(eventually(30s, [&] { return s.ready("vllme-a") == 1; }));
   const auto load = s.load(60, "vllme-a", {}, "default", scene::evenly);
   s.all.waiting.queue(s.ns, "default", 0);  // without the series nothing could wake them
   s.start_controller();
