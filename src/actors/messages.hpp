@@ -122,8 +122,8 @@ struct orphans_changed {
 // ---- analyzer -> optimizer
 // -----------------------------------------------------------------------------------------------------
 
-/// The latest estimate of a variant's load. Its analyzer writes it with each sample. Thread-safe: whoever has a curve may read
-/// it, while the figures in the curve itself are those of the last cycle.
+/// The latest estimate of a variant's load, written by its analyzer with each sample and read by any thread that has the curve.
+/// The figures in the curve itself are those of the last cycle.
 class live_estimate {
  public:
   void set(const model::load_estimate& estimate) {

@@ -233,7 +233,6 @@ void planner::set_capacity(std::shared_ptr<const capacity_view> capacity) {
     for (auto& [name, p] : pools_) p.changed = true;
 }
 
-/// The GPUs there are, less those of held variants: what they have is not to be given to others.
 /// The GPUs that nodes report, and of each device at least those that Ready replicas have: a replica that serves has its GPUs,
 /// whatever a restarting device plugin, a renamed label or a pod that claims more than there is make of the report.
 void planner::find_usable() {
@@ -253,6 +252,7 @@ void planner::find_usable() {
   }
 }
 
+/// The usable GPUs, less those of held variants: what they have is not to be given to others.
 void planner::limit() {
   input_.optimizer.unlimited = !capacity_ || !capacity_->known;
   for (auto& c : input_.capacity) c.count = 0;

@@ -41,7 +41,7 @@ class planner {
     std::string pool;                          ///< "" = in none
     std::string orphaned_in;                   ///< the pool that it left without a server for its load; "" = none
     std::shared_ptr<const decision> last;      ///< of the plan before
-    cards at;                                  ///< GPUs that `last` takes: type and number
+    cards at;                                  ///< type and number of the GPUs in `last`
     bool fresh = true;                         ///< the curve is newer than `last`
     std::optional<double> starting_since_s{};  ///< in its pool
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
