@@ -22,6 +22,10 @@ constexpr double wake_patience_s = 300;
 constexpr double missed_by = 1.05;
 /// So many requests at the gateway are believed at once, more when they have waited for so long.
 constexpr double queue_at_once = 64, queue_proof_s = 15;
+/// A queue that shows more to arrive than is counted is believed up to so many times what is counted: servers that do not take
+/// requests in order, or hang, have one too.
+constexpr double most_given_up = 2;
+constexpr double slow_first_token_ms = 1000;  ///< where there is no objective for it
 /// A target's status and its pods come by watches of their own: for so long one may be ahead of the other.
 constexpr double pods_lag_s = 10;
 /// A move to another accelerator that failed is not tried again for so long.
@@ -196,6 +200,15 @@ model::req_rate variant_analysis::surely(model::req_rate rate, double since_s) c
   return model::req_rate::per_sec(std::max(0.0, rate.per_sec() - 2 * std::sqrt(rate.per_sec() / counted_s)));
 }
 
+/// What arrives beside what is counted, where first tokens take longer than they may and a queue stands that this does not
+/// explain: clients that give up leave no other trace. The fleet grows by it, and with it what is counted.
+model::req_rate variant_analysis::given_up(const model::load_estimator& of, const model::load_estimate& estimate) const {
+  const double objective_ms = yardstick_ ? yardstick_->second.ttft_ms : 0;
+  if (estimate.ttft_ms <= (objective_ms > 0 ? objective_ms : slow_first_token_ms)) return {};
+  const double counted = estimate.arrival_rate.per_sec();
+  return model::req_rate::per_sec(std::max(0.0, std::min(of.queue_rate().per_sec(), most_given_up * counted) - counted));
+}
+
 /// Silent pods may carry load, so a sample without them is no less than it says and may be more: demand may rise by it and does
 /// not fall. Where families are missing the sums are not the load at all.
 void variant_analysis::take(const load_sample& s, bool complete) {
@@ -210,7 +223,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   }
   auto& estimator = complete ? estimator_ : *partial_;
   estimator.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
-                 s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting});
+                 s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting, s.queue_rate});
   in_flight_peak_ = in_flight_.push(watched_s_, s.running + s.waiting, s.running + s.waiting, stabilization_s());
   auto estimate = estimator.estimate();
   if (!estimate) return;
@@ -218,7 +231,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (!complete && estimate->shape.out_tokens <= 0 && estimate_) estimate->shape = estimate_->shape;
   planned_load now{estimate->arrival_rate, estimate->shape};
   if (!complete) now.rate = surely(now.rate, s.time_s - partial_since_s_);
-  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue().per_sec());
+  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue().per_sec() + given_up(estimator, *estimate).per_sec());
   const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
   if (complete) {
     estimate_ = estimate;
@@ -524,22 +537,21 @@ int variant_analysis::replicas_on(const std::string& accelerator, const capacity
   return set.candidates.empty() ? -1 : set.candidates.front().num_replicas;
 }
 
+/// The device of an accelerator and how many of it a replica there takes; "" = not in accelerator-unit-costs.
+std::pair<std::string, int> variant_analysis::device_and_units(const std::string& accelerator) const {
+  const auto acc = inputs_->shared->accelerators.find(accelerator);
+  if (acc == inputs_->shared->accelerators.end()) return {"", 1};
+  int units = acc->second.multiplicity;
+  for (const auto& p : inputs_->object->profiles)
+    if (p.acc == accelerator) units *= p.acc_count;
+  return {acc->second.type, units};
+}
+
 /// The target is on its way to another accelerator. What the load needs meanwhile is known as far as the load is.
 void variant_analysis::hold_for_change(capacity_curve& curve) const {
   const auto& change = *curve.change;
-  const auto& object = *inputs_->object;
-  const auto device_and_cards = [&](const std::string& accelerator) {
-    std::pair<std::string, int> out{"", 1};
-    const auto acc = inputs_->shared->accelerators.find(accelerator);
-    if (acc == inputs_->shared->accelerators.end()) return out;
-    out = {acc->second.type, acc->second.multiplicity};
-    for (const auto& p : object.profiles)
-      if (p.acc == accelerator) out.second *= p.acc_count;
-    return out;
-  };
-  std::tie(curve.current_device, curve.current_units) = device_and_cards(curve.current.accelerator);
   change_load needs;
-  std::tie(needs.device, needs.units) = device_and_cards(change.to);
+  std::tie(needs.device, needs.units) = device_and_units(change.to);
   const bool known = (estimate_ || demand_.rate.per_sec() > 0) && !families_missing_ && !lengths_unknown();
   if (known) {
     needs.old_replicas = replicas_on(change.from, curve);
@@ -615,8 +627,6 @@ void variant_analysis::evaluate(capacity_curve& curve, model::server_spec server
     return nullptr;
   };
   if (const auto* now = find(curve.current.accelerator)) {
-    curve.current_device = now->first->type;
-    curve.current_units = now->second->acc_count * now->first->multiplicity;
     curve.current.cost.cents = now->first->cost.cents * now->second->acc_count * curve.current.num_replicas;
     server.current.cost = curve.current.cost;
   }
@@ -729,6 +739,8 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   auto server = make_server();
   curve->current = server.current;
   curve->min_replicas = server.min_replicas;
+  // Whatever else is wrong with it, what it has is not to be given to others.
+  if (inputs_->shared) std::tie(curve->current_device, curve->current_units) = device_and_units(curve->current.accelerator);
   if (inputs_->target) curve->ready = inputs_->target->ready_replicas;
   curve->least_in_pool = least_in_pool(*curve);
   curve->wakes_pool = !nothing_runs() && !may_be_zero();

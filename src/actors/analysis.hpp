@@ -42,6 +42,7 @@ class variant_analysis {
   void count_pods(const load_sample& sample);
   void take(const load_sample& sample, bool complete);
   model::req_rate surely(model::req_rate rate, double since_s) const;
+  model::req_rate given_up(const model::load_estimator& of, const model::load_estimate& estimate) const;
   bool lengths_unknown() const;
   int busy_floor() const;
   double slots_in_use() const;
@@ -50,6 +51,7 @@ class variant_analysis {
   void evaluate(capacity_curve& curve, model::server_spec server, const model::service_class& cls);
   std::string obstacle_to(const std::string& accelerator, const capacity_curve& curve) const;
   int replicas_on(const std::string& accelerator, const capacity_curve& curve) const;
+  std::pair<std::string, int> device_and_units(const std::string& accelerator) const;
   void hold_for_change(capacity_curve& curve) const;
   void note_change();
   model::server_spec make_server() const;

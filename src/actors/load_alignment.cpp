@@ -1,16 +1,10 @@
 #include "actors/load_alignment.hpp"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 
 namespace inferno::actors {
 namespace {
-
-constexpr std::array counts{&load_sample::arrivals,   &load_sample::completions, &load_sample::in_tokens,
-                            &load_sample::out_tokens, &load_sample::itl_sum_s,   &load_sample::itl_count,
-                            &load_sample::ttft_sum_s, &load_sample::ttft_count,  &load_sample::wait_sum_s,
-                            &load_sample::wait_count};
 
 void add_names(std::set<std::string>& names, const std::string& families) {
   for (std::size_t from = 0; from < families.size();) {
@@ -23,17 +17,17 @@ void add_names(std::set<std::string>& names, const std::string& families) {
 }  // namespace
 
 void server_load::add(const load_sample& more) {
-  load.span_s += more.span_s;
-  for (const auto count : counts) load.*count += more.*count;
+  span_s += more.span_s;
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += more.*load_counts[i];
 }
 
 load_sample side_by_side(const std::vector<const server_load*>& servers, double span_s) {
   load_sample out;
   out.span_s = span_s;
   for (const auto* s : servers) {
-    if (s->load.span_s <= 0) continue;
-    const double scale = std::min(span_s / s->load.span_s, s->whole_life ? 1.0 : most_amplified);
-    for (const auto count : counts) out.*count += scale * s->load.*count;
+    if (s->span_s <= 0) continue;
+    const double scale = std::min(span_s / s->span_s, s->whole_life ? 1.0 : most_amplified);
+    for (std::size_t i = 0; i < load_counts.size(); ++i) out.*load_counts[i] += scale * s->counts[i];
   }
   return out;
 }
@@ -57,13 +51,14 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
     }
     out.running += s->load.running;
     out.waiting += s->load.waiting;
+    out.queue_rate += s->load.queue_rate;
     add_names(missing, s->load.missing);
     add_names(ill, s->load.ill);
     auto& told = servers_[{s->pod, s->server}];
     heard.insert(&told);
     if (s->load.span_s <= 0) continue;
     for (auto* sum : {&told.since_given, &told.since_whole}) {
-      if (sum->load.span_s <= 0) sum->whole_life = s->whole_life;
+      if (sum->span_s <= 0) sum->whole_life = s->whole_life;
       sum->add(s->load);
     }
   }
@@ -86,12 +81,12 @@ load_sample load_alignment::give(server_load server::*what, double elapsed_s) {
   double shortest = std::numeric_limits<double>::infinity(), longest = 0;
   for (auto& [key, s] : servers_) {
     auto& told = s.*what;
-    if (told.load.span_s <= 0) continue;
+    if (told.span_s <= 0) continue;
     // A server that has gone has served what it has.
     if (!s.here) told.whole_life = true;
     all.push_back(&told);
-    shortest = std::min(shortest, told.load.span_s);
-    longest = std::max(longest, told.load.span_s);
+    shortest = std::min(shortest, told.span_s);
+    longest = std::max(longest, told.span_s);
   }
   const auto out = side_by_side(all, elapsed_s > 0 ? std::clamp(elapsed_s, shortest, longest) : longest);
   for (auto it = servers_.begin(); it != servers_.end();) {
@@ -110,9 +105,9 @@ load_sample load_alignment::next(const std::vector<const pod_sample*>& samples, 
   double longest = 0, longest_whole = 0;
   std::set<kube::object_key> unknown;
   for (const auto& [key, s] : servers_) {
-    longest = std::max(longest, s.since_given.load.span_s);
-    longest_whole = std::max(longest_whole, s.since_whole.load.span_s);
-    if (s.reports && s.since_given.load.span_s <= 0) unknown.insert(key.first);
+    longest = std::max(longest, s.since_given.span_s);
+    longest_whole = std::max(longest_whole, s.since_whole.span_s);
+    if (s.reports && s.since_given.span_s <= 0) unknown.insert(key.first);
   }
   if (longest <= 0) return out;
   if (waits_since_s_ < 0) waits_since_s_ = time_s;
@@ -138,7 +133,7 @@ load_sample load_alignment::next(const std::vector<const pod_sample*>& samples, 
   longest_step_s_ = 0;
   if (whole) whole_s_ = time_s;
   out.span_s = counted.span_s;
-  for (const auto count : counts) out.*count = counted.*count;
+  for (const auto count : load_counts) out.*count = counted.*count;
   return out;
 }
 

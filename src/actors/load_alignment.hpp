@@ -1,5 +1,6 @@
 #pragma once
 // One variant's load from what its servers say, which they say over different spans of time.
+#include <array>
 #include <map>
 #include <set>
 #include <string>
@@ -9,9 +10,16 @@
 
 namespace inferno::actors {
 
+/// The sums of a load_sample.
+constexpr std::array load_counts{&load_sample::arrivals,   &load_sample::completions, &load_sample::in_tokens,
+                                 &load_sample::out_tokens, &load_sample::itl_sum_s,   &load_sample::itl_count,
+                                 &load_sample::ttft_sum_s, &load_sample::ttft_count,  &load_sample::wait_sum_s,
+                                 &load_sample::wait_count};
+
 /// Counts of one server over the sum of their spans.
 struct server_load {
-  load_sample load;
+  double span_s = 0;
+  std::array<double, load_counts.size()> counts{};
   bool whole_life = false;  ///< nothing was before it, or nothing comes after it: the counts are all there is
   void add(const load_sample& more);
 };

@@ -54,9 +54,9 @@ std::uint64_t hash_of(const std::vector<net::metrics::label>& labels) {
   return sum;
 }
 
-std::string server_reading::add(field f, std::uint64_t labels, double value) {
+std::string server_reading::add(field f, std::uint64_t labels, double value, bool aborted) {
   if (!(value >= 0 && value <= most_of_anything)) return fmt::format("{} is {}", name_of(f), value);
-  all_.push_back({f, labels, value});
+  all_.push_back({f, aborted, labels, value});
   present_ |= bit(f);
   return {};
 }
@@ -111,7 +111,7 @@ std::string counter_reader::take(const net::metrics::sample& s) {
   const auto f = *field_of(s.name);
   const auto of = s.label_value("model_name");
   if (!model_.empty() && !of.empty() && of != model_) return {};
-  auto problem = out_.add(f, hash_of(s.labels), s.value);
+  auto problem = out_.add(f, hash_of(s.labels), s.value, s.label_value(finished_reason) == abort_reason);
   // Without a start that can be, a restart is told from the counters alone.
   return f == field::started ? std::string() : problem;
 }

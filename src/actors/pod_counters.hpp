@@ -35,6 +35,8 @@ enum class counter_field : std::uint8_t {
 };
 /// The metric's name in an exposition.
 std::string_view name_of(counter_field f);
+/// The label of request_success_total that says why a request ended, and its value for those that were given up.
+constexpr std::string_view finished_reason = "finished_reason", abort_reason = "abort";
 /// nullopt: not among those that are read.
 std::optional<counter_field> field_of(std::string_view metric);
 
@@ -46,6 +48,7 @@ class server_reading {
  public:
   struct series {
     counter_field field;
+    bool aborted;  ///< of `success`: requests that were given up, with the tokens they had by then
     std::uint64_t labels;
     double value;
     auto key() const { return std::pair(field, labels); }
@@ -55,7 +58,7 @@ class server_reading {
   double wall_s = 0;   ///< wall-clock time of the reading, to compare `started` with; 0 = not known
 
   /// Returns what is wrong with the value: "NAME is -1"; "" = it was added.
-  std::string add(counter_field f, std::uint64_t labels, double value);
+  std::string add(counter_field f, std::uint64_t labels, double value, bool aborted = false);
   /// To be called once all is added. Returns the name of a series that came twice, "" = all is well.
   std::string seal();
   bool empty() const;  ///< no vLLM metric at all

@@ -33,11 +33,11 @@ std::uint64_t no_engine() {
   return hash;
 }
 
-/// Empty: they are not labelled.
+/// Empty: they are not labelled. Requests that are done have another label beside it.
 std::set<std::uint64_t> engines_of(const server_reading& r) {
   std::set<std::uint64_t> out;
   for (const auto& s : r.all())
-    if (s.field != field::started && s.labels != no_engine()) out.insert(s.labels);
+    if (s.field != field::started && s.field != field::success && s.labels != no_engine()) out.insert(s.labels);
   return out;
 }
 

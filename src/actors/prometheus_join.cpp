@@ -55,8 +55,7 @@ std::array<std::string, 3> prometheus_queries() {
   std::array<std::string, 3> out;
   for (std::size_t i = 0; i < out.size(); ++i)
     out[i] =
-        fmt::format("sum by (__name__, {0}, model_name, engine) (max by (__name__, {0}, {1}) ({{__name__=~\"{2}\"}})) or {3}",
-                    server, series, metric_names(ranges[i]), times);
+        fmt::format("max by (__name__, {}, {}) ({{__name__=~\"{}\"}}) or {}", server, series, metric_names(ranges[i]), times);
   // Of copies the earliest start: the largest counter is of the old process until each copy has been scraped anew, and so is
   // this.
   out[0] += fmt::format(
@@ -67,8 +66,9 @@ std::array<std::string, 3> prometheus_queries() {
 }
 
 const std::vector<std::string>& prometheus_labels() {
-  static const std::vector<std::string> names{"__name__", "inferno", "namespace", "pod",        "instance",
-                                              "job",      "service", "engine",    "model_name", "target_model_name"};
+  static const std::vector<std::string> names{
+      "__name__",   "inferno",          "namespace", "pod", "instance", "job", "service", "engine", std::string(finished_reason),
+      "model_name", "target_model_name"};
   return names;
 }
 
@@ -148,7 +148,10 @@ void prometheus_join::add(std::size_t query, const net::metrics::vector_sample& 
   if (!r) return;
   auto& p = r->parts[query];
   if (kind != "time") {
-    p.values.push_back({f, hash_of({{"engine", std::string(v.label("engine"))}}), v.value});
+    const auto reason = v.label(finished_reason);
+    std::vector<net::metrics::label> labels{{"engine", std::string(v.label("engine"))}};
+    if (!reason.empty()) labels.push_back({std::string(finished_reason), std::string(reason)});
+    p.values.push_back({f, reason == abort_reason, hash_of(labels), v.value});
   } else if (v.value > p.scraped_s && v.value < end_of_time_s && std::isfinite(v.time_s)) {
     p.scraped_s = v.value;
     p.age_s = std::max(0.0, v.time_s - v.value);
@@ -174,7 +177,7 @@ scraped_server prometheus_join::server_of(const row& r) {
       continue;
     }
     for (const auto& v : p.values) {
-      auto problem = out.reading.add(v.field, v.labels, v.number);
+      auto problem = out.reading.add(v.field, v.labels, v.number, v.aborted);
       if (v.field != field::started && out.problem.empty()) out.problem = std::move(problem);
     }
   }

@@ -10,14 +10,14 @@
 namespace inferno::actors {
 
 /// The queries of a round, whose number depends on nothing: how many requests there are, their lengths, their latencies. Each
-/// gives the counters themselves, summed by server and engine, and when the server was scraped, so that an answer is consistent
-/// whichever of several Prometheis gives it. A series that is there several times under labels of the collection counts once. The
-/// first gives the start times of the servers' processes too.
+/// gives the counters themselves, by server, engine and why requests ended, and when the server was scraped, so that an answer is
+/// consistent whichever of several Prometheis gives it. A series that is there several times under labels of the collection
+/// counts once. The first gives the start times of the servers' processes too.
 std::array<std::string, 3> prometheus_queries();
 /// Labels by which its samples, and those of the queue at the gateway, are read.
 const std::vector<std::string>& prometheus_labels();
-/// What an answer to one of them may have. The largest has 8 metrics of each engine and a time of each server, about 350 bytes of
-/// text a sample: 25 samples of a pod with three engines. Twice that has room, which a second job that scrapes the pods takes,
+/// What an answer to one of them may have. The largest has 8 series of each engine and two times of each server, about 350 bytes
+/// of text a sample: 26 samples of a pod with three engines. Twice that has room, which a second job that scrapes the pods takes,
 /// beside the pods of others that the same Prometheus knows.
 net::metrics::answer_limits prometheus_limits(std::size_t targets);
 /// Requests that wait at the gateway (flow control of the Gateway API Inference Extension), by namespace and model, under the
@@ -55,6 +55,7 @@ class prometheus_join {
  private:
   struct value {
     counter_field field;
+    bool aborted;
     std::uint64_t labels;
     double number;
   };

@@ -19,6 +19,8 @@ constexpr double same_start_s = 1;      ///< by which a process' start time may 
 constexpr double another_start_s = 60;  ///< by which it goes back only when it is another process'
 constexpr double distrust_s = 600;      ///< in which a server whose start time went back is not believed to restart
 constexpr int most_doubts = 4;          ///< in a row, before what is read is taken for a new beginning
+constexpr double recent_turns_s = 15;   ///< in which first tokens fade to a third
+constexpr double least_turns = 2;       ///< first tokens, or their delay is not known
 constexpr double clump = 64;            ///< completions that are always possible
 constexpr double any_pace = 16;         ///< completions a second that are always possible
 constexpr double fastest_pace = 2000;   ///< completions a second that no server reaches
@@ -77,15 +79,20 @@ std::optional<server_track::growth> server_track::grown(const server_reading& no
     const bool known = !restarted && b != end && b->key() == s.key();
     out.amount += known ? s.value - b->value : s.value;
     if (!known) out.from_zero += s.value;
+    if (s.aborted) out.aborted += known ? s.value - b->value : s.value;
   }
   return out;
 }
 
 /// The mean is of those requests that the histograms have seen in between, whichever these are. Requests that have become many
-/// times longer have to be so for a second interval.
-void server_track::mean_length::note(const std::optional<growth>& sum, const std::optional<growth>& count) {
+/// times longer have to be so for a second interval. Of `aborted` among them only the tokens are known that they had by then,
+/// which is not what they would have had: others' tokens are theirs too, up to twice as many. Where most were given up the mean
+/// before is more to go by.
+void server_track::mean_length::note(const std::optional<growth>& sum, const std::optional<growth>& count, double aborted) {
   if (!sum || !count || count->amount <= 0) return;
-  const double mean = sum->amount / count->amount;
+  const double half = count->amount / 2;
+  if (aborted > half && tokens) return;
+  const double mean = sum->amount / (count->amount - std::clamp(aborted, 0.0, half));
   const bool strange = tokens && mean > much_longer * std::max(*tokens, usual_tokens);
   const bool believed = mean >= 0 && mean <= most_tokens && (!strange || was_strange);
   was_strange = strange;
@@ -98,7 +105,10 @@ void server_track::lengths(const server_reading& now, bool restarted, load_sampl
   const double steps = std::max(now.total(field::itl_count), now.total(field::newer_itl_count));
   const bool possible =
       steps <= 0 || now.total(field::generation_sum) <= most_tokens_a_step * (steps + now.total(field::generation_count));
-  if (possible) out_.note(grown(now, field::generation_sum, restarted), grown(now, field::generation_count, restarted));
+  const auto ended = grown(now, field::success, restarted), measured = grown(now, field::generation_count, restarted);
+  // Of engines that leave them out of the histograms the lengths are those of the others.
+  const bool of_all = ended && measured && measured->amount > ended->amount - ended->aborted / 2;
+  if (possible) out_.note(grown(now, field::generation_sum, restarted), measured, of_all ? ended->aborted : 0);
   const auto mean_in = in_.tokens, mean_out = out_.tokens;
   // Completions of unknown length would make the others look shorter.
   if (!mean_in || !mean_out) out.completions = 0;
@@ -111,6 +121,21 @@ void server_track::lengths(const server_reading& now, bool restarted, load_sampl
 double server_track::balance(const server_reading& now, bool restarted, const load_sample& d) const {
   if (restarted) return d.completions + now.in_system();
   return d.completions + now.in_system() - base_->in_system() + owed_ * std::exp(-d.span_s / owed_s);
+}
+
+/// The longer of the last delays and those before: while a queue grows they lag behind.
+double server_track::queue_rate(const server_reading& now, bool restarted, const load_sample& d) {
+  const double least = restarted ? 0 : std::min(base_->total(field::waiting), now.total(field::waiting));
+  if (least <= 0) {
+    turns_ = delays_s_ = 0;
+    return 0;
+  }
+  const double kept = std::exp(-d.span_s / recent_turns_s);
+  turns_ = turns_ * kept + d.ttft_count;
+  delays_s_ = delays_s_ * kept + d.ttft_sum_s;
+  if (turns_ < least_turns || delays_s_ <= 0) return 0;
+  const double last_s = d.ttft_count > 0 ? d.ttft_sum_s / d.ttft_count : 0;
+  return least / std::max(delays_s_ / turns_, last_s);
 }
 
 bool server_track::uses_arrivals(const server_reading& now, bool restarted) const {
@@ -236,9 +261,11 @@ server_track::outcome server_track::believe(server_reading now, bool restarted, 
   }
   if (now.clock_s < no_arrivals_until_s_) out.load.ill = name_of(field::arrivals);
   lengths(now, restarted, out.load);
+  out.load.queue_rate = queue_rate(now, restarted, out.load);
   gauges_ = {};
   gauges_.running = out.load.running;
   gauges_.waiting = out.load.waiting;
+  gauges_.queue_rate = out.load.queue_rate;
   gauges_.ill = out.load.ill;
   if (restarted) base_.reset();
   rebase(std::move(now));

@@ -21,6 +21,7 @@ constexpr double prior_weight = 2;      ///< samples by which a dispersion of 1 
 constexpr double shorter_sigmas = 3;    ///< by which requests since a rise are shorter than before
 constexpr double most_busy = 1.5;       ///< by which tokens may seem to have taken longer than the requests were there
 constexpr double further_share = 1.5;   ///< of what requests in flight have made, that they will have made in all
+constexpr double standing_s = 15;       ///< for which a queue has to stand to be one
 constexpr double further_sigmas = 3;    ///< by which requests in flight have got further than exponential lengths explain
 
 /// log likelihood of `count` Poisson events in `span` at their own mean rate, without the terms that cancel.
@@ -161,7 +162,7 @@ void load_estimator::add(const load_observation& seen) {
   const auto small = [](double x) { return static_cast<float>(x); };
   kept_.push_back({o.time_s, o.span_s, std::max(0.0, o.arrivals), small(o.completions), small(o.in_tokens), small(o.out_tokens),
                    small(o.itl_sum_s), small(o.itl_count), small(o.ttft_sum_s), small(o.ttft_count), small(o.wait_sum_s),
-                   small(o.wait_count)});
+                   small(o.wait_count), small(o.queue_rate)});
   forget(o.time_s - window_s_);
   detect_change();
   const double made = o.itl_count + o.ttft_count;
@@ -218,6 +219,17 @@ request_shape load_estimator::shape() const {
   const double surely = (begun_with_.made + further_share * in_flight_) / (begun_with_.completions + running_);
   out.out_tokens = std::max(out.out_tokens, std::min(exponential, surely));
   return out;
+}
+
+req_rate load_estimator::queue_rate() const {
+  double least = 0, span_s = 0;
+  int seen = 0;
+  for (auto k = kept_.rbegin(); k != kept_.rend(); ++k) {
+    least = seen++ == 0 ? k->queue_rate : std::min<double>(least, k->queue_rate);
+    span_s += k->span_s;
+    if (seen >= 3 && span_s >= std::min(standing_s, window_s_)) return req_rate::per_sec(least);
+  }
+  return {};
 }
 
 std::optional<load_estimate> load_estimator::estimate() const {

@@ -22,6 +22,7 @@ struct load_observation {
   double ttft_sum_s = 0, ttft_count = 0;
   double wait_sum_s = 0, wait_count = 0;
   double running = 0, waiting = 0;  ///< requests at the end of the span
+  double queue_rate = 0;            ///< requests a second that the queues show to arrive at least, 0 = none stands
 };
 
 struct load_estimate {
@@ -62,13 +63,16 @@ class load_estimator {
   /// nullopt: nothing observed yet, or for so short a time that a clump cannot be told from a rate: less than 10 s (or the
   /// window) in all, and less than a second besides the largest clump; or, at the beginning, less than 5 s with 1 to 19 requests.
   std::optional<load_estimate> estimate() const;
+  /// What arrives at least while queues stand: the lowest queue_rate of the last 15 s, or the window if that is shorter, in three
+  /// observations or more.
+  req_rate queue_rate() const;
 
  private:
   /// An observation as it is kept, half as large: ten thousand variants keep dozens each. Sums of a few seconds lose nothing that
   /// could be measured.
   struct kept {
     double time_s, span_s, arrivals;
-    float completions, in_tokens, out_tokens, itl_sum_s, itl_count, ttft_sum_s, ttft_count, wait_sum_s, wait_count;
+    float completions, in_tokens, out_tokens, itl_sum_s, itl_count, ttft_sum_s, ttft_count, wait_sum_s, wait_count, queue_rate;
   };
   /// Arrivals of consecutive observations.
   struct tally {

@@ -141,7 +141,8 @@ TEST(Conformance, LiveConfiguration) {
   a100("much");
   EXPECT_TRUE(refused("accelerator-unit-costs/A100", "much")) << s.log();
   premium("soon");
-  EXPECT_TRUE(refused("service-classes-config/premium.yaml", "data[0].slo-ttw: expected a number from 0 to 1000000000, got soon")) << s.log();
+  EXPECT_TRUE(refused("service-classes-config/premium.yaml", "data[0].slo-ttw: expected a number from 0 to 1000000000, got soon"))
+      << s.log();
   interval("often");
   EXPECT_TRUE(refused("inferno-autoscaler-variantautoscaling-config/GLOBAL_OPT_INTERVAL", "often")) << s.log();
   const auto then = ticks();

@@ -24,12 +24,13 @@ TEST(Conformance, Zero) {
   // The idle one goes, the busy one stays however long that takes.
   ASSERT_TRUE(eventually(60s, [&] { return s.replicas("vllme-m") == 0; })) << s.log();
   EXPECT_EQ(s.replicas("vllme-a"), 1) << s.log();
+  EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error << s.log();
   load->stop();
   const auto idle = steady::now();
   ASSERT_TRUE(eventually(60s, [&] { return s.replicas("vllme-a") == 0; })) << s.log();
   fmt::print("last request to zero replicas: {:.1f} s (retention 12 s)\n", seconds_since(idle));
   EXPECT_GT(seconds_since(idle), 10) << "before the retention was over\n" << s.log();
-  EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error;
+  EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error << s.log();
   ASSERT_TRUE(eventually(20s, [&] { return s.ready("vllme-a") == 0 && s.desired("vllme-a") == 0; }));
   ASSERT_TRUE(s.cycles_pass()) << s.log();
   EXPECT_TRUE(s.is("OptimizationReady", "True", "vllme-a")) << s.condition("OptimizationReady", "vllme-a");

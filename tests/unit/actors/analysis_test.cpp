@@ -71,6 +71,35 @@ TEST(Analysis, ALoadOfUnknownLengthsIsHeldUntilOneIsKnown) {
   EXPECT_TRUE(curve->urgent);
 }
 
+// Whoever holds GPUs holds them whether or not anything else about it is known, from the first curve on.
+TEST(Analysis, WhatAHeldVariantHasIsSaidBeforeItWasEverEvaluated) {
+  variant_analysis a({"n", "v"});
+  auto inputs = quickstart();
+  auto target = std::make_shared<workload_object>(*inputs->target);
+  target->replicas = 4;
+  inputs->target = target;
+  a.update(inputs);
+  for (const std::string reason : {"MetricsPending", "MetricsIncomplete", "UnknownServiceClass", "InvalidSpec"}) {
+    SCOPED_TRACE(reason);
+    auto object = std::make_shared<variant_object>(*inputs->object);
+    if (reason == "UnknownServiceClass") object->class_key = object->class_name = "none";
+    if (reason == "InvalidSpec") object->problem = "spec.maxReplicas is -1";
+    inputs->object = object;
+    a.update(inputs);
+    if (reason == "MetricsIncomplete") {
+      auto lacking = sample(1, 0, 0, 0);
+      lacking.missing = "vllm:request_success";
+      a.observe(lacking);
+    }
+    const auto held = a.make_curve();
+    EXPECT_TRUE(held->hold);
+    EXPECT_EQ(held->hold_reason, reason);
+    EXPECT_EQ(held->current.num_replicas, 4);
+    EXPECT_EQ(held->current_device, inputs->shared->accelerators.at(held->current.accelerator).type);
+    EXPECT_EQ(held->current_units, 1);
+  }
+}
+
 TEST(Analysis, AMissingFamilyIsNamedAndHeldAndItsReturnIsNoBurst) {
   variant_analysis a({"n", "v"});
   a.update(quickstart());

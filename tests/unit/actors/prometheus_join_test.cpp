@@ -150,7 +150,7 @@ void expect_answer(const std::string& query, const std::string& series, const st
   EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
 }
 
-TEST(PrometheusQuery, CopiesOfASeriesCountOnceAndEnginesAddUp) {
+TEST(PrometheusQuery, CopiesOfASeriesCountOnce) {
   const std::string server = R"(namespace="llm",pod="a",instance="1:80",job="j",service="s")",
                     model = server + R"(,model_name="m")";
   std::string series, samples;
@@ -174,10 +174,11 @@ TEST(PrometheusQuery, CopiesOfASeriesCountOnceAndEnginesAddUp) {
     put("process_start_time_seconds", server + more, last ? "5 5 25" : "5 5 5");
   }
   for (const int engine : {0, 1}) {
-    const auto of = fmt::format(R"({{{},engine="{}"}})", model, engine);
-    expect("vllm:num_requests_running" + of, 3);
-    expect("vllm:num_requests_waiting" + of, 0);
-    expect("vllm:request_success_total" + of, 34);
+    const auto of = [&](const std::string& more) { return fmt::format(R"({{{},engine="{}"{}}})", model, engine, more); };
+    expect("vllm:num_requests_running" + of(""), 3);
+    expect("vllm:num_requests_waiting" + of(""), 0);
+    expect("vllm:request_success_total" + of(R"(,finished_reason="stop")"), 31);
+    expect("vllm:request_success_total" + of(R"(,finished_reason="length")"), 3);
   }
   expect("{" + model + R"(,inferno="time"})", 30);
   expect("{" + server + R"(,inferno="start"})", 5);

@@ -242,8 +242,13 @@ struct giant {
     };
     row(R"("inferno":"time")", scraped_s);
     for (int f = fields[query].first; f < fields[query].second; ++f)
-      for (int engine = 0; engine < 3; ++engine)
-        row(fmt::format(R"("__name__":"{}","engine":"{}")", name_of(static_cast<counter_field>(f)), engine), 1000.0 + pod);
+      for (int engine = 0; engine < 3; ++engine) {
+        const auto field = static_cast<counter_field>(f);
+        const auto of = fmt::format(R"("__name__":"{}","engine":"{}")", name_of(field), engine);
+        if (field != counter_field::success) row(of, 1000.0 + pod);
+        for (const auto* reason : {"stop", "length", "abort", "error", "repetition"})
+          if (field == counter_field::success) row(fmt::format(R"({},"finished_reason":"{}")", of, reason), 1000.0 + pod);
+      }
   }
   static std::string name(int pod) { return fmt::format("vllm-llama-decode-7c9f8d6b5d-{:05}", pod); }
   asio::awaitable<void> serve(test::tcp::socket& socket) {

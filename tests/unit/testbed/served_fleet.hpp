@@ -23,7 +23,8 @@ namespace json = boost::json;
 /// vLLM's counters of one engine.
 struct engine_counters {
   double arrived = 0;  ///< only exported where a test does it
-  double stopped = 0, cut = 0;
+  double stopped = 0, cut = 0, aborted = 0;
+  double lengths = 0;  ///< requests in the histograms of lengths
   double prompt_tokens = 0, output_tokens = 0;
   double itl_sum_s = 0, itl_count = 0;
   double ttft_sum_s = 0, ttft_count = 0;
@@ -59,13 +60,15 @@ struct fleet_options {
   double tokens_out = 400;                                      ///< mean of an exponential distribution
   std::function<double(double)> rate_per_s;                     ///< of the arrivals, by time
   std::function<int(double)> clump = [](double) { return 1; };  ///< requests that arrive together
+  double patience_s = 0;         ///< after which a request without a first token is given up; 0 = never
+  bool tells_of_aborted = true;  ///< engines count what is given up, with the lengths it had
   std::string extra_spec{};
   std::shared_ptr<act::metrics_source> source{};  ///< instead of one that answers at once
 };
 
 /// What happened, in outcomes.
 struct fleet_outcome {
-  long arrived = 0, finished = 0, within = 0, lost = 0;
+  long arrived = 0, finished = 0, within = 0, lost = 0, given_up = 0;
   double replica_seconds = 0;
   int orders = 0;  ///< scale patches
   int most = 0;    ///< replicas ever asked for
@@ -197,9 +200,9 @@ class served_fleet {
     family("vllm:request_success_total", "counter");
     line("vllm:request_success_total", c.stopped, "finished_reason=\"stop\",");
     line("vllm:request_success_total", c.cut, "finished_reason=\"length\",");
-    line("vllm:request_success_total", 0, "finished_reason=\"abort\",");
-    histogram("vllm:request_prompt_tokens", c.prompt_tokens, c.stopped + c.cut);
-    histogram("vllm:request_generation_tokens", c.output_tokens, c.stopped + c.cut);
+    line("vllm:request_success_total", c.aborted, "finished_reason=\"abort\",");
+    histogram("vllm:request_prompt_tokens", c.prompt_tokens, c.lengths);
+    histogram("vllm:request_generation_tokens", c.output_tokens, c.lengths);
     histogram("vllm:inter_token_latency_seconds", c.itl_sum_s, c.itl_count);
     histogram("vllm:time_to_first_token_seconds", c.ttft_sum_s, c.ttft_count);
     histogram("vllm:request_queue_time_seconds", c.wait_sum_s, c.wait_count);
@@ -341,7 +344,27 @@ class served_fleet {
     if (now() < p.frozen_until_s) return;
     p.engine_ms += step_ms;
     p.core->advance(p.engine_ms, events_);
+    if (options_.patience_s > 0) give_up(p);
     note(p, now() * 1000 - p.engine_ms);
+  }
+  void give_up(served_pod& p) {
+    note(p, now() * 1000 - p.engine_ms);
+    const double since_ms = (now() - options_.patience_s) * 1000;
+    for (auto it = p.requests.begin(); it != p.requests.end();) {
+      const auto& [id, r] = *it;
+      if (r.first_ms > 0 || r.arrived_ms > since_ms) {
+        ++it;
+        continue;
+      }
+      p.core->abort(id, p.engine_ms, events_);
+      ++outcome.given_up;
+      if (options_.tells_of_aborted) {
+        ++p.counters.aborted;
+        ++p.counters.lengths;
+        p.counters.prompt_tokens += r.in;
+      }
+      it = p.requests.erase(it);
+    }
   }
   /// Events carry the engine's own time, which `shift_ms` turns into the fleet's.
   void note(served_pod& p, double shift_ms) {
@@ -359,6 +382,7 @@ class served_fleet {
       if (e.kind != engine::event_kind::finished) continue;
       auto& c = p.counters;
       ++c.stopped;
+      ++c.lengths;
       c.prompt_tokens += r.in;
       c.output_tokens += r.out;
       c.itl_sum_s += (at_ms - r.first_ms) / 1000;

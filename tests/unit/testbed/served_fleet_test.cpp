@@ -134,6 +134,33 @@ TEST(ServedFleet, StepsAreFollowedWithFewOrders) {
   fmt::print("steps: {}\n", f.outcome.text());
 }
 
+// Clients that wait in vain hang up. What they leave behind is no token and a number that is counted as done, or with engines
+// that do not tell of them nothing at all. Nevertheless the fleet becomes what it takes to serve everybody.
+struct Impatient : ::testing::TestWithParam<std::tuple<bool, double, int>> {};
+TEST_P(Impatient, ClientsThatHangUpAreReckonedWith) {
+  const auto [tells, patience_s, replicas] = GetParam();
+  fleet_options o;
+  o.seed = 43;
+  o.replicas = replicas;
+  o.rate_per_s = worth([replicas = replicas](double t) { return t < 300 ? 0.8 * replicas : 9.6; });
+  o.patience_s = patience_s;
+  o.tells_of_aborted = tells;
+  served_fleet f(o);
+  // Of the queue at first only twice what is served can be told; each doubling takes a start-up.
+  f.live(300 + 5 * o.start_up_s);
+  EXPECT_GT(f.outcome.given_up, 1000) << "or this test shows nothing";
+  const auto before = f.outcome;
+  f.live(1800);
+  EXPECT_GE(f.replicas(), f.needed(1800));
+  EXPECT_LE(static_cast<double>(f.outcome.given_up - before.given_up),
+            0.01 * static_cast<double>(f.outcome.arrived - before.arrived));
+  EXPECT_GE(static_cast<double>(f.outcome.within - before.within),
+            0.97 * static_cast<double>(f.outcome.finished - before.finished));
+  EXPECT_LE(f.outcome.most, 12) << f.outcome.text();
+}
+INSTANTIATE_TEST_SUITE_P(Fleets, Impatient,
+                         ::testing::Combine(::testing::Bool(), ::testing::Values(2.0, 5.0, 15.0), ::testing::Values(2, 3)));
+
 TEST(ServedFleet, RestartsAndSilencesOfPods) {
   auto o = steady(11);
   o.rate_per_s = worth([](double) { return 7.6; });

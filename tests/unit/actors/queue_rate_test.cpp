@@ -1,0 +1,119 @@
+// What the queue of a server shows to arrive, where clients leave it unserved and nothing counts them.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "actors/server_track.hpp"
+
+namespace inferno::actors::testing {
+namespace {
+
+using field = counter_field;
+
+struct queue_world {
+  double rate, slots, busy_s, patience_s, scrape_s;
+};
+
+/// The queue rates of the last minute of three. The server takes requests in order; clients hang up after their patience.
+std::vector<double> shown_by(const queue_world& w, std::mt19937& random) {
+  constexpr double end_s = 180;
+  struct stay {
+    double from, to;
+  };
+  std::vector<stay> waits, runs;
+  std::vector<double> free_at(static_cast<std::size_t>(w.slots), 0.0);
+  for (double t = 0; t < end_s; t += std::exponential_distribution<double>(w.rate)(random)) {
+    const auto first = std::min_element(free_at.begin(), free_at.end());
+    const double begins = std::max(t, *first);
+    waits.push_back({t, std::min(begins, t + w.patience_s)});
+    if (begins > t + w.patience_s) continue;
+    *first = begins + std::exponential_distribution<double>(1 / w.busy_s)(random);
+    runs.push_back({begins, *first});
+    waits.back().to = begins;
+  }
+  server_track track;
+  std::vector<double> out;
+  for (double t = w.scrape_s; t <= end_s; t += w.scrape_s) {
+    double running = 0, waiting = 0, done = 0, turns = 0, delay_s = 0;
+    for (const auto& r : runs) running += r.from <= t && t < r.to, done += r.to <= t;
+    for (const auto& s : waits) waiting += s.from <= t && t < s.to;
+    // Of those that have come to their turn: first tokens come a moment later.
+    for (const auto& s : waits)
+      if (s.to <= t && s.to - s.from < w.patience_s) ++turns, delay_s += s.to - s.from + 0.05;
+    server_reading r;
+    r.clock_s = t;
+    for (const auto& [f, v] : std::initializer_list<std::pair<field, double>>{{field::running, running},
+                                                                              {field::waiting, waiting},
+                                                                              {field::success, done},
+                                                                              {field::prompt_sum, 100 * done},
+                                                                              {field::prompt_count, done},
+                                                                              {field::generation_sum, 100 * done},
+                                                                              {field::generation_count, done},
+                                                                              {field::ttft_sum, delay_s},
+                                                                              {field::ttft_count, turns}})
+      EXPECT_EQ(r.add(f, 0, v), "");
+    EXPECT_EQ(r.seal(), "");
+    const auto seen = track.observe(std::move(r));
+    if (t > end_s - 60) out.push_back(seen.load.queue_rate);
+  }
+  return out;
+}
+
+TEST(QueueRate, IsWhatArrivesAndNoMore) {
+  std::mt19937 random(71);
+  const auto draw = [&](double from, double to) { return std::uniform_real_distribution<double>(from, to)(random); };
+  int told = 0, cases = 0;
+  for (int i = 0; i < 300; ++i) {
+    queue_world w{};
+    w.slots = std::floor(draw(4, 64));
+    w.busy_s = draw(0.5, 5);
+    const double over = draw(0.3, 5);
+    w.rate = over * w.slots / w.busy_s;
+    w.patience_s = draw(1, 20);
+    w.scrape_s = std::floor(draw(1, 6));
+    const auto shown = shown_by(w, random);
+    const double least = *std::min_element(shown.begin(), shown.end());
+    // Below what arrives, but for chance.
+    EXPECT_LE(least, w.rate * (1 + 1 / std::sqrt(1 + w.rate * w.patience_s)))
+        << w.slots << " slots of " << w.busy_s << " s, " << over << " times what they take, patience " << w.patience_s;
+    if (over < 0.7) {
+      EXPECT_EQ(least, 0) << "now and then nobody waits";
+    }
+    if (over < 1.5 || w.rate * w.patience_s < 30) continue;
+    ++cases;
+    std::vector<double> sorted = shown;
+    std::sort(sorted.begin(), sorted.end());
+    told += sorted[sorted.size() / 2] > 0.7 * w.rate;
+  }
+  EXPECT_GT(cases, 100);
+  EXPECT_GE(told, 0.95 * cases);
+}
+
+// One that hangs with a queue says nothing, nor does one that has none.
+TEST(QueueRate, NeedsTurnsAndAQueue) {
+  server_track track;
+  const auto observe = [&](double t, double waiting, double turns, double delay_s) {
+    server_reading r;
+    r.clock_s = t;
+    for (const auto& [f, v] : std::initializer_list<std::pair<field, double>>{{field::running, 8},
+                                                                              {field::waiting, waiting},
+                                                                              {field::success, 100},
+                                                                              {field::prompt_sum, 1000},
+                                                                              {field::prompt_count, 100},
+                                                                              {field::generation_sum, 1000},
+                                                                              {field::generation_count, 100},
+                                                                              {field::ttft_sum, delay_s},
+                                                                              {field::ttft_count, turns}})
+      EXPECT_EQ(r.add(f, 0, v), "");
+    EXPECT_EQ(r.seal(), "");
+    return track.observe(std::move(r)).load.queue_rate;
+  };
+  observe(0, 40, 100, 100);
+  for (int t = 2; t < 60; t += 2) EXPECT_EQ(observe(t, 40, 100, 100), 0) << "nobody comes to his turn";
+  for (int t = 60; t < 80; t += 2) EXPECT_EQ(observe(t, 0, 100 + t, 100 + t), 0) << "nobody waits";
+}
+
+}  // namespace
+}  // namespace inferno::actors::testing
