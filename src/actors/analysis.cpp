@@ -190,6 +190,7 @@ condition variant_analysis::metrics_condition(const load_sample& s) const {
   std::string message = "all pods of the variant report";
   if (!s.ill.empty())
     message += fmt::format("; {} does not fit what is completed, running and waiting, so arrivals are taken from these", s.ill);
+  if (gives_up_) message += "; more wait than the requests that are served explain: clients seem to give up, and count as demand";
   return {type, true, "MetricsFound", std::move(message)};
 }
 
@@ -231,7 +232,9 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (!complete && estimate->shape.out_tokens <= 0 && estimate_) estimate->shape = estimate_->shape;
   planned_load now{estimate->arrival_rate, estimate->shape};
   if (!complete) now.rate = surely(now.rate, s.time_s - partial_since_s_);
-  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue().per_sec() + given_up(estimator, *estimate).per_sec());
+  const auto lost = given_up(estimator, *estimate);
+  gives_up_ = lost.per_sec() > 0;
+  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue().per_sec() + lost.per_sec());
   const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
   if (complete) {
     estimate_ = estimate;

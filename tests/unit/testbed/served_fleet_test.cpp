@@ -65,6 +65,14 @@ std::function<double(double)> worth(std::function<double(double)> of) {
   return [of = std::move(of)](double t) { return of(t) * one; };
 }
 
+std::string metrics_message(const served_fleet& f) {
+  for (const auto& c : f.status.at("conditions").as_array())
+    if (c.at("type").as_string() == "MetricsAvailable")
+      return fmt::format("{} {}: {}", std::string(c.at("status").as_string()), std::string(c.at("reason").as_string()),
+                         std::string(c.at("message").as_string()));
+  return {};
+}
+
 struct OddScrape : ::testing::TestWithParam<int> {};
 
 // Any one pod's answer may be odd at any time; none of them is worth a replica.
@@ -146,11 +154,17 @@ TEST_P(Impatient, ClientsThatHangUpAreReckonedWith) {
   o.patience_s = patience_s;
   o.tells_of_aborted = tells;
   served_fleet f(o);
+  f.live(400);
+  const bool seen = metrics_message(f).find("clients seem to give up") != std::string::npos;
+  if (!tells && patience_s < 5) {
+    EXPECT_TRUE(seen) << metrics_message(f);
+  }
   // Of the queue at first only twice what is served can be told; each doubling takes a start-up.
   f.live(300 + 5 * o.start_up_s);
   EXPECT_GT(f.outcome.given_up, 1000) << "or this test shows nothing";
   const auto before = f.outcome;
   f.live(1800);
+  EXPECT_EQ(metrics_message(f).find("clients seem to give up"), std::string::npos) << metrics_message(f);
   EXPECT_GE(f.replicas(), f.needed(1800));
   EXPECT_LE(static_cast<double>(f.outcome.given_up - before.given_up),
             0.01 * static_cast<double>(f.outcome.arrived - before.arrived));
@@ -260,13 +274,6 @@ TEST(ServedFleet, WaveringGaugesAreNoArrivals) {
 void export_arrivals(std::string& text, double value) {
   text += fmt::format(
       "# TYPE vllm:request_arrival_total counter\nvllm:request_arrival_total{{engine=\"0\",model_name=\"default\"}} {}\n", value);
-}
-std::string metrics_message(const served_fleet& f) {
-  for (const auto& c : f.status.at("conditions").as_array())
-    if (c.at("type").as_string() == "MetricsAvailable")
-      return fmt::format("{} {}: {}", std::string(c.at("status").as_string()), std::string(c.at("reason").as_string()),
-                         std::string(c.at("message").as_string()));
-  return {};
 }
 
 /// What the counter says by the true number of arrivals, and whether that is told to be wrong.
