@@ -25,7 +25,6 @@ constexpr double queue_at_once = 64, queue_proof_s = 15;
 /// A queue that shows more to arrive than is counted is believed up to so many times what is counted: servers that do not take
 /// requests in order, or hang, have one too.
 constexpr double most_given_up = 2;
-constexpr double slow_first_token_ms = 1000;  ///< where there is no objective for it
 /// A target's status and its pods come by watches of their own: for so long one may be ahead of the other.
 constexpr double pods_lag_s = 10;
 /// A move to another accelerator that failed is not tried again for so long.
@@ -205,7 +204,7 @@ model::req_rate variant_analysis::surely(model::req_rate rate, double since_s) c
 /// explain: clients that give up leave no other trace. The fleet grows by it, and with it what is counted.
 model::req_rate variant_analysis::given_up(const model::load_estimator& of, const model::load_estimate& estimate) const {
   const double objective_ms = yardstick_ ? yardstick_->second.ttft_ms : 0;
-  if (estimate.ttft_ms <= (objective_ms > 0 ? objective_ms : slow_first_token_ms)) return {};
+  if (objective_ms <= 0 || estimate.ttft_ms <= objective_ms) return {};
   const double counted = estimate.arrival_rate.per_sec();
   return model::req_rate::per_sec(std::max(0.0, std::min(of.queue_rate().per_sec(), most_given_up * counted) - counted));
 }

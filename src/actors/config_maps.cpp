@@ -225,6 +225,21 @@ tl::expected<std::chrono::milliseconds, std::string> parse_duration(std::string_
   return std::chrono::milliseconds(static_cast<long>(total_ms));
 }
 
+/// Where it was never valid, nobody knows whether anything may be written: what was meant may well be dry-run.
+void config_reader::read_actuation_mode(const std::map<std::string, std::string>& data, std::vector<config_problem>& problems) {
+  const auto it = data.find("ACTUATION_MODE");
+  const auto mode = it == data.end() ? defaults_.actuation : parse_actuation_mode(it->second);
+  if (mode) {
+    settings_.actuation = *mode;
+    mode_known_ = true;
+    return;
+  }
+  if (!mode_known_) settings_.actuation = actuation_mode::dry_run;
+  problems.push_back({fmt::format("{}/ACTUATION_MODE", settings_map),
+                      fmt::format("expected direct, metric or dry-run, got \"{}\"; {}", it->second,
+                                  mode_known_ ? "the last valid value stays" : "dry-run until it is valid")});
+}
+
 std::vector<config_problem> config_reader::read_settings(const std::map<std::string, std::string>& data) {
   std::vector<config_problem> problems;
   std::vector<std::string_view> known;  ///< collected by the lines that read them
@@ -282,13 +297,8 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
     settings_.saturation = it->second;
     return {};
   });
-  if (!data.count("ACTUATION_MODE")) settings_.actuation = defaults_.actuation;
-  entry("ACTUATION_MODE", [&](const std::string& text) -> std::string {
-    const auto mode = parse_actuation_mode(text);
-    if (!mode) return fmt::format("expected direct, metric or dry-run, got \"{}\"", text);
-    settings_.actuation = *mode;
-    return {};
-  });
+  read_actuation_mode(data, problems);
+  known.emplace_back("ACTUATION_MODE");
   if (!data.count("SOLVER")) settings_.solver = defaults_.solver;
   entry("SOLVER", [&](const std::string& text) -> std::string {
     using kind = model::solver_kind;

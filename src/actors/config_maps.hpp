@@ -42,7 +42,9 @@ class config_reader {
 
  private:
   runtime_settings defaults_;
+  void read_actuation_mode(const std::map<std::string, std::string>& data, std::vector<config_problem>& problems);
   runtime_settings settings_;
+  bool mode_known_ = false;  ///< ACTUATION_MODE was valid, or not there
   std::map<std::string, accelerator_entry> accelerators_;
   std::map<std::string, model::service_class> classes_;
   bool have_accelerators_ = false;

@@ -139,7 +139,8 @@ std::string missing_in(const server_reading& r) {
   });
   if (!r.has(field::success) && (busy || served)) name(name_of(field::success));
   // Whatever has been completed has had its lengths observed.
-  const bool completed = r.total(field::success) > 0;
+  const bool completed = std::any_of(r.all().begin(), r.all().end(),
+                                     [](const auto& s) { return s.field == field::success && !s.aborted && s.value > 0; });
   const auto lengths = [&](field sum, field count, std::string_view family) {
     if (!completed || r.unread(count)) return;
     if (!r.has(sum) || !r.has(count) || r.total(count) <= 0) name(family);

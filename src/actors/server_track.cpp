@@ -106,14 +106,22 @@ void server_track::lengths(const server_reading& now, bool restarted, load_sampl
   const bool possible =
       steps <= 0 || now.total(field::generation_sum) <= most_tokens_a_step * (steps + now.total(field::generation_count));
   const auto ended = grown(now, field::success, restarted), measured = grown(now, field::generation_count, restarted);
-  // Of engines that leave them out of the histograms the lengths are those of the others.
-  const bool of_all = ended && measured && measured->amount > ended->amount - ended->aborted / 2;
-  if (possible) out_.note(grown(now, field::generation_sum, restarted), measured, of_all ? ended->aborted : 0);
+  const double aborted = ended ? ended->aborted : 0;
+  // Engines may leave those that were given up out of the histograms.
+  const bool of_all = measured && measured->amount > out.completions - aborted / 2;
+  // Who leaves although nobody waits has had what he wanted.
+  const bool in_vain = now.total(field::waiting) > 0 || (!restarted && base_->total(field::waiting) > 0);
+  if (possible) out_.note(grown(now, field::generation_sum, restarted), measured, of_all && in_vain ? aborted : 0);
   const auto mean_in = in_.tokens, mean_out = out_.tokens;
   // Completions of unknown length would make the others look shorter.
   if (!mean_in || !mean_out) out.completions = 0;
   out.in_tokens = mean_in.value_or(0) * out.completions;
   out.out_tokens = mean_out.value_or(0) * out.completions;
+  const double made = out.itl_count + out.ttft_count;
+  if (out.completions <= 0 || aborted <= 0 || of_all || in_vain || made <= 0) return;
+  // In no histogram: they had what was made beside the others' tokens.
+  const double others = *mean_out * (out.completions - aborted);
+  out.out_tokens = others + std::clamp(made - others, 0.0, *mean_out * aborted);
 }
 
 /// What must have arrived for as many to be done and in the server, less what has left it unseen. A gauge that only wavers owes
@@ -198,12 +206,13 @@ server_track::objection server_track::impossible(const server_reading& now, bool
   const double growth_of_queue = std::max(0.0, now.in_system() - (restarted ? 0 : base_->in_system()));
   if (!restarted) {
     const auto success = grown(now, field::success, false);
+    const double told = d.completions - (success ? success->aborted : 0);
     const double explained = 8 + base_->in_system() + now.in_system() + 2 * pace_ * d.span_s;
     if (success && success->from_zero > explained)
       return {grew(field::success, success->from_zero, "in series that were not there before"), false};
     for (const auto f : {field::prompt_count, field::generation_count}) {
       const auto observed = grown(now, f, false);
-      if (observed && d.completions > 16 + 4 * std::max(0.0, observed->amount))
+      if (observed && told > 16 + 4 * std::max(0.0, observed->amount))
         return {grew(field::success, d.completions, fmt::format("but {} by {:.6g}", name_of(f), observed->amount)), false};
     }
     if (unfinished_now_ > most_unfinished)

@@ -20,11 +20,13 @@ TEST(Conformance, Zero) {
   ASSERT_TRUE(eventually(30s, [&] { return s.ready("vllme-a") == 1; }));
   const auto load = s.load(60, "vllme-a", {}, "default", scene::evenly);
   s.all.waiting.queue(s.ns, "default", 0);  // without the series nothing could wake them
+  const auto began = steady::now();
   s.start_controller();
   // The idle one goes, the busy one stays however long that takes.
   ASSERT_TRUE(eventually(60s, [&] { return s.replicas("vllme-m") == 0; })) << s.log();
   EXPECT_EQ(s.replicas("vllme-a"), 1) << s.log();
   EXPECT_EQ(load->statistics().failed, 0) << load->statistics().first_error << s.log();
+  fmt::print("controller started to the idle one at zero replicas: {:.1f} s\n", seconds_since(began));
   load->stop();
   const auto idle = steady::now();
   ASSERT_TRUE(eventually(60s, [&] { return s.replicas("vllme-a") == 0; })) << s.log();

@@ -427,6 +427,21 @@ TEST(Settings, ABadEntryIsNamedAndKeepsItsLastValue) {
   EXPECT_EQ(r.settings().rate_window, 30s) << "good entries beside it are used";
 }
 
+// Whoever has mistyped dry-run does not want a fleet scaled.
+TEST(Settings, AModeThatWasNeverValidWritesNothing) {
+  config_reader r{runtime_settings{}};
+  const auto problems = r.read_settings({{"ACTUATION_MODE", "dryrun"}});
+  ASSERT_THAT(problems, SizeIs(1));
+  EXPECT_THAT(problems[0].message, AllOf(HasSubstr("\"dryrun\""), HasSubstr("dry-run until it is valid")));
+  EXPECT_EQ(r.settings().actuation, actuation_mode::dry_run);
+  EXPECT_THAT(r.read_settings({{"ACTUATION_MODE", "metric"}}), IsEmpty());
+  EXPECT_EQ(r.settings().actuation, actuation_mode::metric);
+  const auto later = r.read_settings({{"ACTUATION_MODE", "dryrun"}});
+  ASSERT_THAT(later, SizeIs(1));
+  EXPECT_THAT(later[0].message, HasSubstr("the last valid value stays"));
+  EXPECT_EQ(r.settings().actuation, actuation_mode::metric);
+}
+
 TEST(Settings, WhatNoSolverOrSwitchIsCalledIsNamed) {
   config_reader r{runtime_settings{}};
   const auto problems = r.read_settings({{"BATCH_SEARCH", "yes"}, {"MODEL_POOLS", "1"}, {"SOLVER", "cplex"}});

@@ -115,5 +115,57 @@ TEST(QueueRate, NeedsTurnsAndAQueue) {
   for (int t = 60; t < 80; t += 2) EXPECT_EQ(observe(t, 0, 100 + t, 100 + t), 0) << "nobody waits";
 }
 
+/// Totals of a server; what is given up is in the histograms or not.
+struct totals {
+  double done = 0, aborted = 0, lengths = 0, out = 0, steps = 0, firsts = 0, running = 4, waiting = 0;
+  server_reading at(double t) const {
+    server_reading r;
+    r.clock_s = t;
+    const auto add = [&](field f, double v) { EXPECT_EQ(r.add(f, 0, v), ""); };
+    EXPECT_EQ(r.add(field::success, 1, aborted, true), "");
+    add(field::running, running), add(field::waiting, waiting), add(field::success, done);
+    add(field::prompt_sum, 10 * lengths), add(field::prompt_count, lengths);
+    add(field::generation_sum, out), add(field::generation_count, lengths);
+    add(field::itl_sum, 0.02 * steps), add(field::itl_count, steps), add(field::ttft_sum, 0.1 * firsts),
+        add(field::ttft_count, firsts);
+    EXPECT_EQ(r.seal(), "");
+    return r;
+  }
+};
+
+// Four of five cancel early and nobody waits: the tokens that are made are the need.
+TEST(GivenUp, WhereNobodyWaitsTheTokensThatWereMadeCount) {
+  for (const bool told : {false, true}) {
+    SCOPED_TRACE(told);
+    server_track track;
+    totals s;
+    load_sample sum;
+    for (int t = 0; t <= 60; t += 2) {
+      const auto seen = track.observe(s.at(t));
+      EXPECT_EQ(seen.problem, "");
+      EXPECT_EQ(seen.load.missing, "");
+      if (t > 20) sum.completions += seen.load.completions, sum.out_tokens += seen.load.out_tokens;
+      // 10 whole answers of 300 tokens, and 40 of 15.
+      s.done += 10, s.aborted += 40, s.firsts += 50, s.steps += 10 * 299 + 40 * 14;
+      s.lengths += told ? 50 : 10, s.out += 10 * 300 + (told ? 40 * 15 : 0);
+    }
+    EXPECT_NEAR(sum.out_tokens / sum.completions, 72, 1);
+  }
+}
+
+// All are given up while they wait: nothing is missing of what the server could report, and nothing is known of lengths.
+TEST(GivenUp, ThatNothingWasCompletedIsNoMissingFamily) {
+  server_track track;
+  totals s;
+  s.waiting = 50;
+  for (int t = 0; t <= 20; t += 2) {
+    const auto seen = track.observe(s.at(t));
+    EXPECT_EQ(seen.load.missing, "");
+    EXPECT_EQ(seen.problem, "");
+    EXPECT_EQ(seen.load.completions, 0);
+    s.aborted += 10, s.firsts += 10, s.steps += 500;
+  }
+}
+
 }  // namespace
 }  // namespace inferno::actors::testing
