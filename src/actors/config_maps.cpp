@@ -225,7 +225,7 @@ tl::expected<std::chrono::milliseconds, std::string> parse_duration(std::string_
   return std::chrono::milliseconds(static_cast<long>(total_ms));
 }
 
-/// Where it was never valid, nobody knows whether anything may be written: what was meant may well be dry-run.
+/// Before the first valid value the mode is dry-run: a mistyped "dry-run" must not let the controller scale.
 void config_reader::read_actuation_mode(const std::map<std::string, std::string>& data, std::vector<config_problem>& problems) {
   const auto it = data.find("ACTUATION_MODE");
   const auto mode = it == data.end() ? defaults_.actuation : parse_actuation_mode(it->second);

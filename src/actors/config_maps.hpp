@@ -41,10 +41,10 @@ class config_reader {
   std::shared_ptr<const catalog> current() const;
 
  private:
-  runtime_settings defaults_;
   void read_actuation_mode(const std::map<std::string, std::string>& data, std::vector<config_problem>& problems);
+  runtime_settings defaults_;
   runtime_settings settings_;
-  bool mode_known_ = false;  ///< ACTUATION_MODE was valid, or not there
+  bool mode_known_ = false;  ///< ACTUATION_MODE has been valid or absent once
   std::map<std::string, accelerator_entry> accelerators_;
   std::map<std::string, model::service_class> classes_;
   bool have_accelerators_ = false;

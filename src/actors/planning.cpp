@@ -144,7 +144,8 @@ std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve
   return out;
 }
 
-/// A curve held before it was evaluated does not say where the variant runs. It has its GPUs all the same.
+/// The curve of a variant whose accelerator is no longer in accelerator-unit-costs does not name its device. The variant has its
+/// GPUs all the same.
 std::shared_ptr<const capacity_curve> planner::with_device(const slot& s, std::shared_ptr<const capacity_curve> curve) {
   if (!curve->current_device.empty() || !s.given || s.given->current_device.empty()) return curve;
   if (s.given->current.accelerator != curve->current.accelerator) return curve;

@@ -5,7 +5,7 @@
 namespace inferno::actors {
 namespace {
 
-constexpr double young_s = 60;        ///< whoever has run for no longer is new, whenever it was first seen after its start
+constexpr double young_s = 60;        ///< a process that has run for no longer is new
 constexpr double clocks_apart_s = 5;  ///< between the nodes' clocks
 constexpr double least_span_s = 1;
 
@@ -42,8 +42,8 @@ std::optional<double> pod_tracks::new_since(const pod& p, const server_reading& 
   const double up = r.wall_s - *started;
   if (up < -clocks_apart_s) return std::nullopt;
   std::optional<double> since;
-  // Of a process that was there before the source nobody knows since when it has been ready: the time that it took to start would
-  // make its load look smaller.
+  // A process that is older than the source's first round: since when it is Ready is not known. Counted from its start, its rate
+  // would be too low.
   if (up + clocks_apart_s >= time_s - *first_round_s_) return std::nullopt;
   if (up <= young_s) since = time_s - up;
   if (p.absent_s) since = std::max(*p.absent_s, time_s - up);

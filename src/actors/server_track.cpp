@@ -109,7 +109,7 @@ void server_track::lengths(const server_reading& now, bool restarted, load_sampl
   const double aborted = ended ? ended->aborted : 0;
   // Engines may leave those that were given up out of the histograms.
   const bool of_all = measured && measured->amount > out.completions - aborted / 2;
-  // Who leaves although nobody waits has had what he wanted.
+  // An abort while no request waits is the client's choice, not a sign of overload.
   const bool in_vain = now.total(field::waiting) > 0 || (!restarted && base_->total(field::waiting) > 0);
   if (possible) out_.note(grown(now, field::generation_sum, restarted), measured, of_all && in_vain ? aborted : 0);
   const auto mean_in = in_.tokens, mean_out = out_.tokens;
