@@ -703,17 +703,23 @@ condition variant_analysis::objectives(const capacity_curve& curve) {
   const auto& m = curve.measured;
   const auto& slo = curve.slo;
   const double limit = missed_ ? 1 : missed_by;
-  std::string missed, met;
-  const auto compare = [&](double objective_ms, double measured_ms, const std::string& objective, const char* measured) {
-    if (objective_ms <= 0 || measured_ms <= 0) return;
+  std::string missed, met, unmeasured;
+  const auto compare = [&](double objective_ms, double measured_ms, const std::string& objective, const char* measured,
+                           const char* name) {
+    if (objective_ms <= 0) return;
+    if (measured_ms <= 0) {
+      unmeasured += fmt::format("{}{}", unmeasured.empty() ? "" : ", ", name);
+      return;
+    }
     auto& list = measured_ms > limit * objective_ms ? missed : met;
     list += fmt::format("{}{} is {} ms, the objective is {} {} ms", list.empty() ? "" : "; ", measured,
                         model::shown_ms(measured_ms), objective, model::shown_objective_ms(objective_ms));
   };
-  compare(slo.itl_ms, m.itl_ms, "mean", "measured mean ITL");
+  compare(slo.itl_ms, m.itl_ms, "mean", "measured mean ITL", "ITL");
   const bool percentile = slo.ttft_percentile > 0;
-  compare(slo.ttft_ms, m.ttft_ms, model::percentile_name(slo.ttft_percentile), "measured mean TTFT");
-  compare(slo.wait_p95_ms, m.wait_ms * model::wait_p95_of_mean, "p95", "wait's p95, estimated from the measured mean,");
+  compare(slo.ttft_ms, m.ttft_ms, model::percentile_name(slo.ttft_percentile), "measured mean TTFT", "TTFT");
+  compare(slo.wait_p95_ms, m.wait_ms * model::wait_p95_of_mean, "p95", "wait's p95, estimated from the measured mean,",
+          "the wait");
   // Requests that have no first token yet are in none of these.
   const auto waits = [&](double objective_ms, const char* objective) {
     if (objective_ms <= 0 || m.queue_ms <= limit * objective_ms || !missed.empty()) return;
@@ -724,9 +730,14 @@ condition variant_analysis::objectives(const capacity_curve& curve) {
   waits(slo.wait_p95_ms, "the wait");
   missed_ = !missed.empty();
   if (missed_) return {"ObjectivesMet", false, "ObjectiveMissed", std::move(missed)};
-  if (met.empty())
-    return {"ObjectivesMet", false, "NothingMeasured", "no objective can be compared: no request was measured in the rate window",
+  if (met.empty()) {
+    const bool requests = m.arrival_rate.per_sec() > 0;
+    return {"ObjectivesMet", false, "NothingMeasured",
+            requests ? fmt::format("no objective can be compared: the servers reported none of {} in the rate window", unmeasured)
+                     : std::string("no objective can be compared: no request was measured in the rate window"),
             true};
+  }
+  if (!unmeasured.empty()) met += fmt::format("; not measured in the rate window: {}", unmeasured);
   if (percentile && slo.ttft_ms > 0 && m.ttft_ms > 0) met += " (percentiles are not measured)";
   return {"ObjectivesMet", true, "WithinObjectives", std::move(met)};
 }

@@ -140,11 +140,12 @@ bool class_solver::take_the_best(std::vector<solver_choice>& choices) {
 assignment_problem class_solver::build() {
   assignment_problem p;
   std::vector<solver_choice> kept(input_.keep_present ? input_.variants.size() : 0);
-  if (input_.keep_present && !input_.optimizer.delayed_best_effort) {
+  if (input_.keep_present) {
     auto order = members_;
     sort_for_sharing(input_, order);
     auto room = room_;
-    gpu_shares(input_, room, kept).reserve(order);
+    gpu_shares shares(input_, room, kept);
+    input_.optimizer.delayed_best_effort ? shares.reserve_floors(order) : shares.reserve(order);
   }
   for (std::size_t t = 0; t < input_.capacity.size(); ++t) p.capacity.push_back(room_.left(t));
   for (const auto v : members_) {

@@ -151,7 +151,11 @@ std::vector<std::size_t> allocate_and_keep(const solver_input& input, const std:
   sort_for_sharing(input, members);
   std::vector<solver_choice> held(input.variants.size());
   gpu_shares shares(input, room, held);
-  if (!input.optimizer.delayed_best_effort) shares.reserve(members);
+  if (input.optimizer.delayed_best_effort) {
+    shares.reserve_floors(members);
+  } else {
+    shares.reserve(members);
+  }
   using entries = std::priority_queue<entry, std::vector<entry>, less_urgent>;
   entries satisfied(less_urgent{&input}), others(less_urgent{&input});
   std::vector<std::pair<std::size_t, std::size_t>> whole_now;
@@ -226,11 +230,13 @@ void share_out(const solver_input& input, std::vector<std::size_t> without, gpu_
   sort_for_sharing(input, without);
   gpu_shares shares(input, room, choices);
   if (input.optimizer.saturation == saturation_policy::round_robin) return shares.share_out(without);
-  for (auto from = without.begin(); from != without.end();) {
-    const auto priority = input.variants[*from].priority;
-    const auto to = std::find_if(from, without.end(), [&](auto v) { return input.variants[v].priority != priority; });
-    shares.share_out({from, to});
-    from = to;
+  std::map<int, std::vector<std::size_t>> groups;
+  for (const auto v : without) groups[input.variants[v].priority].push_back(v);
+  floors_to_come floors(input, room);
+  for (const auto& [priority, members] : groups) floors.keep(members);
+  for (const auto& [priority, members] : groups) {
+    floors.release(members);
+    shares.share_out(members);
   }
 }
 

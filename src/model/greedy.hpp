@@ -1,6 +1,7 @@
 #pragma once
 // The greedy solver for limited capacity, compatible with the autoscaler Inferno replaces, and the saturation policies.
 #include "model/gpu_room.hpp"
+#include "model/sharing.hpp"
 
 namespace inferno::model {
 
@@ -23,7 +24,7 @@ void allocate_best_effort(const solver_input& input, const std::vector<std::size
                           std::vector<solver_choice>& choices);
 
 /// The groups by priority, each through `allocate` (same signature and meaning as allocate_greedily), with best effort in between
-/// or, delayed, at the end.
+/// or, delayed, at the end. The floors of those to come are kept.
 template <class Allocate>
 solver_result solve_by_priority(const solver_input& input, Allocate allocate) {
   std::map<int, std::vector<std::size_t>> groups;
@@ -31,15 +32,20 @@ solver_result solve_by_priority(const solver_input& input, Allocate allocate) {
   solver_result out;
   out.choices.resize(input.variants.size());
   gpu_room room(input.capacity);
+  floors_to_come floors(input, room);
+  for (const auto& [priority, members] : groups) floors.keep(members);
   std::vector<std::size_t> left;
   for (const auto& [priority, members] : groups) {
+    floors.release(members);
     const auto without = allocate(input, members, room, out.choices);
     if (input.optimizer.delayed_best_effort) {
       left.insert(left.end(), without.begin(), without.end());
+      floors.keep(without);
     } else {
       allocate_best_effort(input, without, room, out.choices);
     }
   }
+  floors.release(left);
   allocate_best_effort(input, left, room, out.choices);
   for (std::size_t t = 0; t < input.capacity.size(); ++t) out.used.push_back(input.capacity[t].count - room.left(t));
   return out;

@@ -145,6 +145,20 @@ request_shape load_estimator::measured_shape() const {
   return {in_requests > 0 ? in / in_requests : 0, out / out_requests};
 }
 
+/// Requests that have stopped running without being completed, though they arrived. Counts and gauges are not read at the same
+/// instant: what one is ahead by is owed, and fades within a window.
+double load_estimator::left_running(const load_observation& o) {
+  const double kept_share = std::exp(-o.span_s / window_s_), running = std::max(0.0, o.running);
+  const double there = running + std::max(0.0, o.waiting);
+  const double untold = untold_ * kept_share + std::max(0.0, o.arrivals) - o.completions - (there - there_.value_or(there));
+  const double unended = unended_ * kept_share + o.ttft_count - o.completions - (running - running_);
+  const double left = there_ ? std::max(0.0, std::min(untold, unended)) : 0;
+  untold_ = std::min(0.0, untold);
+  unended_ = there_ ? std::min(0.0, unended) : 0;
+  there_ = there;
+  return left;
+}
+
 void load_estimator::add(const load_observation& seen) {
   if (!(seen.span_s > 0)) return;
   auto o = seen;
@@ -167,9 +181,10 @@ void load_estimator::add(const load_observation& seen) {
   detect_change();
   const double made = o.itl_count + o.ttft_count;
   tells_first_tokens_ = tells_first_tokens_ || o.ttft_count > 0;
+  const double left = left_running(o);
   running_ = std::max(0.0, o.running);
   waiting_ = o.waiting > 0 ? waiting_ + (o.waiting - waiting_) * -std::expm1(-o.span_s / window_s_) : 0;
-  in_flight_ = running_ > 0 ? std::max(0.0, in_flight_ + made - o.out_tokens) : 0;
+  in_flight_ = running_ > 0 ? std::max(0.0, in_flight_ + made - o.out_tokens) * running_ / (running_ + left) : 0;
   if (o.itl_count > 0) itl_s_ = o.itl_sum_s / o.itl_count;
   // Those that began with the ones in flight are remembered for as long as these have run.
   const double age_s = running_ > 0 ? itl_s_ * in_flight_ / running_ : 0;

@@ -53,7 +53,8 @@ struct load_estimate {
 /// exponential lengths under censoring), with one request of the length known before. For a window after a rise they are so where
 /// that is less than before beyond chance, and else what they were before; and at any time when the requests in flight have got
 /// further than the known length explains, but no more than if those in flight would have made half as much again, averaged with
-/// what was completed in their lifetime. Where requests take longer than the window, lengths are means over twice their age.
+/// what was completed in their lifetime. What requests had made that leave without being completed is no more in flight where they
+/// are among the arrivals; where they are not, it is work that nothing else tells of. Where requests take longer than the window, lengths are means over twice their age.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60) : window_s_(window_s) {}
@@ -97,6 +98,7 @@ class load_estimator {
   };
   tokens tokens_since(std::size_t from) const;
   request_shape shape() const;
+  double left_running(const load_observation& o);
   double window_s_;
   bool young_ = true;       ///< a rise, or the beginning, lies at since_
   std::vector<kept> kept_;  ///< of the last window_s_ seconds, and the newest in any case
@@ -109,6 +111,9 @@ class load_estimator {
   double waiting_ = 0;    ///< mean of about a window; 0 = none waits now
   double in_flight_ = 0;  ///< tokens that the running requests have got, as far as they were seen to be made
   double itl_s_ = 0;      ///< at the last observation that had one
+  std::optional<double> there_{};  ///< requests running and waiting at the last observation
+  double untold_ = 0;     ///< <= 0: by which requests were completed, or came to be there, beyond those that arrived
+  double unended_ = 0;    ///< <= 0: likewise requests that run, beyond first tokens
   tokens begun_with_;     ///< of requests that were completed within the lifetime of those that run, older ones fading
 };
 

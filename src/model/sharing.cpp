@@ -177,14 +177,14 @@ void gpu_shares::take_turns(std::vector<std::size_t> active, limit upto) {
 }
 
 /// What a variant is to keep of the GPUs when there is room for all.
-solver_choice gpu_shares::kept(std::size_t v) const {
+solver_choice gpu_shares::kept(std::size_t v, bool floors_only) const {
   const auto& variant = input_.variants[v];
   const auto used = in_use(variant);
   if (variant.candidates.empty() || (!used && variant.floor <= 0)) return {};
   const auto i = used.value_or(0);
   const auto& c = variant.candidates[i];
   auto out = nothing_of(variant, i);
-  if (variant.keeps)
+  if (variant.keeps && !floors_only)
     for_each_share(c, [&](std::size_t part, int, int, int wanted, int has) { put(c, out, part, std::min(wanted, has)); });
   for (const bool running : {true, false})
     for_each_share(c, [&](std::size_t part, int, int, int wanted, int has) {
@@ -196,11 +196,11 @@ solver_choice gpu_shares::kept(std::size_t v) const {
 }
 
 /// False, and nothing is taken: there is no room for all that is to be kept.
-bool gpu_shares::reserve_all(const std::vector<std::size_t>& members) {
+bool gpu_shares::reserve_all(const std::vector<std::size_t>& members, bool floors_only) {
   const auto before = room_;
   bool ok = true;
   for (const auto v : members) {
-    take(v, kept(v));
+    take(v, kept(v, floors_only));
     if (choices_[v].candidate < 0) continue;
     for_each_share(
         input_.variants[v].candidates[static_cast<std::size_t>(choices_[v].candidate)],
@@ -240,9 +240,26 @@ void gpu_shares::keep_largest_parts(const std::vector<std::size_t>& members) {
 }
 
 void gpu_shares::reserve(const std::vector<std::size_t>& members) {
-  if (reserve_all(members)) return;
+  if (reserve_all(members, false)) return;
   take_turns(members, limit::floor);
   keep_largest_parts(members);
+}
+
+void gpu_shares::reserve_floors(const std::vector<std::size_t>& members) {
+  if (!reserve_all(members, true)) take_turns(members, limit::floor);
+}
+
+void floors_to_come::keep(std::vector<std::size_t> members) {
+  if (!input_.keep_present) return;
+  members.erase(
+      std::remove_if(members.begin(), members.end(), [&](auto v) { return input_.variants[v].floor <= 0; }), members.end());
+  sort_for_sharing(input_, members);
+  shares_.reserve_floors(members);
+}
+
+void floors_to_come::release(const std::vector<std::size_t>& members) {
+  if (!input_.keep_present) return;
+  for (const auto v : members) shares_.give_back(v);
 }
 
 /// As many replicas as fit of what it has been given a part of, else of the first candidate that has room.

@@ -24,6 +24,8 @@ class gpu_shares {
   /// For each member its floor and, of those that keep, the replicas that run and are wanted. Where there is no room for all of
   /// it: the floors, then those that are satisfied, the smallest first, then a replica at a time of those that have most to lose.
   void reserve(const std::vector<std::size_t>& members);
+  /// The floors alone.
+  void reserve_floors(const std::vector<std::size_t>& members);
   void take(std::size_t v, solver_choice choice);
   solver_choice give_back(std::size_t v);
 
@@ -42,15 +44,34 @@ class gpu_shares {
   void grow(const std::vector<std::size_t>& group);
   void fill(std::size_t v);
   bool move(std::size_t v);
-  bool reserve_all(const std::vector<std::size_t>& members);
+  bool reserve_all(const std::vector<std::size_t>& members, bool floors_only);
   void keep_largest_parts(const std::vector<std::size_t>& members);
-  solver_choice kept(std::size_t v) const;
+  solver_choice kept(std::size_t v, bool floors_only) const;
   solver_choice filled(std::size_t v, std::size_t candidate) const;
   bool settle(std::size_t v, limit upto);
 
   const solver_input& input_;
   gpu_room& room_;
   std::vector<solver_choice>& choices_;
+};
+
+/// Keeps the floors of variants whose turn is still to come out of a room, when what runs counts: they are asked for whatever
+/// the plan grants, so GPUs granted to others besides would be there on paper only.
+class floors_to_come {
+ public:
+  /// All of it must outlive this object.
+  floors_to_come(const solver_input& input, gpu_room& room)
+      : input_(input), floors_(input.keep_present ? input.variants.size() : 0), shares_(input, room, floors_) {}
+
+  /// As far as there is room, after those kept before.
+  void keep(std::vector<std::size_t> members);
+  /// It is their turn.
+  void release(const std::vector<std::size_t>& members);
+
+ private:
+  const solver_input& input_;
+  std::vector<solver_choice> floors_;
+  gpu_shares shares_;
 };
 
 }  // namespace inferno::model

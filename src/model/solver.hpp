@@ -30,10 +30,12 @@ struct solver_variant {
   std::string name;
   int priority = 0;
   std::vector<solver_candidate> candidates;  ///< by value, as make_candidates gives them
-  /// Replicas that are asked for whatever the plan grants (minReplicas). The plan gives their GPUs to no other of the class. With
-  /// delayed best effort every class is satisfied before that.
+  /// Replicas that are asked for whatever the plan grants (minReplicas). Where what runs counts, the plan gives their GPUs to no
+  /// other variant, of whatever class; where there are not enough for the floors of all, those of important classes come first.
   int floor = 0;
-  bool keeps = false;  ///< likewise the replicas that run and are still wanted
+  /// Likewise the replicas that run and are still wanted, against others of the class; not with delayed best effort, where every
+  /// class is satisfied before that.
+  bool keeps = false;
 };
 struct solver_input {
   std::vector<solver_variant> variants;

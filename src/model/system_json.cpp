@@ -300,6 +300,8 @@ system_data read_system(const reader& root) {
   require_unique(s.classes, path("serviceClassData.serviceClasses"), [](const auto& c) { return c.name; });
   require_unique(s.servers, path("serverData.servers"), [](const auto& v) { return v.name; });
   require_unique(s.profiles, path("modelData.models"), [](const auto& p) { return p.model + " on " + p.acc; });
+  // Who says how many GPUs there are means them.
+  if (!root["optimizerData"]["optimizer"].present()) s.optimizer.unlimited = s.capacity.empty();
   require_unique(s.capacity, path("capacityData.count"), [](const auto& c) { return c.type; });
   std::set<std::string> accelerators;
   for (const auto& a : s.accelerators) accelerators.insert(a.name);

@@ -101,7 +101,7 @@ std::string solution_table(const system_solution& s) {
   for (const auto& t : s.by_type) cards += t.count;
   types.push_back({"TOTAL", std::to_string(cards), "", fmt::format("{:.2f}", s.total_cost.cents)});
   out += aligned(types, 1);
-  if (s.solver.gap && s.solver.name != "unlimited") out += solver_line(s);
+  if (s.solver.gap && s.solver.name != "unlimited" && !s.allocations.empty()) out += solver_line(s);
   const std::pair<const char*, const std::map<std::string, std::string>&> remarks[] = {
       {"infeasible", s.infeasible}, {"unallocated", s.unallocated}, {"degraded", s.degraded}};
   for (const auto& [kind, of] : remarks) {

@@ -246,7 +246,16 @@ TEST(Analysis, SaysThatAnObjectiveIsMissed) {
   a.update(inputs);
   auto s = sample(1, 2, 2, 80);
   for (; s.time_s <= 30; ++s.time_s) a.observe(s);
-  EXPECT_EQ(a.make_curve()->objectives.reason, "NothingMeasured");
+  const auto silent = a.make_curve()->objectives;
+  EXPECT_EQ(silent.reason, "NothingMeasured");
+  EXPECT_EQ(silent.message, "no objective can be compared: the servers reported none of ITL, TTFT in the rate window");
+  auto other = s;
+  other.itl_sum_s = 0.02, other.itl_count = 1;
+  for (; other.time_s <= 45; ++other.time_s) a.observe(other);
+  const auto half = a.make_curve()->objectives;
+  EXPECT_TRUE(half.status);
+  EXPECT_EQ(half.message, "measured mean ITL is 20.0 ms, the objective is mean 24.0 ms; not measured in the rate window: TTFT");
+  s.time_s = other.time_s;
   s.ttft_sum_s = 36, s.ttft_count = 2;
   s.itl_sum_s = 0.02, s.itl_count = 1;
   for (; s.time_s <= 60; ++s.time_s) a.observe(s);

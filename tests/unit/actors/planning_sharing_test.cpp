@@ -367,5 +367,58 @@ TEST(Sharing, TurnsBecomeEqualOnceAndStaySo) {
   }
 }
 
+/// What minReplicas keeps for a less important class runs on GPUs that a more important one then does not get: granting these
+/// all the same would leave pods Pending, of which nobody is told.
+TEST(Sharing, NoMoreIsAskedForThanThereAreGpusForWithMinReplicasOfEveryClass) {
+  std::mt19937 engine(41);
+  for (int i = 0; i < 600; ++i) {
+    auto s = random_shop(engine, i % 2 == 0);
+    std::map<std::string, int> floors;
+    for (auto& v : s.variants) {
+      v.priority = 1 + std::uniform_int_distribution<>(0, 2)(engine);
+      v.least = std::uniform_int_distribution<>(0, 2)(engine);
+      for (auto& w : v.wants) w.replicas = std::max(w.replicas, v.least);
+      for (const auto& w : v.wants) floors[w.accelerator] += v.least;
+    }
+    SCOPED_TRACE(fmt::format("{}: {}", i, s.made));
+    // Enough for what everybody is to have at least, wherever it goes.
+    for (auto& [name, n] : s.gpus) n = std::max(n, floors[name]);
+    s.set_gpus(s.gpus);
+    for (int k = 0; k < 4; ++k) {
+      for (auto& v : s.variants)
+        for (auto& w : v.wants) w.replicas = std::max({1, v.least, w.replicas + std::uniform_int_distribution<>(-2, 2)(engine)});
+      s.step();
+      std::map<std::string, int> asked;
+      for (const auto& v : s.variants) {
+        asked[v.accelerator] += v.has;
+        ASSERT_GE(v.has, v.least) << v.name << " of " << s.text();
+      }
+      for (const auto& [name, n] : asked) ASSERT_LE(n, s.gpus[name]) << name << ": " << s.text();
+      s.now_s += 60;
+    }
+  }
+}
+
+TEST(Sharing, MinReplicasOfEveryClassComeBeforeMoreForAnImportantOne) {
+  for (const auto policy : policies)
+    for (const auto solver : solvers)
+      for (const bool running : {false, true}) {
+        SCOPED_TRACE(fmt::format("policy {} solver {} running {}", static_cast<int>(policy), static_cast<int>(solver), running));
+        shop s;
+        s.p.set_saturation(policy);
+        s.p.set_solver(solver);
+        s.variants = {{"gold", 1, {{"A", 9}}, "A", 1},
+                      {"silver", 2, {{"A", 4}}, "A", running ? 4 : 0},
+                      {"bronze", 3, {{"A", 4}}, "A", running ? 4 : 0, 2}};
+        s.set_gpus({{"A", 9}});
+        s.step();
+        const auto first = s.text();
+        s.step();
+        // With that policy nothing is granted in part: the two that can have all they want do.
+        EXPECT_EQ(s.text(), policy == none ? "gold 1/A, silver 4/A, bronze 4/A" : "gold 6/A, silver 1/A, bronze 2/A");
+        EXPECT_EQ(s.text(), first) << "nothing goes to and fro";
+      }
+}
+
 }  // namespace
 }  // namespace inferno::actors::testing

@@ -107,6 +107,40 @@ TEST(LoadEstimator, LengthsDoNotFallForAWindowAfterARise) {
   EXPECT_DOUBLE_EQ(e.estimate()->shape.out_tokens, 50) << "they have become shorter";
 }
 
+/// A server with 32 places and requests of 300 tokens, 20 a second; `leave` of them do after 290 tokens, in no counter but that of
+/// arrivals.
+double length_with(double leave, bool arrivals_counted, double gauges_waver = 0) {
+  load_estimator e(60);
+  std::mt19937 engine(7);
+  std::uniform_real_distribution<> waver(-gauges_waver, gauges_waver);
+  for (int t = 1; t <= 180; ++t) {
+    load_observation o;
+    o.time_s = t;
+    o.span_s = 1;
+    o.completions = 20 * (1 - leave);
+    o.arrivals = arrivals_counted ? 20 : o.completions;
+    o.in_tokens = 100 * o.completions;
+    o.out_tokens = 300 * o.completions;
+    o.ttft_count = 20;
+    o.itl_count = 20 * (1 - leave) * 299 + 20 * leave * 289;
+    o.itl_sum_s = o.itl_count * 0.03;
+    o.running = 170 + waver(engine);
+    o.waiting = 40 + waver(engine);
+    e.add(o);
+  }
+  return e.estimate()->shape.out_tokens;
+}
+
+TEST(LoadEstimator, TokensOfRequestsThatLeftAreNotInFlightWhereTheyAreAmongTheArrivals) {
+  for (const double leave : {0.1, 0.5, 0.9})
+    for (const double waver : {0.0, 5.0}) {
+      SCOPED_TRACE(leave);
+      EXPECT_LT(length_with(leave, true, waver), 300 * 1.1) << waver;
+      // Else nothing but their tokens tells of them.
+      EXPECT_GT(length_with(leave, false, waver) * (1 - leave), 300 * (leave > 0.4 ? 0.8 : 1 - leave)) << waver;
+    }
+}
+
 TEST(LoadEstimator, KeepsTheLastLengthsWhenNothingCompletes) {
   load_estimator e(10);
   auto o = arrivals(2, 2, 3);

@@ -101,6 +101,13 @@ TEST(SystemJson, AcceptsOlderAndNewerNamesOfTargets) {
   EXPECT_EQ(s.classes[1].targets[0].slo, (slo_targets{30, 400, 0, 12.5}));
 }
 
+TEST(SystemJson, GpusThatAreCountedLimitThePlanWithoutAnOptimizerBlock) {
+  const std::string counted = R"({"serverData":{"servers":[]},"capacityData":{"count":[{"type":"A","count":2}]})";
+  EXPECT_FALSE(parsed(counted + "}").optimizer.unlimited);
+  EXPECT_TRUE(parsed(counted + R"(,"optimizerData":{"optimizer":{"unlimited":true}}})").optimizer.unlimited);
+  EXPECT_TRUE(parsed(R"({"serverData":{"servers":[]},"capacityData":{"count":[]}})").optimizer.unlimited);
+}
+
 TEST(SystemJson, DefaultsAreThoseOfTheReference) {
   const auto s = parsed(R"({"acceleratorData":{"accelerators":[{"name":"A","cost":1}]},
       "serviceClassData":{"serviceClasses":[{"name":"C"}]}, "serverData":{"servers":[{"name":"v","class":"C","model":"m"}]}})");
