@@ -192,9 +192,12 @@ std::shared_ptr<const accelerator_change> decode_change(const json::object& depl
   auto out = std::make_shared<accelerator_change>();
   out->from = text_at(said, {"from"});
   out->to = text_at(said, {"to"});
-  out->replicas = static_cast<int>(std::clamp<long>(integer_at(said, {"replicas"}, 0), 0, 1000000));
+  // The change gave the Deployment at least as many: what says more has not been written by it.
+  const auto present = std::clamp<long>(integer_at(deployment, {"spec", "replicas"}, 1), 0, 1000000);
+  out->replicas = static_cast<int>(std::clamp<long>(integer_at(said, {"replicas"}, 0), 0, present));
   const auto phase = text_at(said, {"phase"});
-  if (out->from.empty() || out->to.empty() || (phase != "surge" && phase != "drain" && phase != "failed")) return nullptr;
+  if (out->from.empty() || out->to.empty() || out->from == out->to || (phase != "surge" && phase != "drain" && phase != "failed"))
+    return nullptr;
   out->phase = phase == "surge"   ? accelerator_change::step::surge
                : phase == "drain" ? accelerator_change::step::drain
                                   : accelerator_change::step::failed;

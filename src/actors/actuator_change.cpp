@@ -100,9 +100,13 @@ bool actuator_state::start_change() {
       patch = drain_change(*as_read, *change);
       break;
     case change_move::give_up: {
-      const auto why = fmt::format("the load needed {} replicas on {} before one on {} was ready", d.desired.num_replicas,
-                                   change->from, change->to);
-      patch = undo_change(*as_read, config.now(), why, d.curve->current.num_replicas);
+      const int needed = needed_there(d);
+      const auto why =
+          needed > d.curve->current.num_replicas
+              ? fmt::format("the load needed {} replicas on {} before one on {} was ready", d.desired.num_replicas, change->from,
+                            change->to)
+              : fmt::format("more important classes need the GPUs of {}, and no replica was ready there", change->to);
+      patch = undo_change(*as_read, config.now(), why, needed);
       begun = done_event{"AcceleratorChangeGivenUp",
                          fmt::format("Deployment {} goes back to {}: {}", target.name, change->from, why)};
       break;

@@ -206,7 +206,7 @@ model::req_rate variant_analysis::given_up(const model::load_estimator& of, cons
   const double objective_ms = yardstick_ ? yardstick_->second.ttft_ms : 0;
   if (objective_ms <= 0 || estimate.ttft_ms <= objective_ms) return {};
   const double counted = estimate.arrival_rate.per_sec();
-  return model::req_rate::per_sec(std::max(0.0, std::min(of.queue_rate().per_sec(), most_given_up * counted) - counted));
+  return model::req_rate::per_sec(std::min(of.unseen_rate().per_sec(), (most_given_up - 1) * counted));
 }
 
 /// Silent pods may carry load, so a sample without them is no less than it says and may be more: demand may rise by it and does
@@ -223,7 +223,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   }
   auto& estimator = complete ? estimator_ : *partial_;
   estimator.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
-                 s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting, s.queue_rate});
+                 s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting, s.unseen_rate});
   in_flight_peak_ = in_flight_.push(watched_s_, s.running + s.waiting, s.running + s.waiting, stabilization_s());
   auto estimate = estimator.estimate();
   if (!estimate) return;
@@ -260,7 +260,9 @@ bool variant_analysis::observe(const load_sample& s) {
     if (active_s_) active_s_ = std::min(*active_s_, s.time_s);
   }
   if (!first_sample_s_ || was_silent) first_sample_s_ = s.time_s;
-  if (complete) watched_s_ += std::min(std::max(0.0, s.time_s - last_sample_s_), s.span_s);
+  // Samples without counts come in between where servers are read one after the other: the next one covers their time too.
+  if (complete) watched_s_ += std::min(std::max(0.0, s.time_s - counted_until_s_), s.span_s);
+  if (s.span_s > 0) counted_until_s_ = s.time_s;
   lost_at_.reset();
   last_sample_s_ = s.time_s;
   take(s, complete);
@@ -445,6 +447,8 @@ void variant_analysis::add_moment(capacity_curve& curve) const {
 }
 
 model::load_estimate variant_analysis::measured() const {
+  // Nothing arrives where nothing runs, and there are no more readings to say so.
+  if (nothing_runs()) return {};
   auto out = estimate_.value_or(model::load_estimate{});
   if (lost_at_ || families_missing_) out.itl_ms = out.ttft_ms = out.wait_ms = out.queue_ms = 0;
   return out;
@@ -752,8 +756,14 @@ std::shared_ptr<const capacity_curve> variant_analysis::make_curve() {
   auto server = make_server();
   curve->current = server.current;
   curve->min_replicas = server.min_replicas;
-  // Whatever else is wrong with it, what it has is not to be given to others.
-  if (inputs_->shared) std::tie(curve->current_device, curve->current_units) = device_and_units(curve->current.accelerator);
+  // Whatever else is wrong with it, what it has costs what it costs, and is not to be given to others.
+  if (inputs_->shared) {
+    std::tie(curve->current_device, curve->current_units) = device_and_units(curve->current.accelerator);
+    if (const auto acc = inputs_->shared->accelerators.find(curve->current.accelerator);
+        acc != inputs_->shared->accelerators.end())
+      curve->current.cost.cents =
+          acc->second.cost.cents * curve->current_units / acc->second.multiplicity * curve->current.num_replicas;
+  }
   if (inputs_->target) curve->ready = inputs_->target->ready_replicas;
   curve->least_in_pool = least_in_pool(*curve);
   curve->wakes_pool = !nothing_runs() && !may_be_zero();

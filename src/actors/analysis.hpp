@@ -95,7 +95,8 @@ class variant_analysis {
   model::sliding_peak<double> in_flight_;     ///< requests that run or wait at the servers, by watched_s_
   double in_flight_peak_ = 0;                 ///< of the stabilization time
   /// Time that complete samples cover. What happens while pods are silent moves neither the window nor the stabilization time on.
-  double watched_s_ = 0;
+  double watched_s_ = 0;        ///< for how long all pods have told their counts
+  double counted_until_s_ = 0;  ///< end of the last sample that had counts
   std::optional<model::load_estimate> estimate_;
   planned_load demand_;                         ///< the recent load that needs the most replicas
   planned_load published_;                      ///< of the last curve that was evaluated

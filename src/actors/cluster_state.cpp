@@ -233,6 +233,8 @@ void cluster_state::upsert(const node_object& n, state_changes& changes) {
                     });
   if (same) return;
   slot = n;
+  // Labels and device plugins come and go: without any GPUs from then on there are none, and not as many as anybody likes.
+  gpus_seen_ = gpus_seen_ || !n.gpus.empty();
   changes.capacity = changes.nodes = true;
 }
 
@@ -283,11 +285,9 @@ bool cluster_state::counts_cards(const pod_object& p) const {
 /// foreign pods.
 capacity_view cluster_state::capacity() const {
   capacity_view out;
+  out.known = gpus_seen_;
   for (const auto& [name, node] : nodes_)
-    for (const auto& g : node.gpus) {
-      out.by_device[g.product] += node.closed ? 0 : g.count;
-      out.known = true;
-    }
+    for (const auto& g : node.gpus) out.by_device[g.product] += node.closed ? 0 : g.count;
   for (const auto& [key, pod] : pods_) {
     if (pod->terminal || !counts_cards(*pod)) continue;
     const auto node = nodes_.find(pod->node);

@@ -93,6 +93,7 @@ class cluster_state {
   std::map<std::pair<std::string, std::string>, std::set<const target_ref*, by_value>> by_selector_;
   std::map<std::string, std::set<variant_key>> pods_by_label_ns_;  ///< namespace -> pods, for a new target
   std::map<std::string, node_object> nodes_;
+  bool gpus_seen_ = false;  ///< a node has reported some
 };
 
 }  // namespace inferno::actors

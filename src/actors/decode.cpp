@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json/serialize.hpp>
+#include <cctype>
 #include <climits>
 
 #include "actors/accelerator_change.hpp"
@@ -275,6 +276,14 @@ std::size_t running_containers(const json::object& pod) {
   return ids.empty() ? 0 : std::hash<std::string>{}(ids);
 }
 
+/// In lower case, without blanks at the ends.
+std::string plain(std::string_view text) {
+  const auto from = text.find_first_not_of(" \t\n"), to = text.find_last_not_of(" \t\n");
+  std::string out(from == text.npos ? std::string_view() : text.substr(from, to - from + 1));
+  for (auto& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
 }  // namespace
 
 std::string_view to_string(actuation_mode mode) {
@@ -307,7 +316,10 @@ variant_object decode_variant(const json::object& object) {
   out.created = text_at(object, {"metadata", "creationTimestamp"});
   out.accelerator_label = text_at(object, {"metadata", "labels", "inference.optimization/acceleratorName"});
   out.pool = text_at(object, {"metadata", "annotations", "inference.optimization/pool"});
-  out.excluded = text_at(object, {"metadata", "annotations", "inference.optimization/exclude"}) == "true";
+  if (plain(out.pool) == "off") out.pool = "off";
+  // Who writes anything but a no wants no hands on the variant.
+  const auto exclude = plain(text_at(object, {"metadata", "annotations", "inference.optimization/exclude"}));
+  out.excluded = !exclude.empty() && exclude != "false" && exclude != "no" && exclude != "off" && exclude != "0";
   out.model_id = text_at(object, {"spec", "modelID"});
   out.class_name = text_at(object, {"spec", "sloClassRef", "name"});
   out.class_key = text_at(object, {"spec", "sloClassRef", "key"});

@@ -234,9 +234,9 @@ struct load_sample {
   double wait_sum_s = 0, wait_count = 0;
   double running = 0;
   double waiting = 0;
-  /// The least that must arrive, in requests a second, for the servers' queues to be as long as they are; 0 = none stands, or it
-  /// is not known.
-  double queue_rate = 0;
+  /// Requests a second that must arrive beyond `arrivals` for the servers' queues to be as long as they are; 0 = none, or it is
+  /// not known.
+  double unseen_rate = 0;
   int pods = 0;            ///< ready pods of the variant
   int pods_reporting = 0;  ///< those with a valid sample
   std::string problem;     ///< why not all report

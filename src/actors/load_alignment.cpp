@@ -51,7 +51,7 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
     }
     out.running += s->load.running;
     out.waiting += s->load.waiting;
-    out.queue_rate += s->load.queue_rate;
+    out.unseen_rate += s->load.unseen_rate;
     add_names(missing, s->load.missing);
     add_names(ill, s->load.ill);
     auto& told = servers_[{s->pod, s->server}];

@@ -242,6 +242,8 @@ struct pool_demand {
   model::server_load load;
   model::req_rate demand;
   std::vector<member> members;
+  /// The most demand of the last minutes, which other replicas have to carry too before they are started; 0 = no such condition.
+  model::req_rate lasting{};
 };
 
 /// What the optimizer decided for one variant.

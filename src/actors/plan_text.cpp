@@ -135,7 +135,7 @@ std::string table(const decision& d) {
 
 /// What the plan gives the members of a decision's pool.
 model::pool_plan pool_of(const plan_snapshot& plan, const pool_demand& pool) {
-  model::pool_plan out{pool.name, pool.load, pool.demand, {}};
+  model::pool_plan out{pool.name, pool.load, pool.demand, {}, pool.lasting};
   for (const auto& m : pool.members) {
     auto& member = out.members.emplace_back(model::pool_member_plan{fmt::format("{}/{}", m.key.ns, m.key.name), {}, m.least});
     const auto d = plan.decisions.find(m.key);

@@ -28,6 +28,14 @@ const model::solver_candidate* staying(const capacity_curve& curve) {
   return same == curve.candidates.end() ? nullptr : &*same;
 }
 
+/// Replicas that another autoscaler keeps although fewer are wanted: for its minimum's sake, or until it scales down. `most`: for
+/// which there are GPUs; those that are wanted come first.
+int more_than_wanted(const capacity_curve& c, int most) {
+  const int keeps = std::max(running_of(c), c.autoscaler ? c.autoscaler->min_replicas : 0);
+  const auto* same = staying(c);
+  return std::max(0, std::min(keeps, most) - (same ? same->alloc.num_replicas : 0));
+}
+
 /// Replicas that serve on the accelerator that a move leaves. Those asked for may be more, for the new ones' sake.
 int old_replicas(const capacity_curve& c) {
   const int ready = c.ready.value_or(c.current.num_replicas) - c.change->ready;
@@ -186,6 +194,12 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   line.priority = rank_of(c);
   line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
   s.floor = c.current.num_replicas;
+  s.surges = held(c) && s.acts && c.changing() && c.change->phase == accelerator_change::step::surge && c.change->ready == 0 &&
+             c.change->replicas > 0 && c.change_needs && !c.change_needs->device.empty();
+  if (s.surges) {
+    line.priority = rank_of(c) - 1;
+    line.candidates.push_back(surging(c));
+  }
   if (!held(c) || !c.yields || !s.acts || c.current_device.empty()) return;
   // What it has beyond minReplicas it keeps before its own class, and after more important ones, get theirs.
   s.floor = std::min(c.min_replicas, c.current.num_replicas);
@@ -244,8 +258,7 @@ void planner::find_usable() {
   for (const auto& [key, s] : slots_) {
     const auto& c = *s.curve;
     if (c.current_device.empty()) continue;
-    const int ready = std::min(c.ready.value_or(c.current.num_replicas), c.current.num_replicas);
-    if (ready > 0) serving[c.current_device] += ready * c.current_units;
+    if (const int ready = running_of(c); ready > 0) serving[c.current_device] += ready * c.current_units;
   }
   for (const auto& [device, count] : serving) {
     auto& there = usable_[device];
@@ -262,7 +275,13 @@ void planner::limit() {
     const auto& c = *s.curve;
     if (!held(c) || planned_together(s)) continue;
     take_away(c.current_device, c.changing() ? old_replicas(c) * c.current_units : s.floor * c.current_units);
-    if (c.change_needs) take_away(c.change_needs->device, c.change->replicas * c.change_needs->units);
+    if (c.change_needs && !s.surges) take_away(c.change_needs->device, c.change->replicas * c.change_needs->units);
+  }
+  for (const auto& [key, s] : slots_) {
+    const auto& c = *s.curve;
+    if (!s.acts || c.mode != actuation_mode::metric || held(c) || planned_together(s) || c.current_device.empty()) continue;
+    const auto there = input_.capacity[static_cast<std::size_t>(type_of(c.current_device))].count;
+    take_away(c.current_device, more_than_wanted(c, there / std::max(c.current_units, 1)) * c.current_units);
   }
 }
 
@@ -279,6 +298,14 @@ planner::cards planner::cards_of(const decision& d) {
     if (c.candidates[i].alloc.accelerator == d.desired.accelerator)
       return {type_of(c.device_of[i]), replicas * c.candidates[i].units_per_replica};
   return {type_of(c.current_device), replicas * c.current_units};
+}
+
+/// What starts on another accelerator, as a candidate.
+model::solver_candidate planner::surging(const capacity_curve& c) {
+  model::allocation a;
+  a.accelerator = c.change->to;
+  a.num_replicas = c.change->replicas;
+  return {std::move(a), type_of(c.change_needs->device), c.change_needs->units, c.change->replicas, {}};
 }
 
 /// So many of the present replicas, as a candidate.
@@ -498,6 +525,13 @@ void planner::follow_load(decision& d, std::vector<int>& used) {
 /// What more important classes leave to a variant on hold.
 decision planner::decide_held(const slot& s, const model::solver_choice& choice) const {
   auto d = holding(s.curve);
+  if (s.surges && (choice.candidate < 0 || choice.partial)) {
+    const auto& change = *s.curve->change;
+    d.desired = with_replicas(present(*s.curve), std::max(s.curve->change_needs->old_replicas, 1));
+    d.desired.accelerator = change.from;
+    d.message += fmt::format("; given up, as more important classes need the GPUs of {}", change.to);
+    return d;
+  }
   const bool shares = s.floor < s.curve->current.num_replicas;
   const int keeps = shares ? s.floor + (choice.candidate < 0 ? 0 : choice.num_replicas) : s.floor;
   if (!shares || keeps >= s.curve->current.num_replicas) return d;

@@ -46,6 +46,7 @@ class planner {
     std::optional<double> starting_since_s{};  ///< in its pool
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
     int floor = 0;                             ///< replicas that a held variant keeps from more important ones
+    bool surges = false;                       ///< it moves, and nothing is Ready there yet: it gives way to more important ones
     std::string granted_on{};                  ///< what the plan before granted it: accelerator
     std::optional<int> granted{};              ///< and replicas; nullopt: it is new
   };
@@ -119,6 +120,7 @@ class planner {
   bool grows_first(const slot& s, const model::solver_choice& choice, std::vector<int>& used) const;
   int room_for(const std::string& device, int units, const std::vector<int>& used);
   void follow_load(decision& d, std::vector<int>& used);
+  model::solver_candidate surging(const capacity_curve& c);
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;
   cards cards_of(const decision& d);

@@ -18,6 +18,11 @@ inline bool carried_out(const capacity_curve& c) { return c.actuate && c.mode !=
 /// Identifies the pool among all namespaces and classes; "" = the variant is in none.
 std::string pool_name(const capacity_curve& c);
 
+/// Replicas that have their GPUs for certain.
+inline int running_of(const capacity_curve& c) {
+  return std::min(c.ready.value_or(c.current.num_replicas), c.current.num_replicas);
+}
+
 /// Nothing to decide on.
 inline bool held(const capacity_curve& c) { return c.hold || c.candidates.empty(); }
 /// The class of a rank; that of those who yield is theirs.

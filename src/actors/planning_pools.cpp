@@ -224,7 +224,8 @@ void planner::share(pool& p, const pool_load& load) {
   line.candidates = std::move(mixes->mixes);
   p.complete = mixes->complete;
   p.parts.clear();
-  auto told = std::make_shared<pool_demand>(pool_demand{first.pool, load.recent, p.demand->demand(), {}});
+  auto told = std::make_shared<pool_demand>(
+      pool_demand{first.pool, load.recent, p.demand->demand(), {}, p.lasting ? p.lasting->demand() : model::req_rate{}});
   for (std::size_t m = 0; m < p.order.size(); ++m) {
     const auto* here = p.demand->option(m, slots_.at(p.order[m]).curve->current.accelerator);
     told->members.push_back(

@@ -20,6 +20,7 @@ constexpr double another_start_s = 60;  ///< by which it goes back only when it 
 constexpr double distrust_s = 600;      ///< in which a server whose start time went back is not believed to restart
 constexpr int most_doubts = 4;          ///< in a row, before what is read is taken for a new beginning
 constexpr double recent_turns_s = 15;   ///< in which first tokens fade to a third
+constexpr double least_wait_s = 3;      ///< arrivals are counted at least over about so long
 constexpr double least_turns = 2;       ///< first tokens, or their delay is not known
 constexpr double clump = 64;            ///< completions that are always possible
 constexpr double any_pace = 16;         ///< completions a second that are always possible
@@ -132,18 +133,22 @@ double server_track::balance(const server_reading& now, bool restarted, const lo
 }
 
 /// The longer of the last delays and those before: while a queue grows they lag behind.
-double server_track::queue_rate(const server_reading& now, bool restarted, const load_sample& d) {
+double server_track::unseen_rate(const server_reading& now, bool restarted, const load_sample& d) {
   const double least = restarted ? 0 : std::min(base_->total(field::waiting), now.total(field::waiting));
   if (least <= 0) {
-    turns_ = delays_s_ = 0;
+    turns_ = delays_s_ = counted_ = counted_s_ = 0;
     return 0;
   }
   const double kept = std::exp(-d.span_s / recent_turns_s);
   turns_ = turns_ * kept + d.ttft_count;
   delays_s_ = delays_s_ * kept + d.ttft_sum_s;
-  if (turns_ < least_turns || delays_s_ <= 0) return 0;
   const double last_s = d.ttft_count > 0 ? d.ttft_sum_s / d.ttft_count : 0;
-  return least / std::max(delays_s_ / turns_, last_s);
+  const double wait_s = turns_ > 0 ? std::max(delays_s_ / turns_, last_s) : 0;
+  const double still = std::exp(-d.span_s / std::max(wait_s, least_wait_s));
+  counted_ = counted_ * still + d.arrivals;
+  counted_s_ = counted_s_ * still + d.span_s;
+  if (turns_ < least_turns || wait_s <= 0) return 0;
+  return std::max(0.0, least / wait_s - counted_ / counted_s_);
 }
 
 bool server_track::uses_arrivals(const server_reading& now, bool restarted) const {
@@ -270,11 +275,11 @@ server_track::outcome server_track::believe(server_reading now, bool restarted, 
   }
   if (now.clock_s < no_arrivals_until_s_) out.load.ill = name_of(field::arrivals);
   lengths(now, restarted, out.load);
-  out.load.queue_rate = queue_rate(now, restarted, out.load);
+  out.load.unseen_rate = unseen_rate(now, restarted, out.load);
   gauges_ = {};
   gauges_.running = out.load.running;
   gauges_.waiting = out.load.waiting;
-  gauges_.queue_rate = out.load.queue_rate;
+  gauges_.unseen_rate = out.load.unseen_rate;
   gauges_.ill = out.load.ill;
   if (restarted) base_.reset();
   rebase(std::move(now));

@@ -18,7 +18,8 @@ namespace inferno::actors {
 ///   are then completions and the growth of what runs and waits.
 /// - A sum that goes back while its count does not is a matter of clocks; this pair says nothing for this interval.
 /// - A queue shows what arrives where requests leave it unserved, of which no counter tells: by Little's law, for a server that
-///   takes requests in order, those that wait have all come within the wait of the one whose turn it is.
+///   takes requests in order, those that wait have all come within the wait of the one whose turn it is. What was counted in
+///   that time is compared with it: a server that has become one of many still has the queue of before.
 /// - A server is not believed to have done more than it can have. Beyond `jump_limit()` the next reading has to confirm it, and
 ///   counts from zero that no start time explains must lie within what it had in it and twice its best pace. What is refused
 ///   again and again becomes the point from which further readings count, and the interval remains unknown.
@@ -66,7 +67,7 @@ class server_track {
   objection impossible(const server_reading& now, bool restarted, const load_sample& d) const;
   objection unusual(const server_reading& now, const load_sample& d) const;
   double balance(const server_reading& now, bool restarted, const load_sample& d) const;
-  double queue_rate(const server_reading& now, bool restarted, const load_sample& d);
+  double unseen_rate(const server_reading& now, bool restarted, const load_sample& d);
   double jump_limit(const server_reading& now, double span_s) const;
   std::optional<outcome> birth(server_reading& now, double since_s, outcome out);
   outcome restart(server_reading now, const std::string& fallen, outcome out);
@@ -83,10 +84,11 @@ class server_track {
   int doubts_ = 0;                         ///< in a row
   double pace_ = 0;                        ///< the most requests a second it was seen to complete
   mean_length in_, out_;
-  double turns_ = 0, delays_s_ = 0;  ///< recent first tokens and how long they took, while a queue stood
-  double two_until_s_ = 0;           ///< until when restarts are not believed, because two processes answer in turn
-  double unfinished_ = 0;            ///< requests with lengths since the number of completions moved last, up to base_
-  double unfinished_now_ = 0;        ///< the same up to the newest reading
+  double turns_ = 0, delays_s_ = 0;     ///< recent first tokens and how long they took, while a queue stood
+  double counted_ = 0, counted_s_ = 0;  ///< arrivals in about the time for which those that wait have waited, and that time
+  double two_until_s_ = 0;              ///< until when restarts are not believed, because two processes answer in turn
+  double unfinished_ = 0;               ///< requests with lengths since the number of completions moved last, up to base_
+  double unfinished_now_ = 0;           ///< the same up to the newest reading
   arrival_check arrivals_;
   double no_arrivals_until_s_ = 0;  ///< until when the counter of arrivals is not used
   double owed_ = 0;                 ///< <= 0: requests that have left without being done, or never were there

@@ -48,6 +48,11 @@ constexpr variant_gauge gauges[] = {
      [](const decision& d) { return d.curve->slo.itl_ms / 1000; }},
     {"inferno_slo_ttft_seconds", "Time to first token of the service class; 0 when it names none",
      [](const decision& d) { return d.curve->slo.ttft_ms / 1000; }},
+    {"inferno_objectives_met", "The condition ObjectivesMet: 1 = True, 0 = False; absent when it is Unknown",
+     [](const decision& d) {
+       const auto& o = d.curve->objectives;
+       return o.type.empty() || o.unknown ? not_known : o.status ? 1.0 : 0.0;
+     }},
     {"inferno_arrival_rate_per_second", "Measured arrival rate of requests",
      [](const decision& d) { return d.curve->measured_now().arrival_rate.per_sec(); }},
 };

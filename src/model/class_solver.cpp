@@ -145,7 +145,7 @@ assignment_problem class_solver::build() {
     sort_for_sharing(input_, order);
     auto room = room_;
     gpu_shares shares(input_, room, kept);
-    input_.optimizer.delayed_best_effort ? shares.reserve_floors(order) : shares.reserve(order);
+    input_.optimizer.delayed_best_effort ? shares.reserve_running_floors(order) : shares.reserve(order);
   }
   for (std::size_t t = 0; t < input_.capacity.size(); ++t) p.capacity.push_back(room_.left(t));
   for (const auto v : members_) {

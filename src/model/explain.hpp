@@ -51,6 +51,8 @@ struct pool_plan {
   server_load load;  ///< of all together
   req_rate demand;   ///< planned for: the rate of `load`, or the target's tokens per second if those are more
   std::vector<pool_member_plan> members;
+  /// The most demand of the last minutes, which other replicas have to carry too before they are started; 0 = no such condition.
+  req_rate lasting{};
   /// What the mix takes within the targets.
   req_rate able() const;
 };

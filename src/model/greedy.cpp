@@ -152,7 +152,7 @@ std::vector<std::size_t> allocate_and_keep(const solver_input& input, const std:
   std::vector<solver_choice> held(input.variants.size());
   gpu_shares shares(input, room, held);
   if (input.optimizer.delayed_best_effort) {
-    shares.reserve_floors(members);
+    shares.reserve_running_floors(members);
   } else {
     shares.reserve(members);
   }

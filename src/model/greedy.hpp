@@ -24,7 +24,7 @@ void allocate_best_effort(const solver_input& input, const std::vector<std::size
                           std::vector<solver_choice>& choices);
 
 /// The groups by priority, each through `allocate` (same signature and meaning as allocate_greedily), with best effort in between
-/// or, delayed, at the end. The floors of those to come are kept.
+/// or, delayed, at the end. What runs of the floors of those to come is kept.
 template <class Allocate>
 solver_result solve_by_priority(const solver_input& input, Allocate allocate) {
   std::map<int, std::vector<std::size_t>> groups;

@@ -22,6 +22,7 @@ constexpr double shorter_sigmas = 3;    ///< by which requests since a rise are 
 constexpr double most_busy = 1.5;       ///< by which tokens may seem to have taken longer than the requests were there
 constexpr double further_share = 1.5;   ///< of what requests in flight have made, that they will have made in all
 constexpr double standing_s = 15;       ///< for which a queue has to stand to be one
+constexpr double asynchrony = 8;        ///< requests by which counts and gauges that agree may differ
 constexpr double further_sigmas = 3;    ///< by which requests in flight have got further than exponential lengths explain
 
 /// log likelihood of `count` Poisson events in `span` at their own mean rate, without the terms that cancel.
@@ -146,15 +147,15 @@ request_shape load_estimator::measured_shape() const {
 }
 
 /// Requests that have stopped running without being completed, though they arrived. Counts and gauges are not read at the same
-/// instant: what one is ahead by is owed, and fades within a window.
+/// instant: what differs fades within a window.
 double load_estimator::left_running(const load_observation& o) {
   const double kept_share = std::exp(-o.span_s / window_s_), running = std::max(0.0, o.running);
   const double there = running + std::max(0.0, o.waiting);
   const double untold = untold_ * kept_share + std::max(0.0, o.arrivals) - o.completions - (there - there_.value_or(there));
   const double unended = unended_ * kept_share + o.ttft_count - o.completions - (running - running_);
-  const double left = there_ ? std::max(0.0, std::min(untold, unended)) : 0;
-  untold_ = std::min(0.0, untold);
-  unended_ = there_ ? std::min(0.0, unended) : 0;
+  const double left = there_ ? std::max(0.0, std::min(untold, unended) - asynchrony) : 0;
+  untold_ = std::min(asynchrony, untold);
+  unended_ = there_ ? std::min(asynchrony, unended) : 0;
   there_ = there;
   return left;
 }
@@ -176,7 +177,7 @@ void load_estimator::add(const load_observation& seen) {
   const auto small = [](double x) { return static_cast<float>(x); };
   kept_.push_back({o.time_s, o.span_s, std::max(0.0, o.arrivals), small(o.completions), small(o.in_tokens), small(o.out_tokens),
                    small(o.itl_sum_s), small(o.itl_count), small(o.ttft_sum_s), small(o.ttft_count), small(o.wait_sum_s),
-                   small(o.wait_count), small(o.queue_rate)});
+                   small(o.wait_count), small(o.unseen_rate)});
   forget(o.time_s - window_s_);
   detect_change();
   const double made = o.itl_count + o.ttft_count;
@@ -236,11 +237,11 @@ request_shape load_estimator::shape() const {
   return out;
 }
 
-req_rate load_estimator::queue_rate() const {
+req_rate load_estimator::unseen_rate() const {
   double least = 0, span_s = 0;
   int seen = 0;
   for (auto k = kept_.rbegin(); k != kept_.rend(); ++k) {
-    least = seen++ == 0 ? k->queue_rate : std::min<double>(least, k->queue_rate);
+    least = seen++ == 0 ? k->unseen_rate : std::min<double>(least, k->unseen_rate);
     span_s += k->span_s;
     if (seen >= 3 && span_s >= std::min(standing_s, window_s_)) return req_rate::per_sec(least);
   }

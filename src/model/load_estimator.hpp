@@ -22,7 +22,7 @@ struct load_observation {
   double ttft_sum_s = 0, ttft_count = 0;
   double wait_sum_s = 0, wait_count = 0;
   double running = 0, waiting = 0;  ///< requests at the end of the span
-  double queue_rate = 0;            ///< requests a second that the queues show to arrive at least, 0 = none stands
+  double unseen_rate = 0;           ///< requests a second that queues show to arrive at least, beyond what is counted
 };
 
 struct load_estimate {
@@ -53,8 +53,9 @@ struct load_estimate {
 /// exponential lengths under censoring), with one request of the length known before. For a window after a rise they are so where
 /// that is less than before beyond chance, and else what they were before; and at any time when the requests in flight have got
 /// further than the known length explains, but no more than if those in flight would have made half as much again, averaged with
-/// what was completed in their lifetime. What requests had made that leave without being completed is no more in flight where they
-/// are among the arrivals; where they are not, it is work that nothing else tells of. Where requests take longer than the window, lengths are means over twice their age.
+/// what was completed in their lifetime. What requests had made that leave without being completed is no more in flight where
+/// they are among the arrivals; where they are not, it is work that nothing else tells of. Where requests take longer than the
+/// window, lengths are means over twice their age.
 class load_estimator {
  public:
   explicit load_estimator(double window_s = 60) : window_s_(window_s) {}
@@ -64,16 +65,16 @@ class load_estimator {
   /// nullopt: nothing observed yet, or for so short a time that a clump cannot be told from a rate: less than 10 s (or the
   /// window) in all, and less than a second besides the largest clump; or, at the beginning, less than 5 s with 1 to 19 requests.
   std::optional<load_estimate> estimate() const;
-  /// What arrives at least while queues stand: the lowest queue_rate of the last 15 s, or the window if that is shorter, in three
-  /// observations or more.
-  req_rate queue_rate() const;
+  /// What arrives at least beyond what is counted: the lowest unseen_rate of the last 15 s, or the window if that is shorter, in
+  /// three observations or more.
+  req_rate unseen_rate() const;
 
  private:
   /// An observation as it is kept, half as large: ten thousand variants keep dozens each. Sums of a few seconds lose nothing that
   /// could be measured.
   struct kept {
     double time_s, span_s, arrivals;
-    float completions, in_tokens, out_tokens, itl_sum_s, itl_count, ttft_sum_s, ttft_count, wait_sum_s, wait_count, queue_rate;
+    float completions, in_tokens, out_tokens, itl_sum_s, itl_count, ttft_sum_s, ttft_count, wait_sum_s, wait_count, unseen_rate;
   };
   /// Arrivals of consecutive observations.
   struct tally {
@@ -107,14 +108,14 @@ class load_estimator {
   request_shape shape_before_rise_{};
   std::optional<double> risen_at_s_;
   bool tells_first_tokens_ = false;
-  double running_ = 0;    ///< at the last observation
-  double waiting_ = 0;    ///< mean of about a window; 0 = none waits now
-  double in_flight_ = 0;  ///< tokens that the running requests have got, as far as they were seen to be made
-  double itl_s_ = 0;      ///< at the last observation that had one
+  double running_ = 0;             ///< at the last observation
+  double waiting_ = 0;             ///< mean of about a window; 0 = none waits now
+  double in_flight_ = 0;           ///< tokens that the running requests have got, as far as they were seen to be made
+  double itl_s_ = 0;               ///< at the last observation that had one
   std::optional<double> there_{};  ///< requests running and waiting at the last observation
-  double untold_ = 0;     ///< <= 0: by which requests were completed, or came to be there, beyond those that arrived
-  double unended_ = 0;    ///< <= 0: likewise requests that run, beyond first tokens
-  tokens begun_with_;     ///< of requests that were completed within the lifetime of those that run, older ones fading
+  double untold_ = 0;   ///< requests that arrived and neither were completed nor are there, as far as they have not been told of
+  double unended_ = 0;  ///< likewise of those that had a first token
+  tokens begun_with_;   ///< of requests that were completed within the lifetime of those that run, older ones fading
 };
 
 /// What had the largest value in the last `hold` of time: demand may rise at once and falls only when it has stayed low.

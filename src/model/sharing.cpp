@@ -118,7 +118,7 @@ int gpu_shares::growing(const solver_candidate& c, const solver_choice& choice, 
     if (running < 0 && now < has) running = static_cast<int>(part);
     if (any < 0) any = static_cast<int>(part);
   });
-  return running >= 0 || upto == limit::present ? running : any;
+  return running >= 0 || upto == limit::present || upto == limit::running_floor ? running : any;
 }
 
 /// Chooses the candidate of which a variant without any replica gets the first.
@@ -131,7 +131,7 @@ bool gpu_shares::settle(std::size_t v, limit upto) {
     return true;
   };
   if (used && at(*used)) return true;
-  if (upto == limit::present) return false;
+  if (upto == limit::present || upto == limit::running_floor) return false;
   // minReplicas are asked for where the variant is, or where it would best be.
   if (upto == limit::floor) return !used && !variant.candidates.empty() && at(0);
   for (std::size_t i = 0; i < variant.candidates.size(); ++i)
@@ -145,6 +145,7 @@ bool gpu_shares::add(std::size_t v, limit upto) {
   auto& choice = choices_[v];
   if (upto == limit::one && choice.num_replicas > 0) return false;
   if (upto == limit::floor && choice.num_replicas >= variant.floor) return false;
+  if (upto == limit::running_floor && choice.num_replicas >= variant.floor_running) return false;
   if (choice.candidate < 0 && !settle(v, upto)) return false;
   const auto& c = variant.candidates[static_cast<std::size_t>(choice.candidate)];
   const int part = growing(c, choice, upto);
@@ -177,30 +178,31 @@ void gpu_shares::take_turns(std::vector<std::size_t> active, limit upto) {
 }
 
 /// What a variant is to keep of the GPUs when there is room for all.
-solver_choice gpu_shares::kept(std::size_t v, bool floors_only) const {
+solver_choice gpu_shares::kept(std::size_t v, bool running_floors) const {
   const auto& variant = input_.variants[v];
   const auto used = in_use(variant);
-  if (variant.candidates.empty() || (!used && variant.floor <= 0)) return {};
+  const int floor = running_floors ? variant.floor_running : variant.floor;
+  if (variant.candidates.empty() || (!used && (running_floors || floor <= 0))) return {};
   const auto i = used.value_or(0);
   const auto& c = variant.candidates[i];
   auto out = nothing_of(variant, i);
-  if (variant.keeps && !floors_only)
+  if (variant.keeps && !running_floors)
     for_each_share(c, [&](std::size_t part, int, int, int wanted, int has) { put(c, out, part, std::min(wanted, has)); });
   for (const bool running : {true, false})
     for_each_share(c, [&](std::size_t part, int, int, int wanted, int has) {
       const int most = (running ? std::min(wanted, has) : wanted) - granted(c, out, part);
-      put(c, out, part, std::clamp(variant.floor - out.num_replicas, 0, std::max(most, 0)));
+      put(c, out, part, std::clamp(floor - out.num_replicas, 0, std::max(most, 0)));
     });
   if (out.num_replicas == 0) return {};
   return out;
 }
 
 /// False, and nothing is taken: there is no room for all that is to be kept.
-bool gpu_shares::reserve_all(const std::vector<std::size_t>& members, bool floors_only) {
+bool gpu_shares::reserve_all(const std::vector<std::size_t>& members, bool running_floors) {
   const auto before = room_;
   bool ok = true;
   for (const auto v : members) {
-    take(v, kept(v, floors_only));
+    take(v, kept(v, running_floors));
     if (choices_[v].candidate < 0) continue;
     for_each_share(
         input_.variants[v].candidates[static_cast<std::size_t>(choices_[v].candidate)],
@@ -245,16 +247,16 @@ void gpu_shares::reserve(const std::vector<std::size_t>& members) {
   keep_largest_parts(members);
 }
 
-void gpu_shares::reserve_floors(const std::vector<std::size_t>& members) {
-  if (!reserve_all(members, true)) take_turns(members, limit::floor);
+void gpu_shares::reserve_running_floors(const std::vector<std::size_t>& members) {
+  if (!reserve_all(members, true)) take_turns(members, limit::running_floor);
 }
 
 void floors_to_come::keep(std::vector<std::size_t> members) {
   if (!input_.keep_present) return;
-  members.erase(
-      std::remove_if(members.begin(), members.end(), [&](auto v) { return input_.variants[v].floor <= 0; }), members.end());
+  members.erase(std::remove_if(members.begin(), members.end(), [&](auto v) { return input_.variants[v].floor_running <= 0; }),
+                members.end());
   sort_for_sharing(input_, members);
-  shares_.reserve_floors(members);
+  shares_.reserve_running_floors(members);
 }
 
 void floors_to_come::release(const std::vector<std::size_t>& members) {

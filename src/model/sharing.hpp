@@ -24,8 +24,8 @@ class gpu_shares {
   /// For each member its floor and, of those that keep, the replicas that run and are wanted. Where there is no room for all of
   /// it: the floors, then those that are satisfied, the smallest first, then a replica at a time of those that have most to lose.
   void reserve(const std::vector<std::size_t>& members);
-  /// The floors alone.
-  void reserve_floors(const std::vector<std::size_t>& members);
+  /// Of the floors, what runs.
+  void reserve_running_floors(const std::vector<std::size_t>& members);
   void take(std::size_t v, solver_choice choice);
   solver_choice give_back(std::size_t v);
 
@@ -37,16 +37,16 @@ class gpu_shares {
   void share_out(const std::vector<std::size_t>& group);
 
  private:
-  enum class limit { one, floor, present, wanted };
+  enum class limit { one, running_floor, floor, present, wanted };
   int growing(const solver_candidate& c, const solver_choice& choice, limit upto) const;
   bool add(std::size_t v, limit upto);
   void take_turns(std::vector<std::size_t> active, limit upto);
   void grow(const std::vector<std::size_t>& group);
   void fill(std::size_t v);
   bool move(std::size_t v);
-  bool reserve_all(const std::vector<std::size_t>& members, bool floors_only);
+  bool reserve_all(const std::vector<std::size_t>& members, bool running_floors);
   void keep_largest_parts(const std::vector<std::size_t>& members);
-  solver_choice kept(std::size_t v, bool floors_only) const;
+  solver_choice kept(std::size_t v, bool running_floors) const;
   solver_choice filled(std::size_t v, std::size_t candidate) const;
   bool settle(std::size_t v, limit upto);
 
@@ -55,8 +55,8 @@ class gpu_shares {
   std::vector<solver_choice>& choices_;
 };
 
-/// Keeps the floors of variants whose turn is still to come out of a room, when what runs counts: they are asked for whatever
-/// the plan grants, so GPUs granted to others besides would be there on paper only.
+/// Keeps what runs of the floors of variants whose turn is still to come out of a room, when what runs counts: their GPUs would
+/// be there for others on paper only.
 class floors_to_come {
  public:
   /// All of it must outlive this object.

@@ -221,11 +221,12 @@ class planning {
     }
     const auto& c = variant.candidates[static_cast<std::size_t>(choice.candidate)];
     double able = 0;
+    const double more = share_of_fewer(c, choice);
     if (c.mix.empty()) {
-      able = give(members.front(), c.alloc, choice.num_replicas, c.units_per_replica);
+      able = give(members.front(), c.alloc, choice.num_replicas, c.units_per_replica, more);
     } else {
       for (std::size_t p = 0; p < c.mix.size(); ++p)
-        able += give(members[c.mix[p].member], c.mix[p].alloc, choice.part_replicas[p], c.mix[p].units_per_replica);
+        able += give(members[c.mix[p].member], c.mix[p].alloc, choice.part_replicas[p], c.mix[p].units_per_replica, more);
       for (const auto& m : members) out_.allocations.emplace(m.server->name, allocation{});
     }
     const double wanted = demanded(members.front());
@@ -237,8 +238,22 @@ class planning {
     for (const auto& m : members) out_.degraded.emplace(m.server->name, why);
   }
 
-  /// Returns the rate that is served, per minute.
-  double give(const member& m, allocation whole, int replicas, int units) {
+  /// What arrives at each replica of a part of a candidate, in terms of what arrives at each of the whole.
+  static double share_of_fewer(const solver_candidate& c, const solver_choice& choice) {
+    if (!choice.partial || choice.num_replicas == 0) return 1;
+    if (c.mix.empty()) return 1.0 * c.alloc.num_replicas / choice.num_replicas;
+    double wanted = 0, given = 0;
+    for (std::size_t p = 0; p < c.mix.size(); ++p) {
+      const double each = c.mix[p].alloc.max_rate_per_replica.per_sec();
+      wanted += c.mix[p].alloc.num_replicas * each;
+      given += choice.part_replicas[p] * each;
+    }
+    return given > 0 ? wanted / given : 1;
+  }
+
+  /// Returns the rate that is served within the targets, per minute. `more`: times what arrives at each replica of the whole.
+  double give(const member& m, allocation whole, int replicas, int units, double more) {
+    if (more > 1) predict_at(m.view, whole, req_rate::per_sec(whole.rate_per_replica.per_sec() * more));
     add_percentiles(m.view, whole);
     auto a = scaled(std::move(whole), replicas);
     const double able = a.num_replicas * a.max_rate_per_replica.per_min();

@@ -31,11 +31,11 @@ struct solver_variant {
   int priority = 0;
   std::vector<solver_candidate> candidates;  ///< by value, as make_candidates gives them
   /// Replicas that are asked for whatever the plan grants (minReplicas). Where what runs counts, the plan gives their GPUs to no
-  /// other variant, of whatever class; where there are not enough for the floors of all, those of important classes come first.
+  /// other of the class. With delayed best effort every class is satisfied before that.
   int floor = 0;
-  /// Likewise the replicas that run and are still wanted, against others of the class; not with delayed best effort, where every
-  /// class is satisfied before that.
-  bool keeps = false;
+  /// Of these, replicas that run, and so have their GPUs whatever is granted to others: no class gets them.
+  int floor_running = 0;
+  bool keeps = false;  ///< likewise, within the class, the replicas that run and are still wanted
 };
 struct solver_input {
   std::vector<solver_variant> variants;

@@ -207,6 +207,9 @@ current_allocation read_allocation(const reader& r) {
   // The quick start's form has one length: of the output.
   a.load.avg_out_tokens =
       load["avgOutTokens"].present() ? load["avgOutTokens"].number(limits::tokens) : load["avgLength"].number(limits::tokens, 0);
+  if (a.load.arrival_rate.per_sec() > 0 && a.load.avg_out_tokens <= 0)
+    throw bad_field{fmt::format("{}: expected more than 0 where {} is, got {}", load["avgOutTokens"].path(),
+                                load["arrivalRate"].path(), load["avgOutTokens"].present() ? "0" : "nothing")};
   a.load.out_cv = load["cvOutTokens"].number(limits::variation, -1);
   return a;
 }

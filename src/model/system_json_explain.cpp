@@ -79,11 +79,13 @@ json::object pool_object(const explanation& e) {
     for (const auto& a : m.parts) add(a);
     if (m.parts.empty()) add({});
   }
-  return {{"name", p.name},
-          {"demand", rounded_per_min(p.demand)},
-          {"maxRate", p.able().per_min()},
-          {"why", e.share},
-          {"members", std::move(members)}};
+  json::object out{{"name", p.name},
+                   {"demand", rounded_per_min(p.demand)},
+                   {"maxRate", p.able().per_min()},
+                   {"why", e.share},
+                   {"members", std::move(members)}};
+  if (p.lasting.per_sec() > 0) out["otherMixesMustCarry"] = rounded_per_min(p.lasting);
+  return out;
 }
 
 std::string pool_table(const explanation& e) {
@@ -102,7 +104,12 @@ std::string pool_table(const explanation& e) {
   return fmt::format("pool {}: {:.2f} requests/min are to be served together; this mix takes {:.2f} within the targets\n",
                      p.name.empty() ? "of the model and class" : fmt::format("\"{}\"", p.name), p.demand.per_min(),
                      p.able().per_min()) +
-         aligned(rows, 3) + fmt::format("{} has its replicas of the mix because {}.\n\n", e.name, e.share);
+         aligned(rows, 3) + fmt::format("{} has its replicas of the mix because {}.\n", e.name, e.share) +
+         (p.lasting.per_sec() > 0 ? fmt::format("What runs is enough. Other replicas are started, though the mix be cheaper, "
+                                                "once it carries {:.2f} requests/min\n"
+                                                "as well, the most of the last ten minutes.\n\n",
+                                                p.lasting.per_min())
+                                  : "\n");
 }
 
 json::object gain_object(const gpu_gain& g) {

@@ -28,6 +28,7 @@ class reflector_fixture : public ::testing::Test {
     net::http_client_config http;
     http.connect_timeout = std::chrono::seconds(5);
     http.request_timeout = std::chrono::seconds(5);
+    if (max_body > 0) http.max_body = max_body;
     auto access = std::make_shared<kube::client>(std::make_shared<net::http_client>(context.get_executor(), http),
                                                  kube::connection{.url = api.url()});
     kube::reflector_sink sink;
@@ -99,6 +100,7 @@ class reflector_fixture : public ::testing::Test {
 
   asio::io_context context;
   fake_api api{context};
+  std::size_t max_body = 0;  ///< bytes of an answer; 0 = as usual
   kube::list_options options;
   kube::reflector_config config;
   std::map<std::string, int> state;

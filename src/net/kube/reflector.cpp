@@ -17,6 +17,8 @@ namespace inferno::net::kube {
 namespace {
 
 constexpr auto nothrow = asio::as_tuple(asio::use_awaitable);
+/// Objects of a list that are asked for at least at once.
+constexpr std::size_t smallest_page = 20;
 
 std::string version_of(const json::object& object) {
   const auto* meta = object.if_contains("metadata");
@@ -85,13 +87,19 @@ struct reflector::impl : std::enable_shared_from_this<reflector::impl> {
   asio::awaitable<result<std::string>> list_all() {
     std::vector<json::object> items;
     std::string token, version;
-    do {
+    for (bool more = true; more && !stop_done;) {
       auto page = co_await api->list(res, options, token);
+      // Objects may be of a megabyte each: pages of fewer, from here on.
+      if (!page && page.error().kind == error_kind::too_large && options.limit > smallest_page) {
+        options.limit = std::max(smallest_page, options.limit / 4);
+        continue;
+      }
       if (!page) co_return tl::unexpected<error>(page.error());
       std::move(page->items.begin(), page->items.end(), std::back_inserter(items));
       token = page->next;
       version = page->resource_version;
-    } while (!token.empty() && !stop_done);
+      more = !token.empty();
+    }
     if (!stop_done && sink.replaced) sink.replaced(std::move(items));
     co_return version;
   }

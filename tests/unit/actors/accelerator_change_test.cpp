@@ -253,6 +253,19 @@ TEST(AcceleratorChange, ProgressIsReadFromTheStatusOfThisGeneration) {
   EXPECT_EQ(with_status(R"({"replicas":6,"updatedReplicas":2,"readyReplicas":6})")->ready, 0);
 }
 
+TEST(AcceleratorChange, MoreThanTheDeploymentHasIsNotBelieved) {
+  auto d = full_deployment();
+  d["spec"].as_object()["replicas"] = 3;
+  const auto said = [&](const char* text) {
+    d["metadata"].as_object()["annotations"] = json::object{{change_annotation, text}};
+    return decode_change(d);
+  };
+  ASSERT_NE(said(R"({"phase":"surge","from":"A100","to":"MI300X","replicas":3})"), nullptr);
+  EXPECT_EQ(said(R"({"phase":"surge","from":"A100","to":"MI300X","replicas":100000})")->replicas, 3);
+  EXPECT_EQ(said(R"({"phase":"drain","from":"A100","to":"MI300X","replicas":12})")->replicas, 3);
+  EXPECT_EQ(said(R"({"phase":"surge","from":"A100","to":"A100","replicas":3})"), nullptr) << "no change at all";
+}
+
 TEST(AcceleratorChange, AnAnnotationNobodyCanReadIsNone) {
   auto d = full_deployment();
   for (const auto* text : {"", "{", "[]", R"({"from":"A100"})", R"({"from":"a","to":"b","phase":"dancing"})"}) {

@@ -97,6 +97,7 @@ TEST(Analysis, WhatAHeldVariantHasIsSaidBeforeItWasEverEvaluated) {
     EXPECT_EQ(held->current.num_replicas, 4);
     EXPECT_EQ(held->current_device, inputs->shared->accelerators.at(held->current.accelerator).type);
     EXPECT_EQ(held->current_units, 1);
+    EXPECT_EQ(held->current.cost.cents, 4 * inputs->shared->accelerators.at(held->current.accelerator).cost.cents);
   }
 }
 
@@ -235,6 +236,35 @@ TEST(Analysis, ReplicasWhosePodsAreNotKnownAreKept) {
   EXPECT_EQ(curve->metrics.reason, "MetricsIncomplete");
   EXPECT_EQ(curve->metrics.message, "v has 6 ready replicas, and 2 of its pods are known");
   for (const auto& c : curve->candidates) EXPECT_GE(c.alloc.num_replicas, 6);
+}
+
+// Where servers are read one after the other, samples without counts come in between: they are no reason to remember longer.
+TEST(Analysis, APeakIsForgottenAfterTheStabilizationHoweverSeldomCountsCome) {
+  for (const int every : {1, 5, 15, 30}) {
+    SCOPED_TRACE(every);
+    variant_analysis a({"n", "v"});
+    auto inputs = quickstart();
+    auto target = std::make_shared<workload_object>(*inputs->target);
+    target->replicas = 24;
+    inputs->target = target;
+    a.update(inputs);
+    const auto live = [&](int from, int to, double per_s) {
+      for (int t = from; t <= to; ++t) {
+        auto s = sample(t, 0, 0, 0);
+        s.span_s = 0;
+        if (t % every == 0) {
+          s = sample(t, per_s * every, per_s * every, per_s * every * 178);
+          s.span_s = every;
+        }
+        s.pods = s.pods_reporting = 24;
+        if (a.observe(s)) a.make_curve();
+      }
+      return a.make_curve()->candidates.front().alloc.num_replicas;
+    };
+    EXPECT_GT(live(1, 240, 8), 15);
+    // The rate window, the stabilization (a minute each) and a sample at each end.
+    EXPECT_LT(live(241, 240 + 120 + 2 * every + 2, 0.8), 5);
+  }
 }
 
 TEST(Analysis, SaysThatAnObjectiveIsMissed) {

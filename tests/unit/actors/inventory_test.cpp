@@ -177,6 +177,18 @@ TEST(Capacity, AddsUpNodesByProduct) {
   EXPECT_THAT(c.state.capacity().by_device, ElementsAre(Pair(a100, 6)));
 }
 
+// A label that goes, a device plugin that restarts, or nodes that are all replaced make no GPUs.
+TEST(Capacity, OnceNodesHaveReportedGpusTheyLimit) {
+  cluster c;
+  c.node("n1", 4);
+  c.node("n1", 0);
+  EXPECT_TRUE(c.state.capacity().known);
+  state_changes changes;
+  c.state.remove_node("n1", changes);
+  EXPECT_TRUE(c.state.capacity().known);
+  EXPECT_EQ(c.state.capacity().by_device.count(a100), 0u);
+}
+
 TEST(Capacity, ForeignPodsTakeTheirCards) {
   cluster c;
   c.node("n1", 4);

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "actors/decode.hpp"
 #include "actors/plan_text.hpp"
 #include "cluster.hpp"
 
@@ -257,6 +258,24 @@ TEST(Modes, AnExcludedVariantIsLeftAloneUntilItIsNotExcluded) {
   w.changed("variantautoscalings", va_json("llm", "vllme", "", "default", "20.58", 2));
   w.advance(100s);
   EXPECT_THAT(w.scale_patches(), ElementsAre(2, 1));
+}
+
+TEST(Modes, AnyYesExcludesAVariant) {
+  auto v = va_json("llm", "vllme", "", "default", "20.58", 2);
+  auto& annotations = v["metadata"].as_object()["annotations"].as_object();
+  EXPECT_FALSE(decode_variant(v).excluded);
+  for (const auto* yes : {"true", "True", " true ", "yes", "1", "on", "until monday"}) {
+    annotations["inference.optimization/exclude"] = yes;
+    EXPECT_TRUE(decode_variant(v).excluded) << yes;
+  }
+  for (const auto* no : {"", "false", "False", "no", "off", "0"}) {
+    annotations["inference.optimization/exclude"] = no;
+    EXPECT_FALSE(decode_variant(v).excluded) << no;
+  }
+  for (const auto* off : {"off", "Off", "OFF"}) {
+    annotations["inference.optimization/pool"] = off;
+    EXPECT_EQ(decode_variant(v).pool, "off");
+  }
 }
 
 TEST(Modes, ATriggerSetBeforeAnybodyLedIsSetBackByTheLeader) {

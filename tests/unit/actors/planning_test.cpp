@@ -193,8 +193,15 @@ TEST(Planning, SaysWhatOneGpuMoreWouldChange) {
   EXPECT_EQ(gain.priority, 7) << "as its class says";
   p.set_capacity(gpus({{"A", 4}, {"B", 5}}));
   EXPECT_FALSE(p.plan(2, "interval", 0)->one_more.at("dev A").any());
-  p.set_capacity(gpus({{"A", 2}, {"B", 5}}));
+  p.set_curve(curve("free", 7, "A", 1, {{"A", 3, 10, 40}}));
+  p.set_capacity(gpus({{"A", 3}, {"B", 5}}));
   EXPECT_EQ(p.plan(3, "interval", 0)->one_more.at("dev A").replicas, 1) << "a part of what is wanted";
+  // What runs of the other's minReplicas is no GPU for gold.
+  p.set_capacity(gpus({{"A", 2}, {"B", 5}}));
+  const auto scarce = p.plan(4, "interval", 0);
+  EXPECT_EQ(decided(*scarce, "gold"), "1 x A");
+  EXPECT_EQ(scarce->one_more.at("dev A").satisfied, 1);
+  EXPECT_EQ(scarce->one_more.at("dev A").priority, 1);
 }
 
 TEST(Planning, WhatNothingMeetsYieldsGpusToAMoreImportantClass) {
@@ -250,6 +257,60 @@ TEST(Planning, SilenceYieldsNothing) {
   const auto plan = p.plan(1, "start", 0);
   EXPECT_EQ(decided(*plan, "free"), "5 x A");
   EXPECT_EQ(decided(*plan, "premium"), "1 x A");
+}
+
+/// On the way from A to `replicas` x B, `ready` of them Ready.
+std::shared_ptr<capacity_curve> surging(const std::string& name, int priority, int has, int replicas, int ready) {
+  auto c = curve(name, priority, "A", has, {});
+  c->hold = true;
+  c->hold_reason = "AcceleratorChanging";
+  auto change = std::make_shared<accelerator_change>();
+  change->from = "A";
+  change->to = "B";
+  change->replicas = replicas;
+  change->ready = ready;
+  c->change = std::move(change);
+  c->change_needs = std::make_shared<const change_load>(change_load{"dev B", 1, has, replicas, true});
+  return c;
+}
+
+TEST(Planning, WhatOnlyStartsOnAnotherAcceleratorGivesWayToAMoreImportantClass) {
+  for (const int ready : {0, 1})
+    for (const int wanted : {3, 6}) {
+      SCOPED_TRACE(::testing::Message() << ready << " ready, " << wanted << " wanted");
+      planner p;
+      p.set_curve(curve("gold", 1, "B", 2, {{"B", wanted, 10, 40}}));
+      p.set_curve(surging("silver", 5, 3, 3, ready));
+      p.set_curve(curve("bronze", 9, "B", 0, {{"B", 4, 10, 40}}));
+      p.set_capacity(gpus({{"A", 6}, {"B", 6}}));
+      const auto plan = p.plan(1, "start", 0);
+      const bool gives_way = ready == 0 && wanted == 6;
+      EXPECT_EQ(decided(*plan, "gold"), gives_way ? "6 x B" : "3 x B");
+      EXPECT_EQ(decided(*plan, "silver"), gives_way ? "3 x A" : "3 x B") << "it keeps its GPUs from its own class and others";
+      EXPECT_TRUE(plan->decisions.find({"ns", "silver"})->hold);
+    }
+}
+
+// An autoscaler has a minimum of its own, and scales down when it likes: until then these GPUs are nobody else's.
+TEST(Planning, WhatAnotherAutoscalerKeepsBeyondWhatIsWantedIsNotGivenToOthers) {
+  for (const int ready : {1, 6})
+    for (const int minimum : {0, 6}) {
+      SCOPED_TRACE(::testing::Message() << ready << " ready, minimum " << minimum);
+      planner p;
+      auto metric = curve("bronze", 9, "A", ready, {{"A", 1, 10, 40}});
+      metric->ready = ready;
+      metric->mode = actuation_mode::metric;
+      auto autoscaler = std::make_shared<autoscaler_object>();
+      autoscaler->min_replicas = minimum;
+      autoscaler->max_replicas = 10;
+      metric->autoscaler = autoscaler;
+      p.set_curve(metric);
+      p.set_curve(curve("gold", 1, "A", 1, {{"A", 5, 10, 40}}));
+      p.set_capacity(gpus({{"A", 8}}));
+      const auto plan = p.plan(1, "start", 0);
+      EXPECT_EQ(decided(*plan, "gold"), std::max(ready, minimum) == 6 ? "2 x A" : "5 x A");
+      EXPECT_EQ(decided(*plan, "bronze"), "1 x A");
+    }
 }
 
 // ---- in the running controller ------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ solver_input input_of(const small_world& w) {
   auto in = w.frame;
   for (std::size_t i = 0; i < w.variants.size(); ++i) {
     const auto& one = w.variants[i];
-    solver_variant v{"v" + std::to_string(i), one.priority, {}, w.floor, w.keeps};
+    solver_variant v{"v" + std::to_string(i), one.priority, {}, w.floor, std::min(w.floor, one.has[0]), w.keeps};
     for (const auto& each : one.ways) v.candidates.push_back(candidate_of(one, each));
     for (const auto& each : one.mixes) v.candidates.push_back(mix_of(one, each));
     std::stable_sort(v.candidates.begin(), v.candidates.end(),

@@ -236,6 +236,9 @@ INSTANTIATE_TEST_SUITE_P(
               v_ + "currentAlloc.load.arrivalRate: expected a number from 0 to 1000000000, got \"x\""},
         wrong{server0 + "/currentAlloc/load/avgInTokens", "-2",
               v_ + "currentAlloc.load.avgInTokens: expected a number from 0 to 10000000, got -2"},
+        wrong{
+            server0 + "/currentAlloc/load/avgOutTokens", "0",
+            v_ + "currentAlloc.load.avgOutTokens: expected more than 0 where " + v_ + "currentAlloc.load.arrivalRate is, got 0"},
         wrong{server0 + "/currentAlloc/load/avgOutTokens", "false",
               v_ + "currentAlloc.load.avgOutTokens: expected a number from 0 to 10000000, got false"},
         wrong{"/system/optimizerData/optimizer/unlimited", "1",
@@ -445,6 +448,12 @@ TEST(Solution, SaysWhatBecameOfEveryVariant) {
   EXPECT_EQ(s.allocations.at("b-too-much").num_replicas, 3);
   EXPECT_EQ(s.allocations.at("b-too-much").cost.cents, 120) << "cost of what it gets";
   EXPECT_EQ(s.degraded.at("b-too-much"), "3 x A100 meet the targets up to 75.93 requests/min, 220.00 arrive");
+  // What three replicas make of it, not what all that it wants would.
+  const auto& overloaded = s.allocations.at("b-too-much");
+  EXPECT_NEAR(overloaded.rate_per_replica.per_min(), 220.0 / 3, 1e-6);
+  EXPECT_GT(overloaded.wait_ms, 5000);
+  EXPECT_GE(overloaded.ttft_ms, overloaded.wait_ms);
+  EXPECT_GE(overloaded.busy, 0.999);
   EXPECT_EQ(s.degraded.count("a-fits"), 0u);
   EXPECT_EQ(s.unallocated.at("c-nothing-left"), "not enough GPUs: 8 x A100 needs 8 of type NVIDIA-A100-PCIE-80GB, 0 of 4 left");
   EXPECT_EQ(s.infeasible.at("d-no-profile"), "no profile for the accelerator in use, A100");

@@ -54,6 +54,17 @@ TEST_F(reflector_test, tells_a_list_of_many_pages_as_one) {
   EXPECT_THAT(api.watches, ElementsAre(105));
 }
 
+// Anybody may make objects of a megabyte: a page of 500 is then more than is read, and nobody is watched any more.
+TEST_F(reflector_test, asks_for_fewer_objects_at_once_where_they_are_too_large) {
+  for (int i = 0; i < 130; ++i) api.put(fmt::format("{:03}", i), i);
+  options.limit = 100;
+  max_body = 6000;
+  start_watching();
+  EXPECT_TRUE(state_is_the_servers());
+  EXPECT_GT(api.lists.size(), 4u);
+  EXPECT_THAT(health, ::testing::Each("well"));
+}
+
 TEST_F(reflector_test, begins_a_list_anew_whose_continue_token_is_too_old) {
   for (const char* name : {"a", "b", "c"}) api.put(name, 1);
   options.limit = 2;
