@@ -110,9 +110,12 @@ TEST(Deploy, TheChartTakesItsValues) {
   struct wrong {
     std::string set, named;
   };
-  for (const auto& w : {wrong{"replicas=-1", "/replicas"}, wrong{"image.tag=", "/image/tag"}, wrong{"imag.tag=1", "imag"},
-                        wrong{"acceleratorUnitCosts.A100.cost=cheap", "/acceleratorUnitCosts/A100/cost"},
-                        wrong{"prometheus.url=ftp://x", "/prometheus/url"}, wrong{"extraArgs[0]=debug", "/extraArgs/0"}}) {
+  for (const auto& w :
+       {wrong{"replicas=-1", "/replicas"}, wrong{"image.tag=", "/image/tag"}, wrong{"imag.tag=1", "imag"},
+        wrong{"acceleratorUnitCosts.A100.cost=cheap", "/acceleratorUnitCosts/A100/cost"},
+        wrong{"prometheus.url=ftp://x", "/prometheus/url"}, wrong{"extraArgs[0]=debug", "/extraArgs/0"},
+        wrong{"settings.RATE_WINDW=60s", "RATE_WINDW"}, wrong{"settings.RATE_WINDOW=60sec", "/settings/RATE_WINDOW"},
+        wrong{"settings.ACTUATION_MODE=dryrun", "/settings/ACTUATION_MODE"}, wrong{"leaderElection=false", "/replicas"}}) {
     const auto refused = helm_template({w.set});
     EXPECT_NE(refused.exit_code, 0) << w.set;
     EXPECT_THAT(refused.err, HasSubstr(w.named));

@@ -69,6 +69,8 @@ TEST(Docs, NameEveryKeyOfTheSettings) {
   // The rows of the table; one may have several keys.
   for (const auto& row : found(manual(), "\n(\\| `[A-Z_]+`[^|]*)")) told.merge(found(row, "`([A-Z_]+)`"));
   EXPECT_EQ(told, there);
+  EXPECT_EQ(found(repository("deploy/chart/inferno/values.schema.json"), "\n *\"([A-Z]+(?:_[A-Z]+)+|SOLVER)\":"), there)
+      << "the chart refuses others";
 }
 
 /// A histogram's series, and names in texts that end a sentence.
