@@ -1,11 +1,26 @@
 // The fleet's part in the controller's own ConfigMaps.
+#include <algorithm>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <utility>
 
 #include "actors/fleet.hpp"
 
 namespace inferno::actors {
+
+namespace {
+
+/// Whether the catalog has the target as it is, and its class.
+bool has(const catalog& all, const model::service_class& cls, const model::class_target& target) {
+  return std::any_of(all.classes.begin(), all.classes.end(), [&](const auto& c) {
+    return c.spec.name == cls.name && c.spec.priority == cls.priority &&
+           std::any_of(c.spec.targets.begin(), c.spec.targets.end(),
+                       [&](const auto& t) { return t.model == target.model && t.slo == target.slo; });
+  });
+}
+
+}  // namespace
 
 void fleet_state::tell_problems(const std::vector<config_problem>& problems, const config_object& map) {
   const auto prefix = map.key.name + "/";
@@ -103,11 +118,12 @@ void fleet_state::apply(const config_object& config_map) {
   } else if (map == accelerators_map || map == classes_map) {
     tell_problems(map == accelerators_map ? configs->read_accelerators(config_map.data) : configs->read_classes(config_map.data),
                   config_map);
-    shared = configs->current();
-    told_products.clear();
+    const auto before = std::exchange(shared, configs->current());
+    if (map == accelerators_map) told_products.clear();
     if (shared && map == classes_map)
       for (const auto& c : shared->classes)
-        for (const auto& t : c.spec.targets)
+        for (const auto& t : c.spec.targets) {
+          if (before && has(*before, c.spec, t)) continue;
           config.logger.info("Found SLO", {{"model", t.model},
                                            {"class", c.spec.name},
                                            {"priority", c.spec.priority},
@@ -116,6 +132,7 @@ void fleet_state::apply(const config_object& config_map) {
                                            {"slo-ttft-percentile", model::percentile_name(t.slo.ttft_percentile)},
                                            {"slo-ttw", t.slo.wait_p95_ms},
                                            {"slo-tps", t.slo.tps}});
+        }
     if (shared && announced) push_capacity();
     push_all_inputs();
   }

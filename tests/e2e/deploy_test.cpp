@@ -74,9 +74,9 @@ TEST(Deploy, KustomizeAndHelmRenderTheSameObjects) {
 TEST(Deploy, TheChartTakesItsValues) {
   const auto rendered =
       helm_template({"controllerInstance=blue", "watchNamespace=team-a", "metrics.certSecret=mine",
-                     "image.repository=registry/inferno", "image.tag=v2", "leaderElection=false", "crd.install=false",
-                     "networkPolicy.enabled=false", "podDisruptionBudget.enabled=false", "grafanaDashboard.enabled=true",
-                     "settings.SOLVER=exact", "extraArgs[0]=--log-level=debug"},
+                     "image.repository=registry/inferno", "image.tag=v2", "leaderElection=false", "replicas=1",
+                     "crd.install=false", "networkPolicy.enabled=false", "podDisruptionBudget.enabled=false",
+                     "grafanaDashboard.enabled=true", "settings.SOLVER=exact", "extraArgs[0]=--log-level=debug"},
                     "blue-system");
   ASSERT_EQ(rendered.exit_code, 0) << rendered.err;
   const auto all = objects_of(rendered.out);
