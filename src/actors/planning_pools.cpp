@@ -359,8 +359,13 @@ decision planner::decide_part(const slot& s, const pool& p) const {
   } else {
     d.desired.num_replicas = one.now;
   }
-  // Zero replicas need no accelerator; the current name is kept so that labels stay stable.
-  if (one.now == 0) d.desired.accelerator = s.curve->current.accelerator;
+  // Zero replicas need no accelerator; the current name is kept so that labels stay stable. Nor do they serve anything.
+  if (one.now == 0) {
+    model::allocation none;
+    none.accelerator = s.curve->current.accelerator;
+    none.max_batch = d.desired.max_batch;
+    d.desired = std::move(none);
+  }
   d.reason = "Optimized";
   const double per_min = p.demand->members().front().server->current.load.arrival_rate.per_min();
   if (p.order.size() > 1)

@@ -382,6 +382,9 @@ TEST(PoolInClosedLoop, KeepsOneReplicaNotOneOfEachType) {
   EXPECT_THAT(w.scale_patches("on-m"), ElementsAre(0)) << "it does not come back";
   EXPECT_THAT(w.scale_patches("on-a"), IsEmpty());
   EXPECT_GE(w.least, 10);
+  const auto none = w.view->plan()->decisions.find({"llm", "on-m"});
+  EXPECT_EQ(none->desired.accelerator, "MI300X");
+  EXPECT_EQ(none->desired.itl_ms + none->desired.ttft_ms, 0) << "nothing is predicted for nothing";
 }
 
 TEST(PoolInClosedLoop, MinReplicasOfAMemberIsWhatItsSpecSays) {
