@@ -33,6 +33,9 @@ std::string cause_of(const decision& d, int from, int to) {
   if (object && d.needed > to && object->max_replicas == to) return bound("spec.maxReplicas");
   if (d.reason != "Optimized" && d.reason != "MaxReplicasReached" && !d.message.empty())
     return fmt::format("on {}: {}", d.desired.accelerator, d.message);
+  if (d.pool && d.pool->members.size() > 1)
+    return fmt::format("on {}, for its part of the {:.2f} requests/min that {} variants share", d.desired.accelerator,
+                       d.pool->demand.per_min(), d.pool->members.size());
   return fmt::format("for {:.2f} requests/min on {}", per_min, d.desired.accelerator);
 }
 

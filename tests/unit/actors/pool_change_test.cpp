@@ -13,6 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using replicas = std::vector<int>;
 
@@ -382,6 +383,10 @@ TEST(PoolInClosedLoop, KeepsOneReplicaNotOneOfEachType) {
   EXPECT_THAT(w.scale_patches("on-m"), ElementsAre(0)) << "it does not come back";
   EXPECT_THAT(w.scale_patches("on-a"), IsEmpty());
   EXPECT_GE(w.least, 10);
+  const auto events = w.api->calls_to("create", "events");
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_THAT(std::string(events[0].body.at("message").as_string()),
+              HasSubstr("from 1 to 0 replicas on MI300X, for its part of the"));
   const auto none = w.view->plan()->decisions.find({"llm", "on-m"});
   EXPECT_EQ(none->desired.accelerator, "MI300X");
   EXPECT_EQ(none->desired.itl_ms + none->desired.ttft_ms, 0) << "nothing is predicted for nothing";
