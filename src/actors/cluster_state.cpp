@@ -129,7 +129,7 @@ void cluster_state::upsert(const workload_object& d, state_changes& changes) {
   const bool other_changed = entry.object && !same(entry.object->other, d.other);
   const bool inputs_changed = !entry.object || entry.object->replicas != d.replicas || entry.object->uid != d.uid ||
                               entry.object->ready_replicas != d.ready_replicas || other_changed ||
-                              !same(entry.object->change, d.change);
+                              entry.object->selector_problem != d.selector_problem || !same(entry.object->change, d.change);
   if (selector_changed) {
     if (entry.object) unindex_target(*entry.object);
     for (const auto& pod : entry.pods) owner_.erase(pod);
@@ -296,6 +296,8 @@ capacity_view cluster_state::capacity() const {
     if (closed && (pod->deleting || foreign(key))) continue;
     auto& left = out.by_device[node->second.gpus.front().product];
     left = std::max(0, left + (closed ? pod->gpus : -pod->gpus));
+    if (!closed) continue;
+    for (const auto& variant : variants_of_.at(*owner_.at(key))) out.bound[variant] += pod->gpus;
   }
   return out;
 }

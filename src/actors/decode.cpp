@@ -284,6 +284,26 @@ std::string plain(std::string_view text) {
   return out;
 }
 
+/// Those that ask for one value of a label; no other expression is followed.
+void read_expressions(const json::object& object, workload_object& out) {
+  const auto* list = find(object, {"spec", "selector", "matchExpressions"});
+  if (!list || !list->is_array()) return;
+  for (const auto& each : list->get_array()) {
+    const auto* e = each.if_object();
+    const auto key = e ? text_at(*e, {"key"}) : std::string();
+    const auto* values = e ? find(*e, {"values"}) : nullptr;
+    const bool one = values && values->is_array() && values->get_array().size() == 1 && values->get_array()[0].is_string();
+    if (!key.empty() && one && text_at(*e, {"operator"}) == "In") {
+      out.selector.emplace(key, values->get_array()[0].get_string());
+    } else {
+      out.selector_problem = fmt::format("{} {}/{}: spec.selector.matchExpressions: only In with one value is followed",
+                                         out.ref.kind, out.ref.ns, out.ref.name);
+    }
+  }
+  // What it selects beyond is not known, so nothing is taken for its.
+  if (!out.selector_problem.empty()) out.selector.clear();
+}
+
 }  // namespace
 
 std::string_view to_string(actuation_mode mode) {
@@ -368,6 +388,7 @@ workload_object decode_workload(const json::object& object, std::string_view kin
   out.uid = text_at(object, {"metadata", "uid"});
   out.replicas = replicas_of(object, 1);
   out.selector = string_map(find(object, {"spec", "selector", "matchLabels"}));
+  read_expressions(object, out);
   // Kubernetes leaves out a count of zero.
   if (find(object, {"status"})) out.ready_replicas = std::max(0, integer_at(object, {"status", "readyReplicas"}, 0));
   if (kind == "Deployment") out.change = decode_change(object);

@@ -106,6 +106,7 @@ struct workload_object {
   int replicas = 1;                                    ///< spec.replicas
   std::optional<int> ready_replicas{};                 ///< status.readyReplicas; nullopt = the kind does not report it
   std::map<std::string, std::string> selector;         ///< labels of its pods
+  std::string selector_problem{};                      ///< why its pods are not known by it, "" = they are
   std::shared_ptr<const scaled_kind> other{};          ///< of a kind that is not well known; nullptr: it is
   std::shared_ptr<const accelerator_change> change{};  ///< nullptr = none
 };
@@ -209,7 +210,9 @@ struct variant_inputs {
 /// GPUs there are, by device, less what pods outside our variants hold.
 struct capacity_view {
   std::map<std::string, int> by_device;  ///< negative never
-  bool known = false;                    ///< false: no node reports GPUs, so capacity does not limit
+  bool known = false;                    ///< false: no node has ever reported GPUs, so capacity does not limit
+  /// Of these, what pods of a variant hold on nodes that take no more pods: of no use to others when it is given up.
+  std::map<variant_key, int> bound{};
 };
 
 /// What the metrics source shows of an inference gateway. Nothing else can tell that there are requests for a variant that has no

@@ -144,6 +144,10 @@ void fleet_state::push_inputs(const variant_key& key) {
     inputs->target_problem = target->other->problem;
     inputs->target = nullptr;
   }
+  if (const auto target = inputs->target; target && !target->selector_problem.empty()) {
+    inputs->target_problem = target->selector_problem;
+    inputs->target = nullptr;
+  }
   if (const auto kind = kinds.find({object->target.group, object->target.kind}); kind != kinds.end() && !inputs->target) {
     // Not there yet is not the same as not there.
     if (!kind->second.complete && kind->second.problem.empty()) return;

@@ -28,12 +28,10 @@ const model::solver_candidate* staying(const capacity_curve& curve) {
   return same == curve.candidates.end() ? nullptr : &*same;
 }
 
-/// Replicas that another autoscaler keeps although fewer are wanted: for its minimum's sake, or until it scales down. `most`: for
-/// which there are GPUs; those that are wanted come first.
-int more_than_wanted(const capacity_curve& c, int most) {
-  const int keeps = std::max(running_of(c), c.autoscaler ? c.autoscaler->min_replicas : 0);
+/// Ready replicas that another autoscaler keeps although fewer are wanted: for its minimum's sake, or until it scales down.
+int more_than_wanted(const capacity_curve& c) {
   const auto* same = staying(c);
-  return std::max(0, std::min(keeps, most) - (same ? same->alloc.num_replicas : 0));
+  return std::max(0, running_of(c) - (same ? same->alloc.num_replicas : 0));
 }
 
 /// Replicas that serve on the accelerator that a move leaves. Those asked for may be more, for the new ones' sake.
@@ -200,9 +198,10 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
     line.priority = rank_of(c) - 1;
     line.candidates.push_back(surging(c));
   }
-  if (!held(c) || !c.yields || !s.acts || c.current_device.empty()) return;
-  // What it has beyond minReplicas it keeps before its own class, and after more important ones, get theirs.
-  s.floor = std::min(c.min_replicas, c.current.num_replicas);
+  if (s.surges || !held(c) || !s.acts || c.current_device.empty()) return;
+  // What is not Ready may hold GPUs or wait for some, and what is beyond minReplicas of one that yields: it keeps these before
+  // its own class, and after more important ones, get theirs.
+  s.floor = c.yields ? std::min(c.min_replicas, c.current.num_replicas) : running_of(c);
   if (s.floor == c.current.num_replicas) return;
   line.priority = rank_of(c) - 1;
   line.candidates.push_back(kept(c, c.current.num_replicas - s.floor));
@@ -249,9 +248,11 @@ void planner::set_capacity(std::shared_ptr<const capacity_view> capacity) {
 }
 
 /// The GPUs that nodes report, and of each device at least those that Ready replicas have: a replica that serves has its GPUs,
-/// whatever a restarting device plugin, a renamed label or a pod that claims more than there is make of the report.
+/// whatever a restarting device plugin, a renamed label or a pod that claims more than there is make of the report. It is of no
+/// use to another.
 void planner::find_usable() {
   usable_.clear();
+  unconfirmed_.clear();
   if (!capacity_ || !capacity_->known) return;
   usable_ = capacity_->by_device;
   std::map<std::string, int> serving;
@@ -262,8 +263,19 @@ void planner::find_usable() {
   }
   for (const auto& [device, count] : serving) {
     auto& there = usable_[device];
+    if (count > there) unconfirmed_.insert(device);
     there = std::max(there, count);
   }
+}
+
+/// Ready replicas whose GPUs nobody else could use: no node takes pods for them.
+int planner::immovable(const capacity_curve& c) const {
+  if (unconfirmed_.count(c.current_device)) return running_of(c);
+  if (!capacity_) return 0;
+  const auto bound = capacity_->bound.find(c.key);
+  if (bound == capacity_->bound.end()) return 0;
+  const int units = std::max(c.current_units, 1);
+  return std::min(running_of(c), (bound->second + units - 1) / units);
 }
 
 /// The usable GPUs, less those of held variants: what they have is not to be given to others.
@@ -279,9 +291,8 @@ void planner::limit() {
   }
   for (const auto& [key, s] : slots_) {
     const auto& c = *s.curve;
-    if (!s.acts || c.mode != actuation_mode::metric || held(c) || planned_together(s) || c.current_device.empty()) continue;
-    const auto there = input_.capacity[static_cast<std::size_t>(type_of(c.current_device))].count;
-    take_away(c.current_device, more_than_wanted(c, there / std::max(c.current_units, 1)) * c.current_units);
+    if (s.acts && c.mode == actuation_mode::metric && !held(c) && !planned_together(s))
+      take_away(c.current_device, more_than_wanted(c) * c.current_units);
   }
 }
 
@@ -453,7 +464,7 @@ model::solver_result planner::solve(double now_s) {
   for (const auto& [key, s] : slots_) {
     if (s.acts || held(*s.curve)) continue;
     advises = true;
-    take_away(s.curve->current_device, s.curve->current.num_replicas * s.curve->current_units);
+    take_away(s.curve->current_device, running_of(*s.curve) * s.curve->current_units);
   }
   note_present(input_, true);
   keep_all(std::nullopt);
@@ -532,9 +543,10 @@ decision planner::decide_held(const slot& s, const model::solver_choice& choice)
     d.message += fmt::format("; given up, as more important classes need the GPUs of {}", change.to);
     return d;
   }
-  const bool shares = s.floor < s.curve->current.num_replicas;
-  const int keeps = shares ? s.floor + (choice.candidate < 0 ? 0 : choice.num_replicas) : s.floor;
-  if (!shares || keeps >= s.curve->current.num_replicas) return d;
+  const bool shares = s.curve->yields && s.floor < s.curve->current.num_replicas;
+  if (!shares) return d;
+  const int keeps = s.floor + (choice.candidate < 0 ? 0 : choice.num_replicas);
+  if (keeps >= s.curve->current.num_replicas) return d;
   d.hold = false;
   d.desired = with_replicas(d.desired, keeps);
   d.message +=

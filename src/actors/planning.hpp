@@ -105,6 +105,7 @@ class planner {
   void give_up(double now_s);
   void refresh_pools();
   void find_usable();
+  int immovable(const capacity_curve& c) const;
   void limit();
   void take_away(const std::string& device, int count);
   model::solver_variant& line_of(bool acts, std::size_t line);
@@ -149,6 +150,7 @@ class planner {
   std::map<std::string, int> types_;
   std::shared_ptr<const capacity_view> capacity_;
   std::map<std::string, int> usable_;  ///< GPUs by device that this plan may use; empty: they do not limit
+  std::set<std::string> unconfirmed_;  ///< devices of which more replicas are Ready than nodes report GPUs for
 };
 
 }  // namespace inferno::actors

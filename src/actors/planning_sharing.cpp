@@ -81,7 +81,8 @@ void planner::note_present(model::solver_input& input, bool acts) const {
       stays = stays || each.alloc.accelerator == c.current.accelerator;
     }
     line.floor = stays ? c.min_replicas : 0;
-    line.floor_running = std::min(line.floor, running_of(c));
+    line.floor_running = std::max(std::min(line.floor, running_of(c)), immovable(c));
+    line.floor = std::max(line.floor, line.floor_running);
   }
   for (const auto& [name, p] : pools_) {
     if (!p.demand || p.acts != acts) continue;
@@ -90,8 +91,9 @@ void planner::note_present(model::solver_input& input, bool acts) const {
     for (const auto& key : p.order) {
       const auto& c = *slots_.at(key).curve;
       line.floor += c.least_in_pool;
-      line.floor_running += std::min(c.least_in_pool, running_of(c));
+      line.floor_running += std::max(std::min(c.least_in_pool, running_of(c)), immovable(c));
     }
+    line.floor = std::max(line.floor, line.floor_running);
     for (auto& each : line.candidates)
       for (auto& one : each.mix) one.present = replicas_on(slots_.at(p.order[one.member]), one.alloc.accelerator);
   }

@@ -8,6 +8,7 @@ namespace {
 constexpr double young_s = 60;        ///< a process that has run for no longer is new
 constexpr double clocks_apart_s = 5;  ///< between the nodes' clocks
 constexpr double least_span_s = 1;
+constexpr std::size_t usual_servers = 16;  ///< of a pod: more are remembered only from round to round
 
 }  // namespace
 
@@ -31,6 +32,7 @@ void pod_tracks::begin(std::shared_ptr<const std::vector<scrape_target>> targets
     }
   }
   if (!first_round_s_) first_round_s_ = now_s;
+  round_before_s_ = round_s_.value_or(now_s);
   round_s_ = now_s;
 }
 
@@ -55,7 +57,12 @@ pod_sample pod_tracks::observe(const scrape_target& target, std::string server, 
   auto& p = pods_[target.pod];
   auto since = new_since(p, reading, time_s);
   if (since) since = reading.clock_s - (time_s - *since);
-  auto seen = p.servers[server].observe(std::move(reading), since);
+  // A label of a server may have another value in every round.
+  if (p.servers.size() > usual_servers && !p.servers.count(server))
+    std::erase_if(p.servers, [&](const auto& s) { return s.second.heard_s < round_before_s_; });
+  auto& of = p.servers[server];
+  of.heard_s = round_s_.value_or(time_s);
+  auto seen = of.track.observe(std::move(reading), since);
   pod_sample out;
   out.pod = target.pod;
   out.server = std::move(server);

@@ -19,8 +19,12 @@ class pod_tracks {
   void clear() { *this = {}; }
 
  private:
+  struct followed {
+    server_track track;
+    double heard_s = 0;  ///< in the round of then
+  };
   struct pod {
-    std::map<std::string, server_track> servers;
+    std::map<std::string, followed> servers;
     std::optional<double> absent_s;  ///< it was not a target yet at this round, while others of its model were
   };
   std::optional<double> new_since(const pod& p, const server_reading& r, double time_s) const;
@@ -29,6 +33,7 @@ class pod_tracks {
   std::map<kube::object_key, pod> pods_;
   std::set<std::pair<std::string, std::string>> models_;  ///< of the targets, by namespace
   std::optional<double> first_round_s_, round_s_;
+  double round_before_s_ = 0;
 };
 
 }  // namespace inferno::actors

@@ -9,10 +9,10 @@ namespace {
 class transition {
  public:
   transition(const std::vector<pool_step>& members, const pool_aim& aim, const model::gpu_limits& gpus)
-      : members_(members), gpus_(gpus) {
+      : members_(members), gpus_(gpus), demand_(aim.demand * (1 - 1e-9)) {
     for (const auto& m : members) now_.push_back(m.moves ? m.has : m.wanted);
     kept_ = serving([](const pool_step& m, std::size_t) { return m.ready; });
-    kept_.rate = std::min(kept_.rate, aim.demand) * (1 - 1e-9);
+    kept_.rate = std::min(kept_.rate * (1 - 1e-9), demand_);
     kept_.slots = std::min(kept_.slots, aim.in_flight);
     kept_.replicas = std::min(kept_.replicas, aim.least_ready);
   }
@@ -20,6 +20,7 @@ class transition {
   std::vector<int> run() {
     while (keep_more()) {
     }
+    keep_what_starts();
     for (std::size_t t = 0; t < gpus_.size(); ++t) fit(static_cast<int>(t));
     for (std::size_t i = 0; i < members_.size(); ++i)
       if (members_[i].moves) now_[i] = members_[i].wanted;
@@ -74,6 +75,26 @@ class transition {
     return true;
   }
 
+  /// As long as what is Ready does not carry the demand, the cheapest of what has been asked for is kept: others would start no
+  /// sooner.
+  void keep_what_starts() {
+    if (serving([](const pool_step& m, std::size_t) { return m.ready; }).rate >= demand_) return;
+    const auto asked = serving([](const pool_step& m, std::size_t) { return m.has; }).rate * (1 - 1e-9);
+    const auto price = [&](std::size_t i) { return members_[i].cost / members_[i].rate; };
+    while (true) {
+      const auto left = serving([this](const pool_step& m, std::size_t i) { return std::min(now_[i], m.has); }).rate;
+      const double missing = std::min(asked, demand_) - left;
+      std::size_t best = now_.size();
+      for (std::size_t i = 0; i < now_.size(); ++i) {
+        const bool may = !members_[i].moves && now_[i] < members_[i].has && members_[i].rate > 0;
+        if (may && (best == now_.size() || price(i) < price(best))) best = i;
+      }
+      if (missing <= 0 || best == now_.size()) return;
+      const auto& m = members_[best];
+      now_[best] = static_cast<int>(std::clamp(now_[best] + std::ceil(missing / m.rate), now_[best] + 1.0, 1.0 * m.has));
+    }
+  }
+
   void fit(int type) {
     bool waits = false, under_way = false;
     std::size_t first = now_.size();
@@ -119,6 +140,7 @@ class transition {
 
   const std::vector<pool_step>& members_;
   const model::gpu_limits& gpus_;
+  double demand_;  ///< requests/s
   std::vector<int> now_;
   service kept_;  ///< what is Ready stays able to do
 };

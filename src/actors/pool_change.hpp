@@ -30,6 +30,8 @@ struct pool_aim {
 /// - What is Ready serves no less than min(demand, what is Ready serves at present), and `least_ready` replicas stay where there
 /// are
 ///   so many: members shrink as far as others have become Ready. The cheapest capacity is kept.
+/// - As long as what is Ready does not carry the demand, what has been asked for serves no less than it could: no replica that
+///   starts is given up for another that would have to.
 /// - `gpus`: what the pool may hold by type; empty = there is no limit. Where the old and the new replicas do not fit together,
 /// the
 ///   new ones wait for GPUs; where not one of them fits and none is on its way, as many old ones go as one new one needs. What

@@ -253,17 +253,26 @@ TEST(AcceleratorChange, ProgressIsReadFromTheStatusOfThisGeneration) {
   EXPECT_EQ(with_status(R"({"replicas":6,"updatedReplicas":2,"readyReplicas":6})")->ready, 0);
 }
 
-TEST(AcceleratorChange, MoreThanTheDeploymentHasIsNotBelieved) {
+TEST(AcceleratorChange, WhatTheControllerCannotHaveWrittenIsNotBelieved) {
   auto d = full_deployment();
   d["spec"].as_object()["replicas"] = 3;
-  const auto said = [&](const char* text) {
-    d["metadata"].as_object()["annotations"] = json::object{{change_annotation, text}};
+  const auto said = [&](const char* phase, const char* from, const char* to, int replicas, const char* label = "MI300X") {
+    const json::object record{{"phase", phase},
+                              {"from", from},
+                              {"to", to},
+                              {"replicas", replicas},
+                              {"after", json::object{{"placement", json::object{{"acceleratorLabel", label}}}}}};
+    d["metadata"].as_object()["annotations"] = json::object{{change_annotation, json::serialize(record)}};
     return decode_change(d);
   };
-  ASSERT_NE(said(R"({"phase":"surge","from":"A100","to":"MI300X","replicas":3})"), nullptr);
-  EXPECT_EQ(said(R"({"phase":"surge","from":"A100","to":"MI300X","replicas":100000})")->replicas, 3);
-  EXPECT_EQ(said(R"({"phase":"drain","from":"A100","to":"MI300X","replicas":12})")->replicas, 3);
-  EXPECT_EQ(said(R"({"phase":"surge","from":"A100","to":"A100","replicas":3})"), nullptr) << "no change at all";
+  ASSERT_NE(said("surge", "A100", "MI300X", 3), nullptr);
+  EXPECT_EQ(said("surge", "A100", "MI300X", 100000)->replicas, 3) << "the change gave the Deployment as many";
+  EXPECT_EQ(said("drain", "A100", "MI300X", 12)->replicas, 3);
+  EXPECT_EQ(said("surge", "A100", "A100", 3, "A100"), nullptr) << "no change at all";
+  EXPECT_EQ(said("surge", "A100", "H100", 3), nullptr) << "the pods have not been sent there";
+  d["metadata"].as_object()["annotations"] =
+      json::object{{change_annotation, R"({"phase":"surge","from":"A100","to":"H100","replicas":3})"}};
+  EXPECT_EQ(decode_change(d), nullptr) << "nor anywhere";
 }
 
 TEST(AcceleratorChange, AnAnnotationNobodyCanReadIsNone) {

@@ -177,6 +177,23 @@ TEST(Capacity, AddsUpNodesByProduct) {
   EXPECT_THAT(c.state.capacity().by_device, ElementsAre(Pair(a100, 6)));
 }
 
+TEST(DecodeWorkload, FollowsExpressionsThatAskForOneValue) {
+  const auto of = [](const char* selector) {
+    auto d = deployment_json("llm", "v", 1);
+    d["spec"].as_object()["selector"] = parse_object(selector);
+    return decode_workload(d, "Deployment");
+  };
+  const auto one = of(R"({"matchLabels":{"a":"b"},"matchExpressions":[{"key":"app","operator":"In","values":["v"]}]})");
+  EXPECT_THAT(one.selector, ElementsAre(Pair("a", "b"), Pair("app", "v")));
+  EXPECT_EQ(one.selector_problem, "");
+  for (const auto* other : {R"({"key":"app","operator":"In","values":["v","w"]})", R"({"key":"app","operator":"Exists"})",
+                            R"({"key":"app","operator":"NotIn","values":["v"]})", "3"}) {
+    const auto none = of(fmt::format(R"({{"matchLabels":{{"a":"b"}},"matchExpressions":[{}]}})", other).c_str());
+    EXPECT_TRUE(none.selector.empty()) << other;
+    EXPECT_EQ(none.selector_problem, "Deployment llm/v: spec.selector.matchExpressions: only In with one value is followed");
+  }
+}
+
 // A label that goes, a device plugin that restarts, or nodes that are all replaced make no GPUs.
 TEST(Capacity, OnceNodesHaveReportedGpusTheyLimit) {
   cluster c;

@@ -291,7 +291,8 @@ TEST(Planning, WhatOnlyStartsOnAnotherAcceleratorGivesWayToAMoreImportantClass) 
     }
 }
 
-// An autoscaler has a minimum of its own, and scales down when it likes: until then these GPUs are nobody else's.
+// An autoscaler scales down when it likes: until then these GPUs are nobody else's. What it only asks for takes none from those
+// who have them.
 TEST(Planning, WhatAnotherAutoscalerKeepsBeyondWhatIsWantedIsNotGivenToOthers) {
   for (const int ready : {1, 6})
     for (const int minimum : {0, 6}) {
@@ -308,9 +309,87 @@ TEST(Planning, WhatAnotherAutoscalerKeepsBeyondWhatIsWantedIsNotGivenToOthers) {
       p.set_curve(curve("gold", 1, "A", 1, {{"A", 5, 10, 40}}));
       p.set_capacity(gpus({{"A", 8}}));
       const auto plan = p.plan(1, "start", 0);
-      EXPECT_EQ(decided(*plan, "gold"), std::max(ready, minimum) == 6 ? "2 x A" : "5 x A");
+      EXPECT_EQ(decided(*plan, "gold"), ready == 6 ? "2 x A" : "5 x A");
       EXPECT_EQ(decided(*plan, "bronze"), "1 x A");
     }
+}
+
+/// Held for a reason of its own, 10 replicas asked for and `ready` of them Ready.
+std::shared_ptr<capacity_curve> silent(int priority, int ready) {
+  auto c = infeasible("silent", priority, 10);
+  c->hold_reason = "NoReadyPods";
+  c->yields = false;
+  c->ready = ready;
+  return c;
+}
+
+// Pods that are only asked for, by a new variant or one with an invalid spec, wait; nobody stops serving for them.
+TEST(Planning, ReplicasThatAreNotReadyTakeNoGpusFromAMoreImportantClass) {
+  for (const int ready : {0, 4}) {
+    SCOPED_TRACE(ready);
+    planner p;
+    p.set_curve(silent(9, ready));
+    p.set_curve(curve("gold", 1, "A", 8, {{"A", 8, 10, 40}}));
+    p.set_curve(curve("bronze", 9, "A", 0, {{"A", 4, 10, 40}}));
+    p.set_capacity(gpus({{"A", 12}}));
+    const auto plan = p.plan(1, "start", 0);
+    EXPECT_EQ(decided(*plan, "gold"), "8 x A");
+    EXPECT_EQ(decided(*plan, "bronze"), "1 x A") << "minReplicas: the rest is for those that may be starting";
+    EXPECT_EQ(decided(*plan, "silent"), "10 x A");
+    EXPECT_TRUE(plan->decisions.find({"ns", "silent"})->hold);
+  }
+  // Of a more important one they are on their way, and others are not to take their GPUs.
+  planner p;
+  p.set_curve(silent(1, 2));
+  p.set_curve(curve("bronze", 9, "A", 2, {{"A", 8, 10, 40}}));
+  p.set_capacity(gpus({{"A", 14}}));
+  EXPECT_EQ(decided(*p.plan(1, "start", 0), "bronze"), "4 x A");
+}
+
+TEST(Planning, ADryRunsReplicasThatAreNotReadyTakeNoGpus) {
+  planner p;
+  auto dry = curve("dry", 9, "A", 10, {{"A", 10, 10, 40}});
+  dry->mode = actuation_mode::dry_run;
+  dry->ready = 0;
+  p.set_curve(dry);
+  p.set_curve(curve("gold", 1, "A", 8, {{"A", 8, 10, 40}}));
+  p.set_capacity(gpus({{"A", 12}}));
+  EXPECT_EQ(decided(*p.plan(1, "start", 0), "gold"), "8 x A");
+}
+
+// No node reports the GPUs that Ready replicas have: one given up is none that another could start with.
+TEST(Planning, WhatNoNodeReportsIsTakenFromNobody) {
+  for (const int reported : {0, 6, 10}) {
+    SCOPED_TRACE(reported);
+    planner p;
+    p.set_capacity(gpus({{"A", reported}}));
+    int gold = 2, silver = 8;
+    for (int i = 0; i < 4; ++i) {
+      auto g = curve("gold", 1, "A", gold, {{"A", 7, 10, 40}}), s = curve("silver", 5, "A", silver, {{"A", 8, 10, 40}});
+      g->ready = std::min(gold, 2);
+      s->ready = silver;
+      p.set_curve(g);
+      p.set_curve(s);
+      const auto plan = p.plan(static_cast<std::uint64_t>(i), "interval", 60 * i);
+      gold = plan->decisions.find({"ns", "gold"})->desired.num_replicas;
+      silver = plan->decisions.find({"ns", "silver"})->desired.num_replicas;
+    }
+    EXPECT_EQ(gold, reported == 10 ? 7 : 2);
+    EXPECT_EQ(silver, reported == 10 ? 3 : 8);
+  }
+}
+
+// The GPUs of a cordoned node are there for the pods that have them.
+TEST(Planning, WhatRunsOnANodeThatTakesNoPodsIsTakenFromNobody) {
+  planner p;
+  auto view = std::make_shared<capacity_view>(*gpus({{"A", 10}}));
+  view->bound[{"ns", "silver"}] = 6;
+  p.set_capacity(view);
+  p.set_curve(curve("gold", 1, "A", 2, {{"A", 7, 10, 40}}));
+  p.set_curve(curve("silver", 5, "A", 8, {{"A", 8, 10, 40}}));
+  const auto plan = p.plan(1, "start", 0);
+  EXPECT_EQ(decided(*plan, "gold"), "4 x A");
+  EXPECT_EQ(decided(*plan, "silver"), "6 x A");
 }
 
 // ---- in the running controller ------------------------------------------------------------------------------------------------

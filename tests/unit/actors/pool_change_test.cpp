@@ -40,8 +40,19 @@ TEST(MakeBeforeBreak, BusyServersStayThoughNothingCompletes) {
 }
 
 TEST(MakeBeforeBreak, UnderOverloadWhatIsThereStays) {
-  EXPECT_EQ(make_before_break({step(3, 2, 0, 80), step(0, 0, 5, 722, 100, 1)}, {1000, 1, 0}, {}), (replicas{2, 5}))
-      << "one of the three was not Ready";
+  EXPECT_EQ(make_before_break({step(3, 2, 0, 80), step(0, 0, 5, 722, 100, 1)}, {1000, 1, 0}, {}), (replicas{3, 5}))
+      << "one of the three is starting";
+}
+
+// Replicas of the other kind would start no sooner than those that are about to be Ready.
+TEST(MakeBeforeBreak, WhatStartsInOverloadIsNotGivenUpForWhatWouldHaveToStart) {
+  EXPECT_EQ(make_before_break({step(6, 2, 2, 80), step(1, 1, 2, 300, 100, 1)}, {760, 1, 0}, {}), (replicas{6, 2}));
+  EXPECT_EQ(make_before_break({step(6, 6, 2, 80), step(2, 1, 2, 300, 100, 1)}, {760, 1, 0}, {}), (replicas{6, 2}));
+  EXPECT_EQ(make_before_break({step(6, 6, 2, 80), step(2, 2, 2, 300, 100, 1)}, {760, 1, 0}, {}), (replicas{2, 2}));
+  EXPECT_EQ(make_before_break({step(6, 2, 2, 80), step(2, 2, 2, 300, 100, 1)}, {760, 1, 0}, {}), (replicas{2, 2}))
+      << "what is Ready carries it";
+  EXPECT_EQ(make_before_break({step(6, 2, 2, 80), step(1, 1, 2, 300, 100, 1)}, {760, 1, 0}, {6, 1}), (replicas{6, 1}))
+      << "no GPU of the other kind";
 }
 
 /// Both on GPUs of one type, of which 20 are there and used: one at a time.
