@@ -198,12 +198,12 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
     line.priority = rank_of(c) - 1;
     line.candidates.push_back(surging(c));
   }
-  if (s.surges || !held(c) || !s.acts || c.current_device.empty()) return;
+  if (s.surges || !held(c) || c.current_device.empty()) return;
   // What is not Ready may hold GPUs or wait for some, and what is beyond minReplicas of one that yields: it keeps these before
-  // its own class, and after more important ones, get theirs.
-  s.floor = c.yields ? std::min(c.min_replicas, c.current.num_replicas) : running_of(c);
-  if (s.floor == c.current.num_replicas) return;
-  line.priority = rank_of(c) - 1;
+  // its own class, and after more important ones, get theirs. Where nothing is written, or not even the class is known, last.
+  s.floor = c.yields && s.acts ? std::min(c.min_replicas, c.current.num_replicas) : running_of(c);
+  if (s.floor == c.current.num_replicas || !s.acts) return;
+  line.priority = c.priority > 0 ? rank_of(c) - 1 : last_rank;
   line.candidates.push_back(kept(c, c.current.num_replicas - s.floor));
 }
 
@@ -625,6 +625,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     const auto t = static_cast<std::size_t>(type);
     if (t < one_more_.size() && one_more_[t]) {
       auto gain = *one_more_[t];
+      if (gain.priority == last_rank) gain = {};
       gain.priority = class_of_rank(gain.priority);
       snapshot->one_more.emplace(device, gain);
     }

@@ -12,6 +12,9 @@ namespace inferno::actors {
 /// Order of the classes for the solver, lower first. Variants on hold that yield their GPUs rank one before their class.
 inline int rank_of(const capacity_curve& c) { return 2 * c.priority; }
 
+/// Of those whose class is not known.
+inline constexpr int last_rank = 1 << 20;
+
 /// Whether somebody carries out what is decided.
 inline bool carried_out(const capacity_curve& c) { return c.actuate && c.mode != actuation_mode::dry_run; }
 

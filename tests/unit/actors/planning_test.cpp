@@ -346,15 +346,20 @@ TEST(Planning, ReplicasThatAreNotReadyTakeNoGpusFromAMoreImportantClass) {
   EXPECT_EQ(decided(*p.plan(1, "start", 0), "bronze"), "4 x A");
 }
 
-TEST(Planning, ADryRunsReplicasThatAreNotReadyTakeNoGpus) {
-  planner p;
-  auto dry = curve("dry", 9, "A", 10, {{"A", 10, 10, 40}});
-  dry->mode = actuation_mode::dry_run;
-  dry->ready = 0;
-  p.set_curve(dry);
-  p.set_curve(curve("gold", 1, "A", 8, {{"A", 8, 10, 40}}));
-  p.set_capacity(gpus({{"A", 12}}));
-  EXPECT_EQ(decided(*p.plan(1, "start", 0), "gold"), "8 x A");
+TEST(Planning, NorDoThoseOfADryRunOrOfAClassThatIsNotKnown) {
+  for (const bool hold : {false, true})
+    for (const bool dry : {false, true}) {
+      if (!hold && !dry) continue;
+      SCOPED_TRACE(::testing::Message() << "held " << hold << ", dry-run " << dry);
+      planner p;
+      auto other = hold ? silent(dry ? 9 : 0, 0) : curve("silent", 9, "A", 10, {{"A", 10, 10, 40}});
+      if (dry) other->mode = actuation_mode::dry_run;
+      other->ready = 0;
+      p.set_curve(other);
+      p.set_curve(curve("gold", 1, "A", 8, {{"A", 8, 10, 40}}));
+      p.set_capacity(gpus({{"A", 12}}));
+      EXPECT_EQ(decided(*p.plan(1, "start", 0), "gold"), "8 x A");
+    }
 }
 
 // No node reports the GPUs that Ready replicas have: one given up is none that another could start with.
