@@ -198,7 +198,7 @@ std::shared_ptr<const accelerator_change> decode_change(const json::object& depl
   const auto phase = text_at(said, {"phase"});
   if (out->from.empty() || out->to.empty() || out->from == out->to || (phase != "surge" && phase != "drain" && phase != "failed"))
     return nullptr;
-  // What it left says where the pods went. Without it, or with another place, nobody here has begun it.
+  // The controller records where it sends the pods. A record without that, or with another accelerator, is not its own.
   if (phase != "failed" && text_at(said, {"after", "placement", "acceleratorLabel"}) != out->to) return nullptr;
   out->phase = phase == "surge"   ? accelerator_change::step::surge
                : phase == "drain" ? accelerator_change::step::drain

@@ -233,7 +233,7 @@ void cluster_state::upsert(const node_object& n, state_changes& changes) {
                     });
   if (same) return;
   slot = n;
-  // Labels and device plugins come and go: without any GPUs from then on there are none, and not as many as anybody likes.
+  // Labels and device plugins come and go. After the first report, no report means no GPUs; it does not mean no limit.
   gpus_seen_ = gpus_seen_ || !n.gpus.empty();
   changes.capacity = changes.nodes = true;
 }

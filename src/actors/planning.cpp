@@ -268,7 +268,7 @@ void planner::find_usable() {
   }
 }
 
-/// Ready replicas whose GPUs nobody else could use: no node takes pods for them.
+/// Number of Ready replicas whose GPUs no other variant could use, because no node would start another pod on them.
 int planner::immovable(const capacity_curve& c) const {
   if (unconfirmed_.count(c.current_device)) return running_of(c);
   if (!capacity_) return 0;

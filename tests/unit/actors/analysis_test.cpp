@@ -10,8 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The quick start's variant on one A100, its stabilization a minute.
-std::shared_ptr<variant_inputs> quickstart() {
+/// The quick start's variant on A100s, its stabilization a minute.
+std::shared_ptr<variant_inputs> quickstart(int replicas = 1) {
   auto object = std::make_shared<variant_object>();
   object->key = {"n", "v"};
   object->model_id = "default";
@@ -21,7 +21,7 @@ std::shared_ptr<variant_inputs> quickstart() {
   object->profiles.push_back({"default", "A100", 1, 4, 0, model::linear_profile{20.58, 0.41, 0, 0, false}, {}});
   auto target = std::make_shared<workload_object>();
   target->ref = {"Deployment", "n", "v"};
-  target->replicas = 1;
+  target->replicas = replicas;
   auto shared = std::make_shared<catalog>();
   shared->accelerators["A100"] = {"A100", "NVIDIA-A100-PCIE-80GB", 1, {40}};
   shared->classes.push_back({"premium", {"Premium", 1, {{"default", {24, 0, 500, 0}}}}});
@@ -48,10 +48,7 @@ double planned_per_s(variant_analysis& a) { return a.make_curve()->current.load.
 
 TEST(Analysis, ALoadOfUnknownLengthsIsHeldUntilOneIsKnown) {
   variant_analysis a({"n", "v"});
-  auto inputs = quickstart();
-  auto target = std::make_shared<workload_object>(*inputs->target);
-  target->replicas = 4;
-  inputs->target = target;
+  auto inputs = quickstart(4);
   a.update(inputs);
   // Nothing completes at first: there is no telling how many replicas this needs, and it is not nothing.
   for (int t = 1; t <= 90; ++t) a.observe(sample(t, 50, 0, 0));
@@ -74,10 +71,7 @@ TEST(Analysis, ALoadOfUnknownLengthsIsHeldUntilOneIsKnown) {
 // Whoever holds GPUs holds them whether or not anything else about it is known, from the first curve on.
 TEST(Analysis, WhatAHeldVariantHasIsSaidBeforeItWasEverEvaluated) {
   variant_analysis a({"n", "v"});
-  auto inputs = quickstart();
-  auto target = std::make_shared<workload_object>(*inputs->target);
-  target->replicas = 4;
-  inputs->target = target;
+  auto inputs = quickstart(4);
   a.update(inputs);
   for (const std::string reason : {"MetricsPending", "MetricsIncomplete", "UnknownServiceClass", "InvalidSpec"}) {
     SCOPED_TRACE(reason);
@@ -126,10 +120,7 @@ TEST(Analysis, AMissingFamilyIsNamedAndHeldAndItsReturnIsNoBurst) {
 /// Every slot is taken and nothing completes for longer than the rate window and the stabilization time.
 TEST(Analysis, BusyServersThatCompleteNothingAreKept) {
   for (const bool keep : {true, false}) {
-    auto inputs = quickstart();
-    auto target = std::make_shared<workload_object>(*inputs->target);
-    target->replicas = 50;
-    inputs->target = target;
+    auto inputs = quickstart(50);
     auto object = std::make_shared<variant_object>(*inputs->object);
     object->keep_accelerator = keep;
     object->profiles.push_back({"default", "MI300X", 1, 16, 0, model::linear_profile{7.77, 0.15, 0, 0, false}, {}});
@@ -154,10 +145,7 @@ TEST(Analysis, BusyServersThatCompleteNothingAreKept) {
 }
 
 TEST(Analysis, APoolIsNotPlannedBelowWhatItsMemberHasInFlight) {
-  auto inputs = quickstart();
-  auto target = std::make_shared<workload_object>(*inputs->target);
-  target->replicas = 10;
-  inputs->target = target;
+  auto inputs = quickstart(10);
   variant_analysis a({"n", "v"});
   a.update(inputs);
   auto s = sample(1, 0.1, 0.1, 17.8);
@@ -243,10 +231,7 @@ TEST(Analysis, APeakIsForgottenAfterTheStabilizationHoweverSeldomCountsCome) {
   for (const int every : {1, 5, 15, 30}) {
     SCOPED_TRACE(every);
     variant_analysis a({"n", "v"});
-    auto inputs = quickstart();
-    auto target = std::make_shared<workload_object>(*inputs->target);
-    target->replicas = 24;
-    inputs->target = target;
+    auto inputs = quickstart(24);
     a.update(inputs);
     const auto live = [&](int from, int to, double per_s) {
       for (int t = from; t <= to; ++t) {
@@ -304,10 +289,7 @@ TEST(Analysis, SaysThatAnObjectiveIsMissed) {
 
 TEST(Analysis, WhatWasMeasuredEndsWithTheRequestsAndWithTheReadings) {
   variant_analysis a({"n", "v"});
-  auto inputs = quickstart();
-  auto target = std::make_shared<workload_object>(*inputs->target);
-  target->replicas = 4;
-  inputs->target = target;
+  auto inputs = quickstart(4);
   a.update(inputs);
   auto s = sample(1, 2, 2, 80);
   s.itl_sum_s = 0.03, s.itl_count = 1;
