@@ -187,6 +187,8 @@ condition variant_analysis::metrics_condition(const load_sample& s) const {
   if (lengths_unknown())
     return {type, false, "MetricsPending", "no request has completed yet: the number of output tokens is not known"};
   std::string message = "all pods of the variant report";
+  if (!lengths_seen_ && s.running + s.waiting > 0)
+    message += "; no request has been completed yet, so no replica is given up: their lengths so far are the least there are";
   if (!s.ill.empty())
     message += fmt::format("; {} does not fit what is completed, running and waiting, so arrivals are taken from these", s.ill);
   if (gives_up_) message += "; more wait than the requests that are served explain: clients seem to give up, and count as demand";
@@ -221,6 +223,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
     partial_since_s_ = s.time_s - s.span_s;
     if (inputs_) partial_->set_window(std::chrono::duration<double>(inputs_->settings.rate_window).count());
   }
+  lengths_seen_ = lengths_seen_ || (s.completions > 0 && s.out_tokens > 0);
   auto& estimator = complete ? estimator_ : *partial_;
   estimator.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
                  s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting, s.unseen_rate});
@@ -407,10 +410,13 @@ double variant_analysis::stabilization_s() const {
   return inputs_ ? std::chrono::duration<double>(inputs_->settings.scale_down_stabilization).count() : 0.0;
 }
 
-/// Not yet a stabilization time of samples: what is there may have been needed a moment ago, before a restart for example.
+/// Not yet a stabilization time of samples: what is there may have been needed a moment ago, before a restart for example. Or
+/// requests, and none of them has been completed yet: what they have got so far is the least that they take.
 bool variant_analysis::knows_little() const {
   // Where nothing runs nothing is learnt.
   if (nothing_runs()) return false;
+  const bool loaded = in_flight_peak_ > 0 || (estimate_ && estimate_->arrival_rate.per_sec() > 0);
+  if (loaded && !lengths_seen_) return true;
   return !first_sample_s_ || last_sample_s_ - *first_sample_s_ < stabilization_s();
 }
 

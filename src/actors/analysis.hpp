@@ -111,6 +111,7 @@ class variant_analysis {
   bool published_with_metrics_ = false;
   int published_floor_ = 0;  ///< busy_floor() of the last curve
   bool families_missing_ = false;
+  bool lengths_seen_ = false;                 ///< a request has been completed, and its tokens were told
   bool gives_up_ = false;                     ///< the last sample's queues show that clients leave them
   bool has_served_ = false;                   ///< its load has been known since it ran at zero
   bool pods_unknown_ = false;                 ///< more replicas are ready than pods are known

@@ -179,6 +179,14 @@ TEST(Outcome, LongRequestsAreSeenBeforeTheyComplete) {
   }
 }
 
+TEST(Outcome, BeforeARequestWasCompletedNoReplicaIsGivenUp) {
+  const int needed = replicas_needed(0.1, 10'000);
+  closed_loop c(5, needed, [](double) { return 0.1; });
+  c.length_of = [](std::mt19937&) { return 10'000.0; };
+  c.live(900);
+  for (const auto& [at, n] : c.orders) EXPECT_GE(n, at < 220 ? needed : 0.6 * needed) << "at " << at << " s";
+}
+
 TEST(Outcome, AVariantWhoseFirstRequestsAreLongIsNotHeld) {
   closed_loop c(3, 1, [](double) { return 0.1; });
   c.length_of = [](std::mt19937&) { return 10'000.0; };
