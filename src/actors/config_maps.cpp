@@ -155,9 +155,11 @@ tl::expected<read_entry<model::service_class>, std::string> parse_class(const st
       check_names(entry, path, targets, unknown);
       model::class_target t;
       t.model = entry["model"].Scalar();
-      const double itl = target_ms(entry, "slo-itl", path);
-      const double tpot = target_ms(entry, "slo-tpot", path);
-      t.slo.itl_ms = itl > 0 ? itl : tpot;
+      if (std::any_of(c.targets.begin(), c.targets.end(), [&](const auto& other) { return other.model == t.model; }))
+        return tl::unexpected(fmt::format("{}.model: \"{}\" is there twice", path, t.model));
+      if (entry["slo-itl"] && entry["slo-tpot"])
+        return tl::unexpected(fmt::format("{}.slo-tpot: another name of slo-itl, which is there too", path));
+      t.slo.itl_ms = target_ms(entry, entry["slo-itl"] ? "slo-itl" : "slo-tpot", path);
       t.slo.ttft_ms = target_ms(entry, "slo-ttft", path);
       t.slo.wait_p95_ms = target_ms(entry, "slo-ttw", path);
       t.slo.tps = target_ms(entry, "slo-tps", path);
@@ -221,7 +223,7 @@ tl::expected<std::chrono::milliseconds, std::string> parse_duration(std::string_
       return bad();
     }
   }
-  if (!(total_ms <= 7 * 24 * 36e5)) return bad();
+  if (!(total_ms <= 7 * 24 * 36e5)) return tl::unexpected(fmt::format("must be at most 168h, got \"{}\"", text));
   return std::chrono::milliseconds(static_cast<long>(total_ms));
 }
 
@@ -281,8 +283,9 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
   text_entry("PROMETHEUS_TOKEN_PATH", prometheus.token_path, given.token_path);
   settings_.trigger = false;
   entry("GLOBAL_OPT_TRIGGER", [&](const std::string& text) -> std::string {
-    settings_.trigger = !text.empty() && text != "false" && text != "0";
-    return {};
+    settings_.trigger = text == "true" || text == "1";
+    if (settings_.trigger || text.empty() || text == "false" || text == "0") return {};
+    return fmt::format("expected true or false, got \"{}\"", text);
   });
   if (!data.count("SATURATION_POLICY")) settings_.saturation = defaults_.saturation;
   entry("SATURATION_POLICY", [&](const std::string& text) -> std::string {

@@ -3,6 +3,27 @@
 #include <fmt/format.h>
 
 namespace inferno::model {
+namespace {
+
+/// No server makes tokens of one answer faster.
+constexpr double least_itl_ms = 0.2;
+/// Where both are measured, concurrency and rate agree by Little's law at least as well as this.
+constexpr double agreement = 5;
+
+/// What is measured in other units than the column's.
+std::optional<std::string> other_units(const measurement& m) {
+  if (m.itl_ms && *m.itl_ms < least_itl_ms)
+    return fmt::format("itl_ms: {} is less than {} ms, which no server reaches: is it in seconds?", *m.itl_ms, least_itl_ms);
+  if (!m.concurrency || !m.rate_per_s || !m.ttft_ms || !m.itl_ms) return std::nullopt;
+  auto by_rate = m;
+  by_rate.concurrency.reset();
+  const double n = *concurrency_of(by_rate);
+  if (n * agreement >= *m.concurrency && n <= agreement * *m.concurrency) return std::nullopt;
+  return fmt::format("concurrency: {}, and {:.3g} by rate, ttft_ms and itl_ms: rates are requests/s, latencies ms",
+                     *m.concurrency, n);
+}
+
+}  // namespace
 
 tl::expected<std::vector<measurement>, std::string> parse_measurements(std::string_view csv) {
   const auto table = csv_table::parse(csv);
@@ -38,6 +59,8 @@ tl::expected<measurement, std::string> measurement_of(const csv_table& table, st
   m.itl_ms = value("itl_ms");
   if (!wrong)
     if (const auto flaw = flaw_of(m)) wrong = fmt::format("line {}: {}", table.line(row), *flaw);
+  if (!wrong)
+    if (const auto flaw = other_units(m)) wrong = fmt::format("line {}: {}", table.line(row), *flaw);
   if (wrong) return tl::unexpected(*wrong);
   return m;
 }

@@ -180,6 +180,10 @@ service_class read_class(const reader& r) {
     t.only({"model", "slo-itl", "slo-tpot", "slo-ttft", "slo-ttw", "slo-tps", "slo-ttft-percentile"});
     class_target target;
     target.model = t["model"].name();
+    if (std::any_of(c.targets.begin(), c.targets.end(), [&](const auto& other) { return other.model == target.model; }))
+      throw bad_field{fmt::format("{}: \"{}\" is there twice", t["model"].path(), target.model)};
+    if (t["slo-itl"].present() && t["slo-tpot"].present())
+      throw bad_field{t["slo-tpot"].path() + ": another name of slo-itl, which is there too"};
     target.slo.itl_ms = t["slo-itl"].present() ? t["slo-itl"].number(limits::target) : t["slo-tpot"].number(limits::target, 0);
     target.slo.ttft_ms = t["slo-ttft"].number(limits::target, 0);
     target.slo.wait_p95_ms = t["slo-ttw"].number(limits::target, 0);

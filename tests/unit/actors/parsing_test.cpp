@@ -328,6 +328,7 @@ TEST(Durations, AreReadAsGoWritesThem) {
     ASSERT_FALSE(d) << text;
     EXPECT_THAT(d.error(), HasSubstr(fmt::format("\"{}\"", text)));
   }
+  EXPECT_EQ(parse_duration("169h").error(), "must be at most 168h, got \"169h\"");
 }
 
 TEST(DecodeVariant, AnAcceleratorThatIsThereTwiceIsNamedAndTheFirstEntryCounts) {
@@ -367,6 +368,20 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
   EXPECT_EQ(r.settings(), defaults);
 }
 
+TEST(Settings, ATriggerIsTrueOrFalse) {
+  config_reader r{runtime_settings{}};
+  for (const char* text : {"flase", "no", "off", "FALSE", "yes"}) {
+    const auto problems = r.read_settings({{"GLOBAL_OPT_TRIGGER", text}});
+    ASSERT_THAT(problems, SizeIs(1)) << text;
+    EXPECT_THAT(problems[0].message, StartsWith(fmt::format("expected true or false, got \"{}\"", text)));
+    EXPECT_FALSE(r.settings().trigger) << text;
+  }
+  for (const char* text : {"false", "0", ""}) {
+    EXPECT_THAT(r.read_settings({{"GLOBAL_OPT_TRIGGER", text}}), IsEmpty());
+    EXPECT_FALSE(r.settings().trigger) << text;
+  }
+}
+
 TEST(Settings, AnUnknownKeyIsNamedWithTheOneThatWasMeant) {
   config_reader r{runtime_settings{}};
   const auto problems =
@@ -401,8 +416,12 @@ TEST(ClassesMap, UnknownAndDuplicateNamesAreNamed) {
   const auto problems = r.read_classes(
       {{"a", "name: A\npriority: 1\ntargets: []\ndata:\n  - {model: m, slo_itl: 20}\n  - {model: n, slo-ITL: 20, slo-ttft: 5}\n"},
        {"b", "name: B\npriority: 1\ndata:\n  - {model: m, slo-itl: 20, slo-itl: 30}\n"},
-       {"c", "name: C\npriority: 1\npriority: 2\n"}});
-  ASSERT_THAT(problems, SizeIs(3));
+       {"c", "name: C\npriority: 1\npriority: 2\n"},
+       {"d", "name: D\npriority: 1\ndata:\n  - {model: m, slo-itl: 20, slo-tpot: 30}\n"},
+       {"e", "name: E\npriority: 1\ndata:\n  - {model: m, slo-itl: 20}\n  - {model: m, slo-ttft: 30}\n"}});
+  ASSERT_THAT(problems, SizeIs(5));
+  EXPECT_EQ(problems[3].message, "data[0].slo-tpot: another name of slo-itl, which is there too");
+  EXPECT_EQ(problems[4].message, "data[1].model: \"m\" is there twice");
   EXPECT_TRUE(problems[0].used);
   EXPECT_EQ(
       problems[0].message,

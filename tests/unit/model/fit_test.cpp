@@ -157,5 +157,19 @@ TEST(MeasurementsCsv, NamesLineAndColumn) {
   EXPECT_EQ(problem("out_tokens,rate,itl_ms\n10,1,5\n"), "line 2: neither a concurrency nor a rate with both latencies");
 }
 
+TEST(MeasurementsCsv, OtherUnitsAreRefused) {
+  const auto problem = [](const std::string& line) -> std::string {
+    const auto rows = parse_measurements("concurrency,rate,out_tokens,ttft_ms,itl_ms\n" + line + "\n");
+    return rows ? "none" : rows.error();
+  };
+  // Llama 3 8B on an H100, as it was measured.
+  EXPECT_EQ(problem("2.2664,1.0515,201.72,20.6046,10.6271"), "none");
+  EXPECT_EQ(problem("2.2664,1.0515,201.72,0.0206,0.0106"),
+            "line 2: itl_ms: 0.0106 is less than 0.2 ms, which no server reaches: is it in seconds?");
+  EXPECT_EQ(problem("2.2664,63.09,201.72,20.6046,10.6271"),
+            "line 2: concurrency: 2.2664, and 136 by rate, ttft_ms and itl_ms: rates are requests/s, latencies ms");
+  EXPECT_EQ(problem(",1.0515,201.72,0.0206,10.6271"), "none") << "a first token may come from a cache";
+}
+
 }  // namespace
 }  // namespace inferno::model
