@@ -30,6 +30,8 @@ std::string cause_of(const decision& d, int from, int to) {
     return fmt::format("on {}: {} is {}, {:.2f} requests/min need {}", d.desired.accelerator, field, to, per_min, d.needed);
   };
   if (object && d.needed >= 0 && d.needed < to && to > from && object->min_replicas == to) return bound("spec.minReplicas");
+  if (object && d.needed < 0 && to > from && object->min_replicas == to)
+    return fmt::format("on {}: spec.minReplicas is {}", d.desired.accelerator, to);
   if (object && d.needed > to && object->max_replicas == to) return bound("spec.maxReplicas");
   if (d.reason != "Optimized" && d.reason != "MaxReplicasReached" && !d.message.empty())
     return fmt::format("on {}: {}", d.desired.accelerator, d.message);

@@ -34,12 +34,6 @@ bool moved(double from, double to, double share = material_change) {
   return std::abs(to - from) > share * std::max({std::abs(from), std::abs(to), 1e-9});
 }
 
-/// By the label; without it there is no doubt when the model has only one accelerator.
-std::string accelerator_in_use(const variant_object& object) {
-  if (object.accelerator_label.empty() && object.profiles.size() == 1) return object.profiles.front().acc;
-  return object.accelerator_label;
-}
-
 void hold(capacity_curve& curve, std::string reason, std::string message) {
   curve.hold = true;
   curve.hold_reason = std::move(reason);
@@ -59,6 +53,11 @@ bool unusable(const variant_object& object) {
 }
 
 }  // namespace
+
+std::string accelerator_in_use(const variant_object& object) {
+  if (object.accelerator_label.empty() && object.profiles.size() == 1) return object.profiles.front().acc;
+  return object.accelerator_label;
+}
 
 const model::service_class* catalog::find_class(const variant_object& variant) const {
   for (const auto& c : classes)
@@ -113,7 +112,7 @@ bool variant_analysis::update(std::shared_ptr<const variant_inputs> inputs) {
 void variant_analysis::choose_yardstick() {
   const auto before = std::exchange(yardstick_, std::nullopt);
   find_yardstick();
-  if (yardstick_ != before) recent_.revalue([this](const planned_load& load) { return replicas_needed(load); });
+  if (yardstick_ != before) recent_.revalue([this](const planned_load& load, double) { return replicas_needed(load); });
 }
 
 void variant_analysis::find_yardstick() {
@@ -211,6 +210,17 @@ model::req_rate variant_analysis::given_up(const model::load_estimator& of, cons
   return model::req_rate::per_sec(std::min(of.unseen_rate().per_sec(), (most_given_up - 1) * counted));
 }
 
+/// Recent loads whose lengths were taken from before a rise, once it is known how long its requests are: their rate was counted,
+/// and the length was not.
+void variant_analysis::correct_lengths(const planned_load& now, double since_s) {
+  if (now.shape.out_tokens <= 0) return;
+  recent_.revalue([&](planned_load& load, double time_s) {
+    const planned_load known{load.rate, now.shape};
+    if (time_s >= since_s && replicas_needed(known) < replicas_needed(load)) load = known;
+    return replicas_needed(load);
+  });
+}
+
 /// Silent pods may carry load, so a sample without them is no less than it says and may be more: demand may rise by it and does
 /// not fall. Where families are missing the sums are not the load at all.
 void variant_analysis::take(const load_sample& s, bool complete) {
@@ -236,7 +246,12 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   if (!complete) now.rate = surely(now.rate, s.time_s - partial_since_s_);
   const auto lost = given_up(estimator, *estimate);
   gives_up_ = lost.per_sec() > 0;
-  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue().per_sec() + lost.per_sec());
+  now.rate = model::req_rate::per_sec(now.rate.per_sec() + standing_queue(s, now.rate).per_sec() + lost.per_sec());
+  if (const double for_s = estimate->assumed_for_s; complete && for_s > 0 && !assumed_since_s_) {
+    assumed_since_s_ = watched_s_ - for_s;
+  } else if (complete && for_s <= 0 && assumed_since_s_) {
+    correct_lengths(now, *std::exchange(assumed_since_s_, {}));
+  }
   const auto& recent = recent_.push(watched_s_, replicas_needed(now), now, stabilization_s());
   if (complete) {
     estimate_ = estimate;
@@ -343,11 +358,15 @@ double variant_analysis::rate_window_s() const {
 }
 
 /// What has waited at the gateway through a whole window is taken within another one, beside what arrives: servers that only keep
-/// pace never would.
-model::req_rate variant_analysis::standing_queue() const {
+/// pace never would. Where servers have room for twice what they have, something else than their number holds it up, or the
+/// reading is wrong: it then counts for no more than what arrives, so that more servers come only as far as they are used.
+model::req_rate variant_analysis::standing_queue(const load_sample& s, model::req_rate counted) const {
   if (queue_.empty() || nothing_runs() || queue_.back().first - queue_.front().first < rate_window_s()) return {};
   const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
-  return model::req_rate::per_sec(std::min_element(queue_.begin(), queue_.end(), less)->second / rate_window_s());
+  const auto queue = model::req_rate::per_sec(std::min_element(queue_.begin(), queue_.end(), less)->second / rate_window_s());
+  const int batch = yardstick_ ? yardstick_->first.max_batch : 0;
+  const bool room = 2 * (s.running + s.waiting) < 1.0 * s.pods_reporting * batch;
+  return room ? std::min(queue, counted) : queue;
 }
 
 /// A long queue is believed once it has stood for a while: a single reading may be odd.

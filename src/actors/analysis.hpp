@@ -11,6 +11,9 @@
 
 namespace inferno::actors {
 
+/// By the label; without it there is no doubt when the model has only one accelerator. "" = not known.
+std::string accelerator_in_use(const variant_object& object);
+
 /// What an analyzer remembers between events.
 class variant_analysis {
  public:
@@ -73,10 +76,11 @@ class variant_analysis {
   };
   planned_load waiting_load() const;
   double believed_queue() const;
-  model::req_rate standing_queue() const;
+  model::req_rate standing_queue(const load_sample& s, model::req_rate counted) const;
   void choose_yardstick();
   void find_yardstick();
   double replicas_needed(const planned_load& load) const;
+  void correct_lengths(const planned_load& now, double since_s);
   bool demand_moved(double share) const;
   bool moment_moved() const;
   bool only_ready_differs(const variant_inputs& other) const;
@@ -112,6 +116,7 @@ class variant_analysis {
   int published_floor_ = 0;  ///< busy_floor() of the last curve
   bool families_missing_ = false;
   bool lengths_seen_ = false;                 ///< a request has been completed, and its tokens were told
+  std::optional<double> assumed_since_s_;     ///< since when lengths are assumed, by watched_s_
   bool gives_up_ = false;                     ///< the last sample's queues show that clients leave them
   bool has_served_ = false;                   ///< its load has been known since it ran at zero
   bool pods_unknown_ = false;                 ///< more replicas are ready than pods are known

@@ -286,18 +286,23 @@ bool cluster_state::counts_cards(const pod_object& p) const {
 capacity_view cluster_state::capacity() const {
   capacity_view out;
   out.known = gpus_seen_;
+  std::map<std::pair<std::string_view, std::string_view>, int> left_on;  ///< by product and node
   for (const auto& [name, node] : nodes_)
-    for (const auto& g : node.gpus) out.by_device[g.product] += node.closed ? 0 : g.count;
+    for (const auto& g : node.gpus) left_on[{g.product, name}] += node.closed ? 0 : g.count;
   for (const auto& [key, pod] : pods_) {
     if (pod->terminal || !counts_cards(*pod)) continue;
     const auto node = nodes_.find(pod->node);
     if (node == nodes_.end() || node->second.gpus.empty()) continue;
     const bool closed = node->second.closed;
     if (closed && (pod->deleting || foreign(key))) continue;
-    auto& left = out.by_device[node->second.gpus.front().product];
+    auto& left = left_on.at({node->second.gpus.front().product, pod->node});
     left = std::max(0, left + (closed ? pod->gpus : -pod->gpus));
     if (!closed) continue;
     for (const auto& variant : variants_of_.at(*owner_.at(key))) out.bound[variant] += pod->gpus;
+  }
+  for (const auto& [where, left] : left_on) {
+    out.by_device[std::string(where.first)] += left;
+    if (left > 0) ++out.nodes[std::string(where.first)][left];
   }
   return out;
 }
@@ -357,8 +362,8 @@ std::vector<scrape_target> cluster_state::serving_pods(const variant_key& key) c
   return out;
 }
 
-std::set<std::string> cluster_state::gpu_products(const variant_key& key) const {
-  std::set<std::string> out;
+std::map<std::string, int> cluster_state::gpus_held(const variant_key& key) const {
+  std::map<std::string, int> out;
   const auto v = variant(key);
   if (!v || target_taken_by(key)) return out;
   const auto it = targets_.find(v->target);
@@ -368,7 +373,7 @@ std::set<std::string> cluster_state::gpu_products(const variant_key& key) const 
     if (pod.gpus == 0 || pod.terminal || pod.deleting) continue;
     const auto node = nodes_.find(pod.node);
     // On a node of several products nothing tells which of them a pod has.
-    if (node != nodes_.end() && node->second.gpus.size() == 1) out.insert(node->second.gpus.front().product);
+    if (node != nodes_.end() && node->second.gpus.size() == 1) out[node->second.gpus.front().product] += pod.gpus;
   }
   return out;
 }

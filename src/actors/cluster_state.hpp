@@ -56,8 +56,8 @@ class cluster_state {
   /// Pods that may have requests: Ready ones, and those that were so with the containers that still run. A readiness probe that
   /// fails under load does not end what a server does.
   std::vector<scrape_target> serving_pods(const variant_key& key) const;
-  /// GPU products of the nodes where pods of the variant's target hold GPUs.
-  std::set<std::string> gpu_products(const variant_key& key) const;
+  /// GPUs that pods of the variant's target hold, by the product of their nodes.
+  std::map<std::string, int> gpus_held(const variant_key& key) const;
   const std::map<std::string, node_object>& nodes() const { return nodes_; }
   /// GPUs by device, less those of pods that belong to no variant. Cost: nodes + foreign pods with GPUs.
   capacity_view capacity() const;

@@ -12,6 +12,7 @@
 
 #include "model/codec.hpp"
 #include "model/nearest.hpp"
+#include "net/http/url.hpp"
 
 namespace inferno::actors {
 namespace {
@@ -274,7 +275,13 @@ std::vector<config_problem> config_reader::read_settings(const std::map<std::str
   };
   auto& prometheus = settings_.prometheus;
   const auto& given = defaults_.prometheus;
-  text_entry("PROMETHEUS_BASE_URL", prometheus.url, given.url);
+  if (!data.count("PROMETHEUS_BASE_URL")) prometheus.url = given.url;
+  entry("PROMETHEUS_BASE_URL", [&](const std::string& text) -> std::string {
+    const auto url = net::parse_url(text);
+    if (!url && !text.empty()) return url.error().message;
+    prometheus.url = text;
+    return {};
+  });
   text_entry("PROMETHEUS_CA_CERT_PATH", prometheus.tls.ca_path, given.tls.ca_path);
   text_entry("PROMETHEUS_CLIENT_CERT_PATH", prometheus.tls.cert_path, given.tls.cert_path);
   text_entry("PROMETHEUS_CLIENT_KEY_PATH", prometheus.tls.key_path, given.tls.key_path);

@@ -213,6 +213,8 @@ struct capacity_view {
   bool known = false;                    ///< false: no node has ever reported GPUs, so capacity does not limit
   /// Of these, what pods of a variant hold on nodes that take no more pods: of no use to others when it is given up.
   std::map<variant_key, int> bound{};
+  /// By device: number of nodes by the GPUs that a node has of `by_device`. A pod takes its GPUs from one node.
+  std::map<std::string, std::map<int, int>> nodes{};
 };
 
 /// What the metrics source shows of an inference gateway. Nothing else can tell that there are requests for a variant that has no

@@ -8,6 +8,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/actuator.hpp"
+#include "actors/analysis.hpp"
 #include "actors/analyzer.hpp"
 #include "actors/death.hpp"
 
@@ -77,7 +78,18 @@ void fleet_state::tell_inventory() {
 
 void fleet_state::push_capacity() {
   tell_inventory();
-  self->send(config.optimizer, capacity_changed{std::make_shared<const capacity_view>(cluster.capacity())});
+  auto view = std::make_shared<capacity_view>(cluster.capacity());
+  elsewhere_moved = false;
+  for (const auto& [key, m] : members)
+    for (const auto& [product, gpus] : m.gpus_elsewhere) {
+      const auto there = view->by_device.find(product);
+      if (there == view->by_device.end()) continue;
+      const int held = std::min(there->second, gpus);
+      there->second -= held;
+      // The plan counts them there.
+      if (!m.device.empty()) view->by_device[m.device] += held;
+    }
+  self->send(config.optimizer, capacity_changed{std::move(view)});
 }
 
 void fleet_state::react(const state_changes& changes) {
@@ -96,7 +108,7 @@ void fleet_state::tell(const state_changes& changes) {
   } else {
     for (const auto& key : changes.pods) check_label(key);
   }
-  if (changes.capacity && announced) push_capacity();
+  if ((changes.capacity || elsewhere_moved) && announced) push_capacity();
 }
 
 void fleet_state::spawn(const variant_key& key) {
@@ -155,23 +167,51 @@ void fleet_state::push_inputs(const variant_key& key) {
   }
   inputs->autoscaler = cluster.autoscaler_of(key);
   inputs->label_conflict = it->second.label_conflict = label_conflict(key);
+  note_elsewhere(key, it->second);
   inputs->shared = shared;
   inputs->settings = configs->settings();
   inputs->observed_since = observed_since;
   self->send(it->second.analyzer, analyzer_update{std::move(inputs)});
 }
 
+/// GPUs of other products than that of the accelerator in use, or of all when that is not known: the plan counts a variant's
+/// replicas where its accelerator says.
+std::map<std::string, int> fleet_state::gpus_elsewhere(const variant_key& key) const {
+  const auto target = cluster.target_of(key);
+  if (!shared || !target) return {};
+  // On its way to another accelerator it has pods on both.
+  if (target->change && target->change->phase != accelerator_change::step::failed) return {};
+  auto out = cluster.gpus_held(key);
+  out.erase(device_of(key));
+  return out;
+}
+
+/// GPU product of the accelerator in use; "" = not known.
+std::string fleet_state::device_of(const variant_key& key) const {
+  const auto object = cluster.variant(key);
+  if (!shared || !object) return {};
+  const auto accelerator = shared->accelerators.find(accelerator_in_use(*object));
+  return accelerator == shared->accelerators.end() ? std::string() : accelerator->second.type;
+}
+
+void fleet_state::note_elsewhere(const variant_key& key, member& m) {
+  auto gpus = gpus_elsewhere(key);
+  auto device = gpus.empty() ? std::string() : device_of(key);
+  if (m.gpus_elsewhere == gpus && m.device == device) return;
+  m.gpus_elsewhere = std::move(gpus);
+  m.device = std::move(device);
+  elsewhere_moved = true;
+}
+
 /// The profile in use is that of the label, so a label that names another accelerator makes every prediction wrong.
 std::string fleet_state::label_conflict(const variant_key& key) const {
   const auto object = cluster.variant(key);
-  const auto target = cluster.target_of(key);
-  if (!shared || !object || !target || object->accelerator_label.empty()) return {};
-  // On its way to another accelerator it has pods on both.
-  if (target->change && target->change->phase != accelerator_change::step::failed) return {};
+  if (!shared || !object || object->accelerator_label.empty()) return {};
   const auto accelerator = shared->accelerators.find(object->accelerator_label);
   if (accelerator == shared->accelerators.end()) return {};
-  auto others = cluster.gpu_products(key);
-  others.erase(accelerator->second.type);
+  std::vector<std::string_view> others;
+  const auto elsewhere = gpus_elsewhere(key);
+  for (const auto& [product, gpus] : elsewhere) others.push_back(product);
   if (others.empty()) return {};
   return fmt::format("label inference.optimization/acceleratorName is \"{}\", which is {}, and pods run on {}",
                      object->accelerator_label, accelerator->second.type, fmt::join(others, ", "));
@@ -179,7 +219,9 @@ std::string fleet_state::label_conflict(const variant_key& key) const {
 
 void fleet_state::check_label(const variant_key& key) {
   const auto it = members.find(key);
-  if (it != members.end() && it->second.label_conflict != label_conflict(key)) push_inputs(key);
+  if (it == members.end()) return;
+  note_elsewhere(key, it->second);
+  if (it->second.label_conflict != label_conflict(key)) push_inputs(key);
 }
 
 void fleet_state::push_pods(const variant_key& key) {

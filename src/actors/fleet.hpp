@@ -35,7 +35,9 @@ struct fleet_state {
   struct member {
     analyzer_actor analyzer;
     actuator_actor actuator;
-    std::string label_conflict{};  ///< as last told to the analyzer
+    std::string label_conflict{};                 ///< as last told to the analyzer
+    std::map<std::string, int> gpus_elsewhere{};  ///< as last taken from the capacity
+    std::string device{};                         ///< to which they were added, as the plan counts them there; "" = to none
   };
   struct respawn {
     std::chrono::milliseconds backoff{0};
@@ -83,6 +85,7 @@ struct fleet_state {
     backoff pause{"GLOBAL_OPT_TRIGGER"};
   } trigger;
   bool announced = false;
+  bool elsewhere_moved = false;  ///< a member's gpus_elsewhere, since the capacity was last pushed
   int next_tick = 0;
   std::map<int, variant_key> tick_keys;
 
@@ -99,7 +102,10 @@ struct fleet_state {
   void retire(const variant_key& key);
   void push_inputs(const variant_key& key);
   void push_pods(const variant_key& key);
+  std::map<std::string, int> gpus_elsewhere(const variant_key& key) const;
   std::string label_conflict(const variant_key& key) const;
+  std::string device_of(const variant_key& key) const;
+  void note_elsewhere(const variant_key& key, member& m);
   void check_label(const variant_key& key);
   void tell_inventory();
   void push_capacity();

@@ -133,8 +133,8 @@ void fleet_state::apply(const config_object& config_map) {
                                            {"slo-ttw", t.slo.wait_p95_ms},
                                            {"slo-tps", t.slo.tps}});
         }
-    if (shared && announced) push_capacity();
     push_all_inputs();
+    if (shared && announced) push_capacity();
   }
 }
 

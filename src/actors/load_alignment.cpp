@@ -32,6 +32,16 @@ load_sample side_by_side(const std::vector<const server_load*>& servers, double 
   return out;
 }
 
+/// What it did after its last reading, until `time_s`, nobody will tell: it went on as before, for as long as that was watched at
+/// most.
+void load_alignment::server::leave(double time_s) {
+  const double share = last_s > 0 ? std::clamp((time_s - heard_s) / last_s, 0.0, 1.0) : 0;
+  for (auto* sum : {&since_given, &since_whole}) {
+    sum->span_s += share * last_s;
+    for (std::size_t i = 0; i < load_counts.size(); ++i) sum->counts[i] += share * last[i];
+  }
+}
+
 /// Who reports, the gauges, what is wrong; and each server's counts are added to what is known of it.
 load_sample load_alignment::state_of(const std::vector<const pod_sample*>& samples, const std::vector<scrape_target>& pods,
                                      double time_s) {
@@ -57,6 +67,9 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
     auto& told = servers_[{s->pod, s->server}];
     heard.insert(&told);
     if (s->load.span_s <= 0) continue;
+    told.heard_s = time_s;
+    told.last_s = static_cast<float>(s->load.span_s);
+    for (std::size_t i = 0; i < load_counts.size(); ++i) told.last[i] = static_cast<float>(s->load.*load_counts[i]);
     for (auto* sum : {&told.since_given, &told.since_whole}) {
       if (sum->span_s <= 0) sum->whole_life = s->whole_life;
       sum->add(s->load);
@@ -67,9 +80,11 @@ load_sample load_alignment::state_of(const std::vector<const pod_sample*>& sampl
   for (auto& [key, s] : servers_) {
     const auto pod = reports.find(key.first);
     // Of a pod with several servers the others may go on.
-    s.here = present.count(key.first) && (pod == reports.end() || heard.count(&s));
+    const bool here = present.count(key.first) && (pod == reports.end() || heard.count(&s));
+    if (std::exchange(s.here, here) && !here) s.leave(round_s_ < 0 ? time_s : (round_s_ + time_s) / 2);
     s.reports = s.here && pod != reports.end() && pod->second;
   }
+  round_s_ = time_s;
   for (const auto& [pod, well] : reports) out.pods_reporting += well && present.count(pod);
   for (const auto& family : missing) out.missing += (out.missing.empty() ? "" : ", ") + family;
   for (const auto& family : ill) out.ill += (out.ill.empty() ? "" : ", ") + family;
@@ -92,7 +107,8 @@ load_sample load_alignment::give(server_load server::*what, double elapsed_s) {
   for (auto it = servers_.begin(); it != servers_.end();) {
     it->second.since_given = {};
     if (what == &server::since_whole) it->second.since_whole = {};
-    it = it->second.here ? std::next(it) : servers_.erase(it);
+    // What one did that has gone counts in the next sample of all pods too.
+    it = it->second.here || it->second.since_whole.span_s > 0 ? std::next(it) : servers_.erase(it);
   }
   return out;
 }

@@ -45,6 +45,10 @@ class load_alignment {
     server_load since_whole;  ///< since a sample of all pods was given last
     bool here = false;        ///< its pod is still among the variant's
     bool reports = false;     ///< its pod did in the last round
+    double heard_s = 0;       ///< when it last told counts, of a span of last_s
+    float last_s = 0;
+    std::array<float, load_counts.size()> last{};
+    void leave(double time_s);
   };
   using server_key = std::pair<kube::object_key, std::string>;
   load_sample state_of(const std::vector<const pod_sample*>& samples, const std::vector<scrape_target>& pods, double time_s);
@@ -52,6 +56,7 @@ class load_alignment {
   std::map<server_key, server> servers_;
   double waits_since_s_ = -1;           ///< counts have waited for those of other servers; -1 = none wait
   double longest_step_s_ = 0;           ///< the longest span of a single sample among these counts
+  double round_s_ = -1;                 ///< of the last round; -1 = there was none
   double given_s_ = -1, whole_s_ = -1;  ///< when counts were given last, and those of all pods; -1 = never
 };
 

@@ -15,12 +15,16 @@ json::object latencies(double itl_ms, double ttft_ms, double wait_ms) {
   return {{"itl", itl_ms}, {"ttft", ttft_ms}, {"wait", wait_ms}, {"waitP95", wait_ms * model::wait_p95_of_mean}};
 }
 
+/// On hold nothing is predicted: the allocation has what was measured.
+model::allocation predicted_by(const decision& d) { return d.hold || d.curve->hold ? model::allocation{} : d.desired; }
+
 json::object to_json(const decision& d) {
   const auto& c = *d.curve;
   const auto measured = c.measured_now();
-  auto predicted = latencies(d.desired.itl_ms, d.desired.ttft_ms, d.desired.wait_ms);
-  predicted["ttftObjective"] = d.desired.ttft_objective_ms;
-  predicted["ttftPercentiles"] = model::percentiles_object(d.desired.ttft_at);
+  const auto plan = predicted_by(d);
+  auto predicted = latencies(plan.itl_ms, plan.ttft_ms, plan.wait_ms);
+  predicted["ttftObjective"] = plan.ttft_objective_ms;
+  predicted["ttftPercentiles"] = model::percentiles_object(plan.ttft_at);
   json::object slo{{"itl", c.slo.itl_ms},
                    {"ttft", c.slo.ttft_ms},
                    {"ttftPercentile", model::percentile_name(c.slo.ttft_percentile)},
@@ -86,7 +90,8 @@ std::string named(const model::slo_targets& slo, double value, const std::string
 model::row table_row(const decision& d) {
   const auto& c = *d.curve;
   const auto measured = c.measured_now();
-  const double ttft = d.desired.ttft_objective_ms > 0 ? d.desired.ttft_objective_ms : d.desired.ttft_ms;
+  const auto plan = predicted_by(d);
+  const double ttft = plan.ttft_objective_ms > 0 ? plan.ttft_objective_ms : plan.ttft_ms;
   return {c.key.ns,
           c.key.name,
           c.model.empty() ? "-" : c.model,
@@ -99,13 +104,13 @@ model::row table_row(const decision& d) {
           fmt::format("{:.2f}", d.desired.cost.cents),
           fmt::format("{:.1f}", measured.arrival_rate.per_min()),
           ms(measured.itl_ms),
-          ms(d.desired.itl_ms),
+          ms(plan.itl_ms),
           objective_ms(c.slo.itl_ms),
           ms(measured.ttft_ms),
           named(c.slo, ttft, ms(ttft)),
           named(c.slo, c.slo.ttft_ms, objective_ms(c.slo.ttft_ms)),
           ms(measured.wait_ms * model::wait_p95_of_mean),
-          ms(d.desired.wait_ms * model::wait_p95_of_mean),
+          ms(plan.wait_ms * model::wait_p95_of_mean),
           objective_ms(c.slo.wait_p95_ms)};
 }
 
@@ -113,15 +118,18 @@ std::string table(const plan_snapshot* plan, const std::string& ns, bool leading
   if (!plan) return "no plan yet\n";
   std::vector<model::row> rows{titles};
   double cents = 0;
+  int dry = 0;
   for (const auto& d : plan->decisions)
     if (ns.empty() || d->curve->key.ns == ns) {
       rows.push_back(table_row(*d));
       cents += d->desired.cost.cents;
+      dry += d->curve->mode == actuation_mode::dry_run;
     }
   if (rows.size() == 1) return ns.empty() ? "no variants\n" : fmt::format("no variants in namespace {}\n", ns);
-  return model::aligned(rows, text_columns) + fmt::format("{} variants, {:.2f} cents/h; cycle {} ({}){}\n", rows.size() - 1,
-                                                          cents, plan->cycle, plan->trigger,
-                                                          leading ? "" : "; this controller stands by: another one acts");
+  return model::aligned(rows, text_columns) +
+         fmt::format("{} variants, {:.2f} cents/h; cycle {} ({}){}{}\n", rows.size() - 1, cents, plan->cycle, plan->trigger,
+                     dry > 0 ? fmt::format("; {} in dry-run, where nothing is written", dry) : "",
+                     leading ? "" : "; this controller stands by: another one acts");
 }
 
 std::string table(const decision& d) {

@@ -9,6 +9,9 @@
 namespace inferno::actors {
 namespace {
 
+/// For so long a target may have fewer replicas than it was given before others may have their GPUs.
+constexpr double follow_patience_s = 300;
+
 model::allocation present(const capacity_curve& c) {
   model::allocation a;
   a.accelerator = c.current.accelerator;
@@ -100,6 +103,14 @@ bool same_choice(const model::solver_choice& a, const model::solver_choice& b) {
   return a.candidate == b.candidate && a.num_replicas == b.num_replicas && a.part_replicas == b.part_replicas;
 }
 
+/// A plan that nobody carries out is not the answer to a load, however good it is.
+void say_who_scales(decision& d) {
+  const auto& c = *d.curve;
+  if (d.hold || c.actuate || c.target.reason != "ConflictingAutoscaler") return;
+  d.message = d.message.empty() ? c.target.message : c.target.message + "; decided: " + d.message;
+  d.reason = c.target.reason;
+}
+
 }  // namespace
 
 std::size_t planner::add_line(std::string name) {
@@ -138,16 +149,46 @@ int planner::type_of(const std::string& device) {
   return at->second;
 }
 
-std::vector<model::solver_candidate> planner::candidates_of(const capacity_curve& curve) {
+/// Replicas that are going to come at most: those that the autoscaler allows, or those there are where nothing makes them more.
+/// 0 = no limit.
+int planner::ceiling_of(const slot& s) {
+  const auto& c = *s.curve;
+  if (!s.unfollowed && (c.mode != actuation_mode::metric || c.autoscaler)) return c.ceiling();
+  const int there = std::max(c.current.num_replicas, 1);
+  return c.ceiling() > 0 ? std::min(c.ceiling(), there) : there;
+}
+
+std::vector<model::solver_candidate> planner::candidates_of(const slot& s) {
+  const auto& curve = *s.curve;
   auto out = curve.candidates;
-  // GPUs for replicas that the autoscaler does not allow are left to other variants.
-  const int most = curve.ceiling();
+  // GPUs for replicas that will not come are left to other variants.
+  const int most = ceiling_of(s);
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i].type = type_of(curve.device_of[i]);
     out[i].present = out[i].alloc.accelerator == curve.current.accelerator ? curve.current.num_replicas : 0;
     if (most > 0 && out[i].alloc.num_replicas > most) out[i].alloc = with_replicas(std::move(out[i].alloc), most);
   }
+  // Where there is a choice, what fits into no node is left to what the solver finds too dear.
+  if (out.size() == 1) {
+    auto& only = out.front();
+    const int fits = fits_on_nodes(curve, only.alloc.accelerator, curve.device_of.front(), only.units_per_replica);
+    if (only.alloc.num_replicas > fits) only.alloc = with_replicas(std::move(only.alloc), fits);
+  }
   return out;
+}
+
+/// The most replicas for which single nodes have the GPUs, if nothing else runs there: the GPUs left over on several nodes make
+/// no replica, and are not to be taken from others for one.
+int planner::fits_on_nodes(const capacity_curve& c, const std::string& accelerator, const std::string& device, int units) const {
+  constexpr int no_limit = std::numeric_limits<int>::max();
+  // Other kinds may spread a replica over several nodes.
+  if (!capacity_ || !capacity_->known || units <= 1 || !well_known(c.target_key)) return no_limit;
+  const auto nodes = capacity_->nodes.find(device);
+  if (nodes == capacity_->nodes.end()) return no_limit;
+  long fits = 0;
+  for (const auto& [gpus, count] : nodes->second) fits += static_cast<long>(gpus / units) * count;
+  const int there = accelerator == c.current.accelerator ? running_of(c) : 0;
+  return static_cast<int>(std::clamp<long>(fits, std::max(there, c.min_replicas), no_limit));
 }
 
 /// The curve of a variant whose accelerator is no longer in accelerator-unit-costs does not name its device. The variant has its
@@ -190,7 +231,7 @@ void planner::take(slot& s, std::shared_ptr<const capacity_curve> curve) {
   if (!s.acts || s.line < advice_.variants.size()) line_of(!s.acts, s.line).candidates.clear();
   auto& line = line_of(s.acts, s.line);
   line.priority = rank_of(c);
-  line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(c);
+  line.candidates = held(c) ? std::vector<model::solver_candidate>{} : candidates_of(s);
   s.floor = c.current.num_replicas;
   s.surges = held(c) && s.acts && c.changing() && c.change->phase == accelerator_change::step::surge && c.change->ready == 0 &&
              c.change->replicas > 0 && c.change_needs && !c.change_needs->device.empty();
@@ -240,11 +281,18 @@ void planner::remove(const variant_key& key) {
 }
 
 void planner::set_capacity(std::shared_ptr<const capacity_view> capacity) {
-  const bool same = capacity && capacity_ && capacity->known == capacity_->known && capacity->by_device == capacity_->by_device;
+  const bool same = capacity && capacity_ && capacity->known == capacity_->known && capacity->by_device == capacity_->by_device &&
+                    capacity->nodes == capacity_->nodes;
   capacity_ = std::move(capacity);
+  if (same) return;
   // Mixes are made for the GPUs there are.
-  if (!same)
-    for (auto& [name, p] : pools_) p.changed = true;
+  for (auto& [name, p] : pools_) p.changed = true;
+  for (auto& [key, s] : slots_) {
+    const auto& c = *s.curve;
+    if (held(c) || c.candidates.size() != 1 || c.candidates.front().units_per_replica <= 1) continue;
+    line_of(s.acts, s.line).candidates = candidates_of(s);
+    s.fresh = true;
+  }
 }
 
 /// The GPUs that nodes report, and of each device at least those that Ready replicas have: a replica that serves has its GPUs,
@@ -302,9 +350,10 @@ void planner::take_away(const std::string& device, int count) {
   room = std::max(0, room - count);
 }
 
-planner::cards planner::cards_of(const decision& d) {
+planner::cards planner::cards_of(const slot& s, const decision& d) {
   const auto& c = *d.curve;
-  const int replicas = c.ceiling() > 0 ? std::min(d.desired.num_replicas, c.ceiling()) : d.desired.num_replicas;
+  const int most = ceiling_of(s);
+  const int replicas = most > 0 ? std::min(d.desired.num_replicas, most) : d.desired.num_replicas;
   for (std::size_t i = 0; i < c.candidates.size(); ++i)
     if (c.candidates[i].alloc.accelerator == d.desired.accelerator)
       return {type_of(c.device_of[i]), replicas * c.candidates[i].units_per_replica};
@@ -533,6 +582,23 @@ void planner::follow_load(decision& d, std::vector<int>& used) {
   }
 }
 
+/// Where an autoscaler does not act, or the API server refuses the patch, the GPUs are not kept for what does not come.
+void planner::note_followers(double now_s) {
+  for (auto& [key, s] : slots_) {
+    const auto& c = *s.curve;
+    const bool behind = s.last && s.acts && !held(c) && !planned_together(s) &&
+                        s.last->desired.accelerator == c.current.accelerator &&
+                        s.last->desired.num_replicas > c.current.num_replicas;
+    if (!behind || c.current.num_replicas > s.behind_at) s.behind_since_s.reset();
+    s.behind_at = c.current.num_replicas;
+    if (behind && !s.behind_since_s) s.behind_since_s = now_s;
+    const bool lasts = behind && now_s - *s.behind_since_s >= follow_patience_s;
+    if (std::exchange(s.unfollowed, lasts) == lasts) continue;
+    s.fresh = true;
+    if (!held(c) && !planned_together(s)) line_of(s.acts, s.line).candidates = candidates_of(s);
+  }
+}
+
 /// What more important classes leave to a variant on hold.
 decision planner::decide_held(const slot& s, const model::solver_choice& choice) const {
   auto d = holding(s.curve);
@@ -541,6 +607,14 @@ decision planner::decide_held(const slot& s, const model::solver_choice& choice)
     d.desired = with_replicas(present(*s.curve), std::max(s.curve->change_needs->old_replicas, 1));
     d.desired.accelerator = change.from;
     d.message += fmt::format("; given up, as more important classes need the GPUs of {}", change.to);
+    return d;
+  }
+  // What its spec says to be the least does not depend on the load.
+  const int least = s.curve->min_replicas, has = s.curve->current.num_replicas;
+  if (least > has && has > 0 && !s.curve->changing() && s.curve->actuate && s.curve->hold_reason != "InvalidSpec") {
+    d.hold = false;
+    d.desired = with_replicas(d.desired, least);
+    d.message += fmt::format("; spec.minReplicas is {}", least);
     return d;
   }
   const bool shares = s.curve->yields && s.floor < s.curve->current.num_replicas;
@@ -556,14 +630,28 @@ decision planner::decide_held(const slot& s, const model::solver_choice& choice)
 
 decision planner::decide(const slot& s, const model::solver_choice& choice) const {
   if (choice.candidate < 0 || choice.partial) return denied(s.curve, choice);
+  const auto i = static_cast<std::size_t>(choice.candidate);
+  const auto& wanted = s.curve->candidates[i];
+  if (s.curve->candidates.size() == 1 && choice.num_replicas < wanted.alloc.num_replicas)
+    if (const int units = wanted.units_per_replica;
+        choice.num_replicas == fits_on_nodes(*s.curve, wanted.alloc.accelerator, s.curve->device_of[i], units)) {
+      auto d = denied(s.curve, {choice.candidate, choice.num_replicas, true, {}});
+      d.message += fmt::format("; a replica takes {} GPUs of one node", units);
+      return d;
+    }
   decision d;
   d.curve = s.curve;
-  d.desired = s.curve->candidates[static_cast<std::size_t>(choice.candidate)].alloc;
+  d.desired = wanted.alloc;
   // Nothing on no accelerator in particular: it stays named for those who read the series and the status.
   if (d.desired.num_replicas == 0) d.desired.accelerator = s.curve->current.accelerator;
   d.reason = "Optimized";
   d.message = s.curve->hold_message;
   d.needed = replicas_needed(d.desired);
+  if (s.unfollowed)
+    d.message =
+        with_remark(*s.curve, fmt::format("{} replicas have been wanted for minutes and {} are asked of the target: the GPUs "
+                                          "of the others are left to other variants until it follows",
+                                          d.desired.num_replicas, s.curve->current.num_replicas));
   // maxReplicas may be too few.
   const auto& a = d.desired;
   if (a.rate_per_replica.per_sec() > a.max_rate_per_replica.per_sec() * (1 + 1e-6)) {
@@ -582,6 +670,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   snapshot->trigger = std::move(trigger);
   wake();
   find_usable();
+  note_followers(now_s);
   give_up(now_s);
   refresh_pools();
   auto result = solve(now_s);
@@ -598,9 +687,10 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
     if (s.fresh || !same_choice(choices_[line], result.choices[line])) {
       auto d = held(*s.curve) ? decide_held(s, result.choices[line]) : p ? decide_part(s, *p) : decide(s, result.choices[line]);
       follow_load(d, result.used);
+      say_who_scales(d);
       d.cycle = cycle;
       if (p) d.pool = p->told;
-      s.at = cards_of(d);
+      s.at = cards_of(s, d);
       s.fresh = false;
       s.last = std::make_shared<const decision>(std::move(d));
       snapshot->changed.push_back(s.last);

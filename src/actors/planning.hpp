@@ -45,10 +45,17 @@ class planner {
     bool fresh = true;                         ///< the curve is newer than `last`
     std::optional<double> starting_since_s{};  ///< in its pool
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
-    int floor = 0;                             ///< replicas that a held variant keeps from more important ones
-    bool surges = false;                       ///< it moves, and nothing is Ready there yet: it gives way to more important ones
-    std::string granted_on{};                  ///< what the plan before granted it: accelerator
-    std::optional<int> granted{};              ///< and replicas; nullopt: it is new
+    int ready = 0;                             ///< the most of its replicas that were Ready while some were not
+    std::optional<double> short_since_s{};     ///< since when no more of them have become Ready
+    int bound = 0;  ///< more replicas did not become Ready: its pool counts on no more; 0 = no such bound
+    double bound_until_s = 0;
+    std::optional<double> behind_since_s{};  ///< since when its target has had fewer replicas than it was given, and no more came
+    int behind_at = 0;                       ///< how many
+    bool unfollowed = false;                 ///< that has lasted: others may have the GPUs
+    int floor = 0;                           ///< replicas that a held variant keeps from more important ones
+    bool surges = false;                     ///< it moves, and nothing is Ready there yet: it gives way to more important ones
+    std::string granted_on{};                ///< what the plan before granted it: accelerator
+    std::optional<int> granted{};            ///< and replicas; nullopt: it is new
   };
   /// What a member of a pool is to have in the end, and for now.
   struct part {
@@ -81,7 +88,10 @@ class planner {
   std::size_t add_line(std::string name);
   void drop_line(std::size_t line);
   int type_of(const std::string& device);
-  std::vector<model::solver_candidate> candidates_of(const capacity_curve& curve);
+  std::vector<model::solver_candidate> candidates_of(const slot& s);
+  static int ceiling_of(const slot& s);
+  void note_followers(double now_s);
+  int fits_on_nodes(const capacity_curve& curve, const std::string& accelerator, const std::string& device, int units) const;
   static std::shared_ptr<const capacity_curve> with_device(const slot& s, std::shared_ptr<const capacity_curve> curve);
   void take(slot& s, std::shared_ptr<const capacity_curve> curve);
   void wake();
@@ -103,6 +113,7 @@ class planner {
   std::vector<part> parts_of(const pool& p, const model::solver_choice& choice) const;
   model::gpu_limits gpus();
   void give_up(double now_s);
+  void bound_by_ready(slot& s, double now_s);
   void refresh_pools();
   void find_usable();
   int immovable(const capacity_curve& c) const;
@@ -124,7 +135,7 @@ class planner {
   model::solver_candidate surging(const capacity_curve& c);
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;
-  cards cards_of(const decision& d);
+  cards cards_of(const slot& s, const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
   decision decide_held(const slot& s, const model::solver_choice& choice) const;
   decision decide_part(const slot& s, const pool& p) const;

@@ -13,6 +13,8 @@ namespace {
 
 /// Large models load for minutes. Deployments are given as long by default (progressDeadlineSeconds).
 constexpr double start_patience_s = 600;
+/// For so long no more replicas are counted on than those that became Ready.
+constexpr double bound_s = 1800;
 /// Other replicas are started only where they would have carried what came in so long: chance makes another mix the cheapest
 /// every few minutes, and each change pays for the old and the new ones until these are Ready.
 constexpr double mix_horizon_s = 600;
@@ -94,10 +96,31 @@ bool planner::planned_together(const slot& s) const {
   return it != pools_.end() && it->second.demand;
 }
 
+/// Replicas of a member that do not become Ready, because no node takes them or because they crash, leave their part to the other
+/// members. Some time later they are tried again.
+void planner::bound_by_ready(slot& s, double now_s) {
+  const auto& c = *s.curve;
+  const int ready = running_of(c);
+  if (s.bound > 0 && now_s >= s.bound_until_s) {
+    s.bound = 0;
+    pools_.at(s.pool).changed = true;
+  }
+  if (ready >= c.current.num_replicas || ready > s.ready) s.short_since_s.reset();
+  if (!s.short_since_s) s.ready = ready;
+  if (ready >= c.current.num_replicas || ready == 0) return;
+  if (!s.short_since_s) s.short_since_s = now_s;
+  if (now_s - *s.short_since_s < start_patience_s || s.bound == ready) return;
+  s.bound = ready;
+  s.bound_until_s = now_s + bound_s;
+  pools_.at(s.pool).changed = true;
+}
+
 /// Members that do not become Ready: the others are to carry what they were to.
 void planner::give_up(double now_s) {
   for (auto& [key, s] : slots_) {
-    if (s.pool.empty() || !s.curve->starting) continue;
+    if (s.pool.empty()) continue;
+    bound_by_ready(s, now_s);
+    if (!s.curve->starting) continue;
     if (!s.starting_since_s) s.starting_since_s = now_s;
     if (now_s - *s.starting_since_s < start_patience_s) continue;
     s.given_up = true;
@@ -166,7 +189,8 @@ std::optional<model::mix_set> planner::mixes_there(const pool& p, const model::s
     if (c.current.num_replicas == 0) continue;
     auto& server = servers.emplace_back(*views[m].server);
     server.keep_accelerator = true;
-    server.max_replicas = c.current.num_replicas;
+    const int most = views[m].server->max_replicas;
+    server.max_replicas = most > 0 ? std::min(most, c.current.num_replicas) : c.current.num_replicas;
     running.push_back(m);
     there.push_back(views[m]);
     there.back().server = &server;
@@ -188,6 +212,16 @@ void planner::share(pool& p, const pool_load& load) {
   for (const auto& key : p.order) {
     const auto& c = *slots_.at(key).curve;
     auto& server = servers.emplace_back(c.basis->server);
+    if (const int bound = slots_.at(key).bound; bound > 0)
+      server.max_replicas = server.max_replicas > 0 ? std::min(server.max_replicas, bound) : bound;
+    if (c.candidates.size() == 1) {
+      const auto& only = c.candidates.front();
+      const int fits = fits_on_nodes(c, only.alloc.accelerator, c.device_of.front(), only.units_per_replica);
+      if (fits < only.alloc.num_replicas) {
+        const int most = server.max_replicas;
+        server.max_replicas = std::max(1, most > 0 ? std::min(most, fits) : fits);
+      }
+    }
     server.min_replicas = server.max_replicas > 0 ? std::min(c.least_in_pool, server.max_replicas) : c.least_in_pool;
     if (c.starting) {
       server.min_replicas = server.max_replicas = c.current.num_replicas;
@@ -242,7 +276,7 @@ void planner::refresh_pools() {
       for (const auto& key : p.members) {
         auto& s = slots_.at(key);
         s.fresh = true;
-        if (p.demand) line_of(p.acts, s.line).candidates = candidates_of(*s.curve);
+        if (p.demand) line_of(p.acts, s.line).candidates = candidates_of(s);
       }
       p.demand.reset();
       p.lasting.reset();
@@ -391,6 +425,8 @@ decision planner::decide_part(const slot& s, const pool& p) const {
     d.message = fmt::format("the pool meets the targets up to {:.2f} requests/min, {:.2f} are to be served: spec.maxReplicas",
                             able, p.demand->demand().per_min());
   }
+  if (s.bound > 0)
+    d.message += fmt::format("; no more than {} replicas are planned here, as others did not become ready in time", s.bound);
   if (one.now > one.granted)
     d.message += fmt::format("; {} more stay until those that replace them are ready", one.now - one.granted);
   d.message = with_remark(*s.curve, d.message);

@@ -30,6 +30,8 @@ constexpr double least_silence_s = 5;           ///< a scrape may be late
 constexpr double silent_intervals = 3;          ///< without a scrape
 constexpr double most_silence_s = 300;          ///< Prometheus itself forgets then
 constexpr double end_of_time_s = 253402300800;  ///< the year 10000
+/// A scrape may be later than the query by no more than the clocks of two Prometheis differ: until then all others look older.
+constexpr double most_ahead_s = 30;
 
 constexpr std::size_t samples_of_others = 250'000;  ///< pods that are no targets, or not yet
 constexpr std::size_t samples_a_target = 50;
@@ -127,7 +129,10 @@ prometheus_join::row* prometheus_join::row_of(const net::metrics::vector_sample&
     target = it->second;
   }
   const auto model = v.label("model_name");
-  if (!model.empty() && model != target->model) return nullptr;
+  if (!model.empty() && model != target->model) {
+    other_model_of_.try_emplace(target->pod, model);
+    return nullptr;
+  }
   return make_row(*target, v);
 }
 
@@ -152,7 +157,7 @@ void prometheus_join::add(std::size_t query, const net::metrics::vector_sample& 
     std::vector<net::metrics::label> labels{{"engine", std::string(v.label("engine"))}};
     if (!reason.empty()) labels.push_back({std::string(finished_reason), std::string(reason)});
     p.values.push_back({f, reason == abort_reason, hash_of(labels), v.value});
-  } else if (v.value > p.scraped_s && v.value < end_of_time_s && std::isfinite(v.time_s)) {
+  } else if (v.value > p.scraped_s && v.value < end_of_time_s && std::isfinite(v.time_s) && v.value < v.time_s + most_ahead_s) {
     p.scraped_s = v.value;
     p.age_s = std::max(0.0, v.time_s - v.value);
   }
@@ -183,6 +188,12 @@ scraped_server prometheus_join::server_of(const row& r) {
   }
   if (const auto twice = out.reading.seal(); !twice.empty() && out.problem.empty())
     out.problem = twice + " is there twice with the same labels";
+  return out;
+}
+
+std::map<kube::object_key, std::string> prometheus_join::other_models() const {
+  auto out = other_model_of_;
+  std::erase_if(out, [this](const auto& of) { return rows_.count(of.first) != 0; });
   return out;
 }
 

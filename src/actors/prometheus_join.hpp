@@ -49,6 +49,8 @@ class prometheus_join {
   const std::string& problem() const { return problem_; }
   /// By pod, and within one by server.
   std::vector<scraped_server> servers() const;
+  /// Of pods of which nothing else is known: another model of which there are series.
+  std::map<kube::object_key, std::string> other_models() const;
   /// Of gateway_queue_query(). A model that is there under the metric's present name counts under that one only.
   static std::vector<gateway_queue> queues(const std::vector<net::metrics::vector_sample>& values);
 
@@ -77,6 +79,7 @@ class prometheus_join {
   std::string problem_;
   std::map<std::string, const scrape_target*> by_instance_;
   std::map<kube::object_key, const scrape_target*> by_pod_;
+  std::map<kube::object_key, std::string> other_model_of_;
   /// By pod, instance, and job and service.
   std::map<kube::object_key, std::map<std::string, std::map<std::pair<std::string, std::string>, row>>> rows_;
 };

@@ -33,6 +33,7 @@ struct query_round {
   /// two queries only, when that thread is idle.
   prometheus_join join;
   std::vector<scraped_server> servers;
+  std::map<kube::object_key, std::string> other_models;
   std::vector<net::metrics::vector_sample> queued;
   std::chrono::milliseconds allowed{};
   std::chrono::steady_clock::time_point until;
@@ -79,6 +80,7 @@ struct query_round {
     auto joined = co_await net::run_in_background(self->parser, std::move(joining));
     if (joined) {
       self->servers = std::move(*joined);
+      self->other_models = self->join.other_models();
     } else {
       self->fail("stopped");
     }
@@ -117,6 +119,10 @@ struct prometheus_source::impl {
         for (const auto& s : servers->second)
           if (!scraped_s || s.reading.clock_s > *scraped_s) std::tie(scraped_s, age_s) = std::pair(s.reading.clock_s, s.age_s);
       const auto silence = rhythm.seen(t.pod, scraped_s, age_s, window_s);
+      if (const auto other = round.other_models.find(t.pod); other != round.other_models.end()) {
+        out.push_back(unusable(t.pod, fmt::format("no vLLM metrics of model \"{}\", but of \"{}\"", t.model, other->second)));
+        continue;
+      }
       if (!silence) continue;
       if (servers == found.end() || !silence->empty()) {
         out.push_back(unusable(t.pod, *silence));

@@ -31,6 +31,7 @@ constexpr double short_s = 300;         ///< in which what an arrival counter la
 constexpr double most_short = 16;       ///< requests that it may lack
 constexpr double most_unfinished = 8;   ///< requests whose lengths are known and that are not completed
 constexpr double least_stay_s = 1;      ///< that a request spends in a server before it leaves without being completed
+constexpr double much_faster = 4;       ///< times the mean latency of tokens
 constexpr double much_longer = 16;      ///< times the mean length before
 constexpr double usual_tokens = 256;    ///< a length below is not compared with
 constexpr double most_tokens = 1e7;     ///< of a request
@@ -224,7 +225,7 @@ server_track::objection server_track::impossible(const server_reading& now, bool
       return {grew(field::success, 0, fmt::format("but {} by {:.6g}", name_of(field::generation_count), unfinished_now_)), false};
   }
   // As many may well come at once, and are still there at the next reading, or done.
-  const double usual_growth = 16 * clump + 4 * base_->in_system() + (any_pace + 8 * pace_) * d.span_s;
+  const double usual_growth = clump + 4 * base_->in_system();
   const bool counted = uses_arrivals(now, restarted) && grown(now, field::arrivals, restarted)->amount + clump >= growth_of_queue;
   if (growth_of_queue > usual_growth && !counted)
     return {
@@ -241,6 +242,25 @@ server_track::objection server_track::unusual(const server_reading& now, const l
   if (d.completions <= usual) return {};
   return {fmt::format("{} grew by {:.6g} in {:.3g} s, far more than before", name_of(field::success), d.completions, d.span_s),
           true};
+}
+
+/// Tokens that are made faster all at once, or far more first tokens than ever: what is in flight is told by these counts, and
+/// one reading alone may be odd.
+server_track::objection server_track::odd_tokens(const load_sample& d) const {
+  if (d.itl_count > clump && itl_s_ > 0) {
+    const double mean_s = d.itl_sum_s / d.itl_count;
+    if (mean_s * much_faster < itl_s_ && d.itl_count > 2 * tokens_pace_ * d.span_s)
+      return {fmt::format("{} grew by {:.6g} in {:.3g} s, a mean of {:.3g} ms after {:.3g} ms", name_of(field::itl_count),
+                          d.itl_count, d.span_s, 1000 * mean_s, 1000 * itl_s_),
+              true};
+  }
+  const double most =
+      clump + 4 * base_->in_system() + std::max(d.arrivals, d.completions) + (any_pace + 8 * first_pace_) * d.span_s;
+  if (d.ttft_count > most)
+    return {
+        fmt::format("{} grew by {:.6g} in {:.3g} s, far more than before", name_of(field::ttft_count), d.ttft_count, d.span_s),
+        true};
+  return {};
 }
 
 /// Requests whose lengths were observed while the number of completions stood still.
@@ -261,7 +281,14 @@ void server_track::rebase(server_reading now) {
 
 server_track::outcome server_track::believe(server_reading now, bool restarted, outcome out) {
   const double span_s = out.load.span_s;
-  if (span_s >= 1) pace_ = std::max(pace_, out.load.completions / span_s);
+  if (span_s >= 1) {
+    pace_ = std::max(pace_, out.load.completions / span_s);
+    first_pace_ = std::max(first_pace_, out.load.ttft_count / span_s);
+  }
+  if (out.load.itl_count > 0 && span_s > 0) {
+    tokens_pace_ = out.load.itl_count / span_s;
+    itl_s_ = out.load.itl_sum_s / out.load.itl_count;
+  }
   // A first reading may have been odd: what it had in it is nobody's debt.
   owed_ = trusted_ ? std::min(0.0, balance(now, restarted, out.load)) : 0;
   if (const auto counted = grown(now, field::arrivals, restarted)) {
@@ -372,6 +399,7 @@ server_track::outcome server_track::observe(server_reading now, std::optional<do
   unfinished_now_ = unfinished_by(now, out.load);
   auto no = impossible(now, false, out.load);
   if (no.why.empty()) no = unusual(now, out.load);
+  if (no.why.empty()) no = odd_tokens(out.load);
   // The same jump seen from a second reading has been one.
   const bool confirmed = no.may_be_confirmed && doubted_ && fallen_since(*doubted_, now).empty();
   if (!no.why.empty() && !confirmed) return doubt(std::move(now), std::move(no.why), std::move(out));

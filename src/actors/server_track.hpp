@@ -66,6 +66,7 @@ class server_track {
   void lengths(const server_reading& now, bool restarted, load_sample& out);
   objection impossible(const server_reading& now, bool restarted, const load_sample& d) const;
   objection unusual(const server_reading& now, const load_sample& d) const;
+  objection odd_tokens(const load_sample& d) const;
   double balance(const server_reading& now, bool restarted, const load_sample& d) const;
   double unseen_rate(const server_reading& now, bool restarted, const load_sample& d);
   double jump_limit(const server_reading& now, double span_s) const;
@@ -83,6 +84,9 @@ class server_track {
   std::string why_;                        ///< it has to
   int doubts_ = 0;                         ///< in a row
   double pace_ = 0;                        ///< the most requests a second it was seen to complete
+  double first_pace_ = 0;                  ///< the most first tokens a second
+  double tokens_pace_ = 0;                 ///< later tokens a second, when there last were any
+  double itl_s_ = 0;                       ///< their mean latency then
   mean_length in_, out_;
   double turns_ = 0, delays_s_ = 0;     ///< recent first tokens and how long they took, while a queue stood
   double counted_ = 0, counted_s_ = 0;  ///< arrivals in about the time for which those that wait have waited, and that time

@@ -77,9 +77,20 @@ allocation idle_allocation(const variant_view& view, const accelerator& acc, con
   return a;
 }
 
+/// Why no request of the load fits into a replica's KV memory; "" = it does, or nothing is known of the memory.
+std::string kv_shortage(const model_profile& profile, const server_load& load) {
+  const auto& kv = profile.kv;
+  const double tokens = load.avg_in_tokens + load.avg_out_tokens;
+  if (kv.bytes <= 0 || kv.bytes >= kv.bytes_per_token * tokens) return {};
+  return fmt::format("kvCacheGiB: {:.6g} GiB hold {:.0f} tokens, and a request has {:.0f}", kv.bytes / (1 << 30),
+                     std::floor(kv.bytes / kv.bytes_per_token), tokens);
+}
+
 tl::expected<allocation, refusal> loaded_allocation(const variant_view& view, const accelerator& acc,
                                                     const model_profile& profile) {
   const auto& server = *view.server;
+  if (auto problem = kv_shortage(profile, server.current.load); !problem.empty())
+    return tl::unexpected(refusal{acc.name, {}, std::move(problem)});
   auto c = replica_of(view, profile, batch_limit(server, profile));
   const double least = std::max(least_replicas(server, c.max_batch), 1.0);
   if (auto problem = validate(c)) return tl::unexpected(refusal{acc.name, {}, std::move(*problem)});

@@ -237,6 +237,13 @@ request_shape load_estimator::shape() const {
   return out;
 }
 
+double load_estimator::assumed_for_s() const {
+  const double lifetime_s = itl_s_ * std::max(shape_before_rise_.out_tokens, last_shape_.out_tokens);
+  const double now_s = kept_.back().time_s;
+  if (!risen_at_s_ || now_s - *risen_at_s_ >= lifetime_s) return 0;
+  return now_s - kept_[since_].time_s + kept_[since_].span_s;
+}
+
 req_rate load_estimator::unseen_rate() const {
   double least = 0, span_s = 0;
   int seen = 0;
@@ -285,6 +292,7 @@ std::optional<load_estimate> load_estimator::estimate() const {
   load_estimate out{req_rate::per_sec(arrivals / all.span_s), shape(),
                     mean_ms(sum.itl_sum_s, sum.itl_count),    mean_ms(sum.ttft_sum_s, sum.ttft_count),
                     mean_ms(sum.wait_sum_s, sum.wait_count),  0};
+  out.assumed_for_s = assumed_for_s();
   if (tells_first_tokens_) out.queue_ms = 1000 * waiting_ * watched_s / std::max(first_tokens, 1.0);
   return out;
 }

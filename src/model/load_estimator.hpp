@@ -34,6 +34,9 @@ struct load_estimate {
   /// Of the requests that wait, by Little's law: their mean number over the rate of first tokens. Those that wait still are in no
   /// mean of what was measured. 0 = none waits, or the servers do not count first tokens.
   double queue_ms = 0;
+  /// The rate has risen, and a request of the length known before takes longer than the time since: whether those that make up
+  /// the rise are as long is not known. That time, from where the rise began; 0 = lengths are known.
+  double assumed_for_s = 0;
 };
 
 /// Estimates the arrival rate from the observations of the last `window_s` seconds.
@@ -99,6 +102,7 @@ class load_estimator {
   };
   tokens tokens_since(std::size_t from) const;
   request_shape shape() const;
+  double assumed_for_s() const;
   double left_running(const load_observation& o);
   double window_s_;
   bool young_ = true;       ///< a rise, or the beginning, lies at since_
@@ -131,11 +135,11 @@ class sliding_peak {
     if (entries_.empty() || entries_.back().time_s < time_s) entries_.push_back({time_s, value, std::move(what)});
     return entries_.front().what;
   }
-  /// Values every entry anew, when the measure itself has changed.
+  /// Values every entry anew, when the measure itself has changed: `value_of(what, time_s)`, which may also change `what`.
   template <class Value>
   void revalue(Value value_of) {
     for (auto& e : std::exchange(entries_, {})) {
-      const double value = value_of(e.what);
+      const double value = value_of(e.what, e.time_s);
       while (!entries_.empty() && entries_.back().value <= value) entries_.pop_back();
       entries_.push_back({e.time_s, value, std::move(e.what)});
     }

@@ -118,6 +118,35 @@ TEST(Analysis, AMissingFamilyIsNamedAndHeldAndItsReturnIsNoBurst) {
 }
 
 /// Every slot is taken and nothing completes for longer than the rate window and the stabilization time.
+/// Requests of 1,000 tokens, 20 s each, one a second; then ten a second of 100 tokens instead. At first nothing tells that they
+/// are shorter, and after 20 s it is known.
+TEST(Analysis, LengthsThatWereAssumedInARiseAreCorrectedOnceTheyAreKnown) {
+  variant_analysis a({"n", "v"});
+  a.update(quickstart(8));
+  double most = 0;
+  for (int t = 1; t <= 155; ++t) {
+    const double arrivals = t > 100 ? 10 : 1, old_ones = std::clamp(120 - t, 0, 20),
+                 new_ones = t > 100 ? std::min(t - 100, 2) * 10 : 0;
+    const double done_old = t <= 120, done_new = t > 102 ? 10 : 0;
+    auto s = sample(t, arrivals, done_old + done_new, 1000 * done_old + 100 * done_new);
+    s.running = old_ones + new_ones;
+    s.itl_count = 50 * s.running;
+    s.itl_sum_s = s.running;
+    s.ttft_count = arrivals;
+    a.observe(s);
+    const auto& load = a.make_curve()->current.load;
+    const double tokens = load.arrival_rate.per_sec() * load.avg_out_tokens;
+    most = std::max(most, tokens);
+    if (t > 130) {
+      EXPECT_LE(tokens, 3000) << "at " << t << " s, 1,000 a second are made";
+    }
+    if (t > 5) {
+      EXPECT_GE(tokens, 900) << "at " << t << " s";
+    }
+  }
+  EXPECT_GT(most, 4000) << "at first they may be as long as those before";
+}
+
 TEST(Analysis, BusyServersThatCompleteNothingAreKept) {
   for (const bool keep : {true, false}) {
     auto inputs = quickstart(50);

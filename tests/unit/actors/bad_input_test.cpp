@@ -231,6 +231,7 @@ TEST(BadInput, ALabelThatContradictsTheNodesIsNamed) {
   EXPECT_THAT(w.condition_of("TargetResolved", "bad"), AllOf(StartsWith("True AcceleratorMismatch"), named));
   EXPECT_THAT(w.condition_of("OptimizationReady", "bad"), AllOf(StartsWith("True Optimized"), named));
   EXPECT_THAT(w.condition_of("TargetResolved", "good"), StartsWith("True TargetFound"));
+  EXPECT_EQ(w.view->plan()->capacity->by_device.at("AMD-MI300X-192G"), 63) << "the pod has one of them";
   // The node was labelled wrongly.
   w.changed("nodes", node_json("n2", "nvidia", "NVIDIA-A100-PCIE-80GB", 64));
   w.advance(70s);

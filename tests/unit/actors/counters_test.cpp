@@ -135,6 +135,8 @@ struct server {
   double in = 100, out = 200;      ///< tokens of each request
   double itl_s = 4, ttft_s = 0.5;  ///< sums, of each request
   double itl_off_s = 0;            ///< by which the sum of the ITL is off
+  double more_tokens = 0;          ///< than were made
+  double more_firsts = 0;          ///< first tokens
   std::optional<double> started{};
   std::vector<field> lacks{};
 
@@ -158,9 +160,9 @@ struct server {
     add(field::generation_sum, 0, all * out);
     add(field::generation_count, 0, all);
     add(field::itl_sum, 0, all * itl_s + itl_off_s);
-    add(field::itl_count, 0, all * out);
+    add(field::itl_count, 0, all * out + more_tokens);
     add(field::ttft_sum, 0, all * ttft_s);
-    add(field::ttft_count, 0, all);
+    add(field::ttft_count, 0, all + more_firsts);
     if (started) add(field::started, 0, 1e9 + *started);
     EXPECT_EQ(r.seal(), "");
     return r;
@@ -192,9 +194,9 @@ TEST(Difference, ArrivalsWithoutTheirCounterAreCompletionsAndGrowth) {
 
 TEST(Difference, TheArrivalCounterIsBelievedWhenThereIsOne) {
   EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 5, 130.0}).load.arrivals, 30);
-  EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 500, 130.0}).load.arrivals, 501) << "what is there has arrived";
+  EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 50, 130.0}).load.arrivals, 51) << "what is there has arrived";
   EXPECT_DOUBLE_EQ(between({0, 5, 0, 0, 0, 100.0}, {2, 6, 0, 0, 5, 90000.0}).load.arrivals, 6) << "not without a trace";
-  EXPECT_DOUBLE_EQ(between({0, 5}, {2, 6, 0, 0, 500, 130.0}).load.arrivals, 1 + 500) << "one reading with it is not enough";
+  EXPECT_DOUBLE_EQ(between({0, 5}, {2, 6, 0, 0, 50, 130.0}).load.arrivals, 1 + 50) << "one reading with it is not enough";
 }
 
 TEST(Difference, ARestartThatTheProcessConfirmsCountsFromZeroAtOnce) {
@@ -242,6 +244,39 @@ TEST(Difference, OneOddReadingIsPassedOver) {
     EXPECT_EQ(after.problem, "") << odd.done;
     EXPECT_DOUBLE_EQ(after.load.arrivals, 1);
     EXPECT_DOUBLE_EQ(after.load.span_s, 4);
+  }
+}
+
+// A gauge or a count of tokens that leaps for one reading makes neither arrivals nor long requests.
+TEST(Difference, OneReadingOfManyWaitingOrOfManyTokensIsPassedOver) {
+  for (const char* what : {"waiting", "running", "tokens", "first tokens"}) {
+    SCOPED_TRACE(what);
+    server_track track;
+    double done = 1000;
+    const auto at = [&](double t) {
+      server s{t, done += 10, 0, 16};
+      return s;
+    };
+    for (int i = 0; i < 20; ++i) ASSERT_EQ(track.observe(at(5.0 * i).reading()).problem, "");
+    auto odd = at(100);
+    if (*what == 'w') odd.waiting = 300;
+    if (*what == 'r') odd.running = 300;
+    if (*what == 't') odd.more_tokens = 100'000;
+    if (*what == 'f') odd.more_firsts = 5'000;
+    auto same = odd;
+    {
+      server_track copy = track;
+      EXPECT_NE(copy.observe(odd.reading()).problem, "");
+      same.at_s += 5;
+      same.done += 10;
+      EXPECT_EQ(copy.observe(same.reading()).problem, "") << "a second reading confirms it";
+    }
+    EXPECT_NE(track.observe(odd.reading()).problem, "");
+    const auto after = track.observe(at(105).reading());
+    EXPECT_EQ(after.problem, "");
+    EXPECT_DOUBLE_EQ(after.load.arrivals, 20) << "of both intervals";
+    EXPECT_DOUBLE_EQ(after.load.itl_count, 20 * 200);
+    EXPECT_DOUBLE_EQ(track.observe(at(110).reading()).load.arrivals, 10) << "and nothing is owed";
   }
 }
 

@@ -80,6 +80,20 @@ TEST(Gateway, OddReadingsBuyLittle) {
   }
 }
 
+/// A queue that stands while the servers have room is not theirs to serve, or not there at all.
+TEST(Gateway, AStuckReadingBuysNoMoreThanIsUsed) {
+  for (const double size : {64.0, 5000.0}) {
+    SCOPED_TRACE(size);
+    const int needed = replicas_needed(2.0);
+    behind_a_gateway c(
+        1, 3 * needed, [](double) { return 2.0; }, 4);
+    c.queue_odd = [&](double t) { return t > 200 ? size : 0.0; };
+    c.live(900);
+    EXPECT_LE(most_ordered(c, 200), 2 * needed * 1.5 + 2);
+    EXPECT_GE(c.replicas(), needed - 1);
+  }
+}
+
 TEST(Gateway, AClumpThatIsGoneSoonIsNoRate) {
   for (const unsigned seed : {1u, 2u, 3u}) {
     SCOPED_TRACE(seed);

@@ -179,8 +179,59 @@ TEST(LoadAlignment, APodThatHasGoneKeepsWhatItServed) {
   v.round(4, {of(0, 0, 0), of(1, 2, 4)});
   v.pods.pop_back();
   const auto s = v.round(6, {of(0, 4, 8)});
-  EXPECT_DOUBLE_EQ(s.arrivals, 12);
+  EXPECT_DOUBLE_EQ(s.arrivals, 12 + 2) << "it left between two rounds, and served until then";
   EXPECT_DOUBLE_EQ(s.span_s, 4);
+}
+
+/// Six servers of 2 requests a second, of which a rollout replaces one after the other; each is read every 30 s, at a time of its
+/// own, and Prometheus is asked every 2 s.
+TEST(LoadAlignment, ARolloutDoesNotThinTheLoad) {
+  struct pod {
+    int id;
+    double from_s, to_s = INFINITY;
+    std::optional<double> read_s{};
+  };
+  std::vector<pod> pods;
+  for (int i = 0; i < 6; ++i) pods.push_back({i, -1000});
+  int next = 6;
+  load_alignment alignment;
+  double counted = 0, span_s = 0;
+  for (double t = 0; t < 600; t += 2) {
+    if (t >= 100 && t < 160 && std::fmod(t - 100, 10) == 0) {
+      const auto oldest = std::min_element(pods.begin(), pods.end(), [](const auto& x, const auto& y) { return x.id < y.id; });
+      const double from_s = oldest->to_s = t;
+      pods.push_back({next++, from_s});
+    }
+    std::erase_if(pods, [&](const auto& p) { return p.to_s <= t; });
+    std::vector<scrape_target> targets;
+    std::vector<pod_sample> samples;
+    for (auto& p : pods) {
+      targets.push_back({{"ns", fmt::format("p{}", p.id)}, "m", "10.0.0.1", 8000});
+      auto& s = samples.emplace_back();
+      s.pod = targets.back().pod;
+      const double read_s = std::floor((t + 5 * (p.id % 6)) / 30) * 30 - 5 * (p.id % 6);
+      if (read_s < p.from_s) {
+        samples.pop_back();
+        continue;
+      }
+      if (p.read_s == read_s) continue;
+      const double since_s = p.read_s.value_or(p.from_s);
+      if (p.read_s || p.from_s > 0) {
+        s.load.span_s = read_s - since_s;
+        s.load.arrivals = 2 * s.load.span_s;
+        s.whole_life = !p.read_s;
+      }
+      p.read_s = read_s;
+    }
+    std::vector<const pod_sample*> views;
+    for (const auto& s : samples) views.push_back(&s);
+    const auto out = alignment.next(views, targets, t, 60);
+    // The first sample of all pods covers the time for which some were not read yet.
+    if (t < 100 || t >= 280 || out.pods_reporting < out.pods) continue;
+    counted += out.arrivals;
+    span_s += out.span_s;
+  }
+  EXPECT_NEAR(counted / span_s, 12, 1) << "over " << span_s << " s";
 }
 
 }  // namespace

@@ -368,6 +368,18 @@ TEST(Settings, AreReadAndFallBackToTheDefaults) {
   EXPECT_EQ(r.settings(), defaults);
 }
 
+TEST(Settings, AnUrlThatIsNoneLeavesTheLastOne) {
+  config_reader r{runtime_settings{}};
+  EXPECT_THAT(r.read_settings({{"PROMETHEUS_BASE_URL", "https://p:9090"}}), IsEmpty());
+  for (const char* text : {"127.0.0.1:9090", "htp://p", "p"}) {
+    const auto problems = r.read_settings({{"PROMETHEUS_BASE_URL", text}});
+    ASSERT_THAT(problems, SizeIs(1)) << text;
+    EXPECT_THAT(problems[0].entry, HasSubstr("/PROMETHEUS_BASE_URL"));
+    EXPECT_THAT(problems[0].message, HasSubstr(text));
+    EXPECT_EQ(r.settings().prometheus.url, "https://p:9090") << text;
+  }
+}
+
 TEST(Settings, ATriggerIsTrueOrFalse) {
   config_reader r{runtime_settings{}};
   for (const char* text : {"flase", "no", "off", "FALSE", "yes"}) {

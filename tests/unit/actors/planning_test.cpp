@@ -314,6 +314,93 @@ TEST(Planning, WhatAnotherAutoscalerKeepsBeyondWhatIsWantedIsNotGivenToOthers) {
     }
 }
 
+// Nodes of 8, 4, 4 and 4 GPUs take one replica of 8: the others' GPUs are no use to a second one.
+TEST(Planning, GpusOnSeveralNodesMakeNoReplica) {
+  auto gold = curve("gold", 1, "A", 1, {{"A", 5, 10, 40}});
+  gold->candidates[0].units_per_replica = gold->current_units = 8;
+  gold->target_key = {"Deployment", "ns", "gold"};
+  auto nodes = gpus({{"A", 20}});
+  nodes->nodes["dev A"] = {{4, 3}, {8, 1}};
+  for (const bool curves_first : {true, false}) {
+    planner p;
+    if (!curves_first) p.set_capacity(nodes);
+    p.set_curve(gold);
+    p.set_curve(curve("silver", 2, "A", 12, {{"A", 12, 10, 40}}));
+    if (curves_first) p.set_capacity(nodes);
+    const auto plan = p.plan(1, "start", 0);
+    EXPECT_EQ(decided(*plan, "silver"), "12 x A");
+    EXPECT_EQ(decided(*plan, "gold"), "1 x A");
+    const auto d = plan->decisions.find({"ns", "gold"});
+    EXPECT_EQ(d->reason, "CapacityLimited");
+    EXPECT_THAT(d->message, HasSubstr("wanted 5 x A, 1 granted: not enough GPUs; a replica takes 8 GPUs of one node"));
+    // A second node has room for one.
+    auto more = gpus({{"A", 24}});
+    more->nodes["dev A"] = {{4, 2}, {8, 2}};
+    p.set_capacity(more);
+    EXPECT_EQ(decided(*p.plan(2, "nodes", 1), "gold"), "2 x A");
+  }
+}
+
+// Nothing scales it as far as is known: what it has is kept for it, and what is asked of its target.
+TEST(Planning, WhatNobodyStartsTakesNoGpus) {
+  for (const bool autoscaler : {false, true}) {
+    SCOPED_TRACE(autoscaler);
+    planner p;
+    p.set_capacity(gpus({{"A", 10}}));
+    const auto gold = [&](int has) {
+      auto c = curve("gold", 1, "A", has, {{"A", 8, 10, 40}});
+      c->mode = actuation_mode::metric;
+      c->ready = 2;
+      if (!autoscaler) return c;
+      auto by = std::make_shared<autoscaler_object>();
+      by->max_replicas = 10;
+      c->autoscaler = by;
+      return c;
+    };
+    p.set_curve(gold(2));
+    p.set_curve(curve("silver", 2, "A", 8, {{"A", 8, 10, 40}}));
+    const auto plan = p.plan(1, "start", 0);
+    EXPECT_EQ(decided(*plan, "gold"), "8 x A") << "what is published";
+    EXPECT_EQ(decided(*plan, "silver"), autoscaler ? "2 x A" : "8 x A") << "an autoscaler is given minutes";
+    p.plan(2, "cycle", 10);
+    p.plan(3, "cycle", 309);
+    EXPECT_EQ(decided(*p.plan(4, "cycle", 311), "silver"), "8 x A");
+    const auto d = p.plan(5, "cycle", 312)->decisions.find({"ns", "gold"});
+    EXPECT_EQ(d->desired.num_replicas, 8);
+    p.set_curve(gold(6));
+    EXPECT_EQ(decided(*p.plan(6, "scaled", 320), "silver"), autoscaler ? "2 x A" : "4 x A") << "it is followed after all";
+  }
+}
+
+TEST(Planning, MinReplicasAreAskedForWhateverElseIsHeld) {
+  for (const char* reason : {"MetricsMissing", "MetricsSourceFailed", "UnknownServiceClass", "Infeasible", "InvalidSpec"}) {
+    planner p;
+    auto held = infeasible("v", 1, 1);
+    held->hold_reason = reason;
+    held->yields = false;
+    held->min_replicas = 3;
+    p.set_curve(held);
+    p.set_capacity(gpus({{"A", 8}}));
+    const auto plan = p.plan(1, "start", 0);
+    const bool valid = std::string_view(reason) != "InvalidSpec";
+    EXPECT_EQ(decided(*plan, "v"), valid ? "3 x A" : "1 x A") << reason;
+    const auto d = plan->decisions.find({"ns", "v"});
+    EXPECT_EQ(d->hold, !valid);
+    EXPECT_EQ(d->reason, reason);
+  }
+}
+
+TEST(Planning, WhatAnAutoscalerIsInTheWayOfIsSaid) {
+  planner p;
+  auto c = curve("v", 1, "A", 1, {{"A", 4, 10, 40}});
+  c->actuate = false;
+  c->target = {"TargetResolved", false, "ConflictingAutoscaler", "HorizontalPodAutoscaler h scales Deployment v"};
+  p.set_curve(c);
+  const auto d = p.plan(1, "start", 0)->decisions.find({"ns", "v"});
+  EXPECT_EQ(d->reason, "ConflictingAutoscaler");
+  EXPECT_EQ(d->message, "HorizontalPodAutoscaler h scales Deployment v");
+}
+
 /// Held for a reason of its own, 10 replicas asked for and `ready` of them Ready.
 std::shared_ptr<capacity_curve> silent(int priority, int ready) {
   auto c = infeasible("silent", priority, 10);

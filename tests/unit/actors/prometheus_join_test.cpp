@@ -128,6 +128,21 @@ TEST(PrometheusJoin, WhatCannotBeIsNamed) {
   }
 }
 
+// Else every later scrape would look older, and the pod as if it had nothing new to say.
+TEST(PrometheusJoin, AScrapeInTheFutureIsNone) {
+  for (const double ahead_s : {20.0, 40.0, 110.0, 3600.0}) {
+    prometheus_join join(two_pods);
+    join.add(0, {a.scraped(-ahead_s), a.value("vllm:request_success_total", 1)});
+    EXPECT_THAT(join.servers(), SizeIs(ahead_s < 30 ? 1 : 0)) << ahead_s;
+  }
+}
+
+TEST(PrometheusJoin, ThatAPodServesAnotherModelIsKnown) {
+  prometheus_join join(two_pods);
+  join.add(0, {seen_by{"a", "", "", "typo"}.scraped(1), b.scraped(1), seen_by{"b", "", "", "lora"}.scraped(1)});
+  EXPECT_EQ(join.other_models(), (std::map<kube::object_key, std::string>{{{"llm", "a"}, "typo"}}));
+}
+
 TEST(PrometheusJoin, NoTimeIsNoScrape) {
   for (const double v : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0, 1e300}) {
     prometheus_join join(two_pods);
