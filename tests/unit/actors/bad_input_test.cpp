@@ -238,6 +238,23 @@ TEST(BadInput, ALabelThatContradictsTheNodesIsNamed) {
   EXPECT_THAT(w.condition_of("TargetResolved", "bad"), StartsWith("True TargetFound"));
 }
 
+/// Its replicas are planned nowhere, and their GPUs are taken all the same.
+TEST(BadInput, GpusOfAVariantWithAnUnknownAcceleratorAreNotFree) {
+  world w;
+  auto o = va_json("llm", "bad");
+  o["metadata"].as_object()["labels"].as_object()["inference.optimization/acceleratorName"] = "a100";
+  start(w, std::move(o));
+  const auto left = [&] { return w.view->plan()->capacity->by_device.at("AMD-MI300X-192G"); };
+  const int before = left();
+  for (int i = 0; i < 10; ++i) w.changed("pods", pod_json("llm", fmt::format("bad-{}", i), "bad", true, "n2"));
+  w.advance(5s);
+  EXPECT_EQ(left(), before - 10);
+  EXPECT_THAT(w.condition_of("OptimizationReady", "bad"), StartsWith("False UnknownAccelerator"));
+  w.changed("pods", pod_json("llm", "bad-0", "bad", true, "n2"), kube::watch_type::deleted);
+  w.advance(5s);
+  EXPECT_EQ(left(), before - 9);
+}
+
 // ---- ConfigMaps
 // -----------------------------------------------------------------------------------------------------------------
 
