@@ -7,8 +7,8 @@ namespace {
 
 /// No server makes tokens of one answer faster.
 constexpr double least_itl_ms = 0.2;
-/// Where both are measured, concurrency and rate agree by Little's law at least as well as this.
-constexpr double agreement = 5;
+/// Where both are measured, concurrency and rate agree by Little's law at least as well as this: minutes are 60 seconds.
+constexpr double agreement = 25;
 
 /// What is measured in other units than the column's.
 std::optional<std::string> other_units(const measurement& m) {
