@@ -1,5 +1,6 @@
 // What the controller holds in memory: without variants, and with a thousand of them whose servers report.
 #include "tests/integration/rig.hpp"
+#include "tests/support/memory.hpp"
 
 namespace inferno::test {
 namespace {
@@ -47,10 +48,12 @@ status:
   RecordProperty("idle_mib", fmt::format("{:.1f}", idle));
   RecordProperty("thousand_mib", fmt::format("{:.1f}", full));
   EXPECT_GT(idle, 1);
-  EXPECT_LT(idle, 40);
   EXPECT_GT(full, idle);
-  // The manifests' request is 64 MiB, their limit 512.
-  EXPECT_LT(full, 128);
+  if (frees_memory) {
+    EXPECT_LT(idle, 40);
+    // The manifests' request is 64 MiB, their limit 512.
+    EXPECT_LT(full, 128);
+  }
 }
 
 }  // namespace

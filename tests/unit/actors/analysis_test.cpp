@@ -134,7 +134,8 @@ TEST(Analysis, LengthsThatWereAssumedInARiseAreCorrectedOnceTheyAreKnown) {
     s.itl_sum_s = s.running;
     s.ttft_count = arrivals;
     a.observe(s);
-    const auto& load = a.make_curve()->current.load;
+    const auto curve = a.make_curve();
+    const auto& load = curve->current.load;
     const double tokens = load.arrival_rate.per_sec() * load.avg_out_tokens;
     most = std::max(most, tokens);
     if (t > 130) {
@@ -165,11 +166,13 @@ TEST(Analysis, BusyServersThatCompleteNothingAreKept) {
     stuck.running = 50 * 4;
     stuck.waiting = 50 * 3;
     for (; stuck.time_s <= 400; ++stuck.time_s) a.observe(stuck);
-    for (const auto& c : a.make_curve()->candidates)
+    const auto seen = a.make_curve();
+    for (const auto& c : seen->candidates)
       EXPECT_EQ(c.alloc.num_replicas, c.alloc.accelerator == "A100" ? 50 : 13) << c.alloc.accelerator;
     stuck.running = stuck.waiting = 0;
     for (; stuck.time_s <= 470; ++stuck.time_s) a.observe(stuck);
-    for (const auto& c : a.make_curve()->candidates) EXPECT_EQ(c.alloc.num_replicas, 1) << c.alloc.accelerator;
+    const auto later = a.make_curve();
+    for (const auto& c : later->candidates) EXPECT_EQ(c.alloc.num_replicas, 1) << c.alloc.accelerator;
   }
 }
 

@@ -13,6 +13,7 @@
 #include "actors/prometheus_join.hpp"
 #include "net/http/server.hpp"
 #include "net/http/url.hpp"
+#include "tests/support/memory.hpp"
 #include "tests/support/net_raw_server.hpp"
 
 namespace inferno::actors::testing {
@@ -165,11 +166,13 @@ TEST_F(PrometheusSource, TwoPrometheisBehindOneAddressInventNothing) {
   int n = 0;
   answer = [&](const std::string& query) { return ++n % 7 < 3 ? first(query) : second(query); };
   double arrivals = 0;
-  for (first.now_s = second.now_s = 100; first.now_s < 700; first.now_s += 2, second.now_s = first.now_s)
-    for (const auto& s : collect(10s, first.now_s)->pods) {
+  for (first.now_s = second.now_s = 100; first.now_s < 700; first.now_s += 2, second.now_s = first.now_s) {
+    const auto m = collect(10s, first.now_s);
+    for (const auto& s : m->pods) {
       EXPECT_EQ(s.problem, "");
       arrivals += s.load.arrivals;
     }
+  }
   EXPECT_NEAR(arrivals, 2 * 600, 32);
 }
 
@@ -202,7 +205,8 @@ TEST_F(PrometheusSource, OneServerUnderTwoInstancesCountsOnceAndTwoServersCountT
   std::map<std::string, double> arrivals, running;
   for (f.now_s = 100; f.now_s < 400; f.now_s += 2) {
     running.clear();
-    for (const auto& s : collect(10s, f.now_s)->pods) {
+    const auto m = collect(10s, f.now_s);
+    for (const auto& s : m->pods) {
       EXPECT_EQ(s.problem, "");
       EXPECT_EQ(s.load.missing, "");
       running[s.pod.name] += s.load.running;
@@ -218,13 +222,6 @@ TEST_F(PrometheusSource, OneServerUnderTwoInstancesCountsOnceAndTwoServersCountT
 }
 
 // ---- a giant's answers ---------------------------------------------------------------------------------------------------
-
-double resident_mib(const char* what) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind(what, 0) == 0) return std::stod(line.substr(std::string(what).size())) / 1024;
-  return 0;
-}
 
 /// A Prometheus of so many pods, each with a server of three engines; it writes its answers as they go out.
 struct giant {
@@ -295,14 +292,14 @@ std::pair<std::shared_ptr<const collected_metrics>, double> round_of(giant& prom
   const auto all = std::make_shared<const std::vector<scrape_target>>(std::move(pods));
   std::shared_ptr<const collected_metrics> out;
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
-  const auto before = resident_mib("VmRSS:");
+  const auto before = test::resident_mib("VmRSS:");
   source.collect(all, 100, 120s, [&](auto m) { out = std::move(m); });
   const auto limit = std::chrono::steady_clock::now() + 100s;
   while (!out && std::chrono::steady_clock::now() < limit) {
     context.restart();
     context.run_one_for(100ms);
   }
-  return {out, resident_mib("VmHWM:") - before};
+  return {out, test::resident_mib("VmHWM:") - before};
 }
 
 TEST(PrometheusGiant, TenThousandPodsOfThreeEnginesFitInTheLimitsAndInMemory) {
@@ -315,7 +312,9 @@ TEST(PrometheusGiant, TenThousandPodsOfThreeEnginesFitInTheLimitsAndInMemory) {
   EXPECT_GT(prometheus.largest, 66u << 20) << "or this test shows nothing";
   std::cout << "an answer of " << (prometheus.largest >> 20) << " MiB, " << mib << " MiB at the peak\n";
   // The readings of 30,000 engines themselves, twice while they are compared; the text of the answers is no part of it.
-  EXPECT_LT(mib, 120);
+  if (test::frees_memory) {
+    EXPECT_LT(mib, 120);
+  }
 }
 
 TEST(PrometheusGiant, PodsOfOthersCostTimeAndNoMemory) {
@@ -324,7 +323,9 @@ TEST(PrometheusGiant, PodsOfOthersCostTimeAndNoMemory) {
   ASSERT_TRUE(m) << "no answer in time";
   EXPECT_EQ(m->problem, "");
   EXPECT_EQ(m->pods.size(), 10u);
-  EXPECT_LT(mib, 20);
+  if (test::frees_memory) {
+    EXPECT_LT(mib, 20);
+  }
 }
 
 TEST(PrometheusGiant, AnAnswerBeyondTheLimitFailsTheRoundAndSaysSo) {
@@ -333,7 +334,9 @@ TEST(PrometheusGiant, AnAnswerBeyondTheLimitFailsTheRoundAndSaysSo) {
   ASSERT_TRUE(m) << "no answer in time";
   EXPECT_TRUE(m->pods.empty());
   EXPECT_THAT(m->problem, HasSubstr("the answer has more than 250500 samples, which is the limit"));
-  EXPECT_LT(mib, 20);
+  if (test::frees_memory) {
+    EXPECT_LT(mib, 20);
+  }
 }
 
 }  // namespace
