@@ -1,6 +1,7 @@
 // What the controller holds in memory: without variants, and with a thousand of them whose servers report.
-#include "tests/integration/rig.hpp"
 #include "tests/support/memory.hpp"
+
+#include "tests/integration/rig.hpp"
 
 namespace inferno::test {
 namespace {
