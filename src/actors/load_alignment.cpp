@@ -32,8 +32,8 @@ load_sample side_by_side(const std::vector<const server_load*>& servers, double 
   return out;
 }
 
-/// What it did after its last reading, until `time_s`, nobody will tell: it went on as before, for as long as that was watched at
-/// most.
+/// The server's work between its last reading and `time_s` is in no reading. It is estimated from the rate of the last sample,
+/// over at most the span of that sample.
 void load_alignment::server::leave(double time_s) {
   const double share = last_s > 0 ? std::clamp((time_s - heard_s) / last_s, 0.0, 1.0) : 0;
   for (auto* sum : {&since_given, &since_whole}) {

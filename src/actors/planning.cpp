@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "actors/planning_parts.hpp"
 
@@ -103,7 +104,7 @@ bool same_choice(const model::solver_choice& a, const model::solver_choice& b) {
   return a.candidate == b.candidate && a.num_replicas == b.num_replicas && a.part_replicas == b.part_replicas;
 }
 
-/// A plan that nobody carries out is not the answer to a load, however good it is.
+/// A decision that the controller may not carry out names the autoscaler that is in its way as the reason.
 void say_who_scales(decision& d) {
   const auto& c = *d.curve;
   if (d.hold || c.actuate || c.target.reason != "ConflictingAutoscaler") return;
@@ -350,7 +351,7 @@ void planner::take_away(const std::string& device, int count) {
   room = std::max(0, room - count);
 }
 
-planner::cards planner::cards_of(const slot& s, const decision& d) {
+planner::cards planner::gpus_of(const slot& s, const decision& d) {
   const auto& c = *d.curve;
   const int most = ceiling_of(s);
   const int replicas = most > 0 ? std::min(d.desired.num_replicas, most) : d.desired.num_replicas;
@@ -690,7 +691,7 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
       say_who_scales(d);
       d.cycle = cycle;
       if (p) d.pool = p->told;
-      s.at = cards_of(s, d);
+      s.at = gpus_of(s, d);
       s.fresh = false;
       s.last = std::make_shared<const decision>(std::move(d));
       snapshot->changed.push_back(s.last);

@@ -135,7 +135,7 @@ class planner {
   model::solver_candidate surging(const capacity_curve& c);
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;
-  cards cards_of(const slot& s, const decision& d);
+  cards gpus_of(const slot& s, const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
   decision decide_held(const slot& s, const model::solver_choice& choice) const;
   decision decide_part(const slot& s, const pool& p) const;
