@@ -338,7 +338,8 @@ void planner::settle(const model::solver_result& result) {
         pool_step step;
         aim.in_flight += c.basis->server.in_flight;
         step.has = c.current.num_replicas;
-        step.ready = std::min(c.ready.value_or(step.has), step.has);
+        // What has not been heard of since it was started may serve nothing, Ready or not.
+        step.ready = c.starting ? 0 : running_of(c);
         step.wanted = parts[m].granted;
         step.moves = step.wanted > 0 && !c.current.accelerator.empty() && parts[m].accelerator != c.current.accelerator;
         if (option) {

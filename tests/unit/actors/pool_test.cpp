@@ -10,8 +10,10 @@ namespace inferno::actors {
 namespace {
 
 using namespace testing;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 /// A variant on an accelerator, in the pool that its annotation says; "" = without the annotation.
 json::object variant_on(const std::string& name, const std::string& accelerator, const std::string& pool = "") {
@@ -94,6 +96,23 @@ TEST(ModelPool, WhoIsLeftServesAll) {
   w.changed("variantautoscalings", variant_on("on-m", "MI300X"), kube::watch_type::deleted);
   w.advance(std::chrono::seconds(20));
   EXPECT_THAT(w.scale_patches("on-a"), ElementsAre(3)) << "only the demand that its own pods see";
+}
+
+/// A replica that is Ready and of which nothing has been heard may serve nothing: its Service may not lead to it, or its pods
+/// answer no scrape because they do not work.
+TEST(ModelPool, WhatNobodyHasHeardOfReplacesNothingThatServes) {
+  world w;
+  auto configs = default_configs();
+  configs[0] = settings_json({{"GLOBAL_OPT_INTERVAL", "2s"}, {"SCALE_DOWN_STABILIZATION", "2s"}, {"RATE_WINDOW", "5s"}});
+  load_each(w, {{"on-a", 60}, {"on-m", 0}}, [heard = 0](const pod_sample& s) mutable {
+    return s.pod.name.find("on-m") == std::string::npos || heard++ == 0;
+  });
+  auto a = variant_on("on-a", "A100"), m = variant_on("on-m", "MI300X");
+  for (auto* each : {&a, &m}) each->at("spec").as_object()["minReplicas"] = 0;
+  populate(w, {"on-a", "on-m"}, {a, m}, 1, std::move(configs));
+  w.advance(std::chrono::seconds(120));
+  EXPECT_THAT(w.scale_patches("on-a"), Not(Contains(0)));
+  EXPECT_EQ(w.status("on-a").at("desiredOptimizedAlloc").at("numReplicas"), 1);
 }
 
 TEST(Explain, TellsTheCandidatesOfARunningVariant) {
