@@ -80,8 +80,8 @@ void fleet_state::push_capacity() {
   tell_inventory();
   auto view = std::make_shared<capacity_view>(cluster.capacity());
   elsewhere_moved = false;
-  for (const auto& [key, m] : members)
-    for (const auto& [product, gpus] : m.gpus_elsewhere) {
+  for (const auto& [key, m] : elsewhere)
+    for (const auto& [product, gpus] : m.gpus) {
       const auto there = view->by_device.find(product);
       if (there == view->by_device.end()) continue;
       const int held = std::min(there->second, gpus);
@@ -135,6 +135,7 @@ void fleet_state::retire(const variant_key& key) {
     self->send_exit(m.analyzer, caf::exit_reason::user_shutdown);
   }
   respawns.erase(key);
+  if (elsewhere.erase(key) > 0) elsewhere_moved = true;
   self->send(config.optimizer, variant_gone{key});
   self->send(config.metrics, variant_gone{key});
   self->send(config.board, variant_gone{key});
@@ -167,7 +168,7 @@ void fleet_state::push_inputs(const variant_key& key) {
   }
   inputs->autoscaler = cluster.autoscaler_of(key);
   inputs->label_conflict = it->second.label_conflict = label_conflict(key);
-  note_elsewhere(key, it->second);
+  note_elsewhere(key);
   inputs->shared = shared;
   inputs->settings = configs->settings();
   inputs->observed_since = observed_since;
@@ -194,12 +195,16 @@ std::string fleet_state::device_of(const variant_key& key) const {
   return accelerator == shared->accelerators.end() ? std::string() : accelerator->second.type;
 }
 
-void fleet_state::note_elsewhere(const variant_key& key, member& m) {
-  auto gpus = gpus_elsewhere(key);
-  auto device = gpus.empty() ? std::string() : device_of(key);
-  if (m.gpus_elsewhere == gpus && m.device == device) return;
-  m.gpus_elsewhere = std::move(gpus);
-  m.device = std::move(device);
+void fleet_state::note_elsewhere(const variant_key& key) {
+  misplaced now{gpus_elsewhere(key), {}};
+  if (!now.gpus.empty()) now.device = device_of(key);
+  const auto last = elsewhere.find(key);
+  if (last == elsewhere.end() ? now.gpus.empty() : last->second == now) return;
+  if (now.gpus.empty()) {
+    elsewhere.erase(last);
+  } else {
+    elsewhere.insert_or_assign(key, std::move(now));
+  }
   elsewhere_moved = true;
 }
 
@@ -210,8 +215,8 @@ std::string fleet_state::label_conflict(const variant_key& key) const {
   const auto accelerator = shared->accelerators.find(object->accelerator_label);
   if (accelerator == shared->accelerators.end()) return {};
   std::vector<std::string_view> others;
-  const auto elsewhere = gpus_elsewhere(key);
-  for (const auto& [product, gpus] : elsewhere) others.push_back(product);
+  const auto held = gpus_elsewhere(key);
+  for (const auto& [product, gpus] : held) others.push_back(product);
   if (others.empty()) return {};
   return fmt::format("label inference.optimization/acceleratorName is \"{}\", which is {}, and pods run on {}",
                      object->accelerator_label, accelerator->second.type, fmt::join(others, ", "));
@@ -220,7 +225,7 @@ std::string fleet_state::label_conflict(const variant_key& key) const {
 void fleet_state::check_label(const variant_key& key) {
   const auto it = members.find(key);
   if (it == members.end()) return;
-  note_elsewhere(key, it->second);
+  note_elsewhere(key);
   if (it->second.label_conflict != label_conflict(key)) push_inputs(key);
 }
 

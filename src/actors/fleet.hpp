@@ -35,9 +35,13 @@ struct fleet_state {
   struct member {
     analyzer_actor analyzer;
     actuator_actor actuator;
-    std::string label_conflict{};                 ///< as last told to the analyzer
-    std::map<std::string, int> gpus_elsewhere{};  ///< as last taken from the capacity
-    std::string device{};                         ///< to which they were added, as the plan counts them there; "" = to none
+    std::string label_conflict{};  ///< as last told to the analyzer
+  };
+  /// GPUs of other products than that of a variant's accelerator, as last taken from the capacity.
+  struct misplaced {
+    std::map<std::string, int> gpus{};
+    std::string device{};  ///< to which they were added, as the plan counts them there; "" = to none
+    bool operator==(const misplaced& other) const { return gpus == other.gpus && device == other.device; }
   };
   struct respawn {
     std::chrono::milliseconds backoff{0};
@@ -64,6 +68,7 @@ struct fleet_state {
   std::unique_ptr<config_reader> configs;
   std::shared_ptr<const catalog> shared;
   std::map<variant_key, member> members;
+  std::map<variant_key, misplaced> elsewhere;  ///< members of which there are some
   std::map<variant_key, respawn> respawns;
   std::map<target_kind, other_kind> kinds;
   std::set<watch_kind> synced;
@@ -85,7 +90,7 @@ struct fleet_state {
     backoff pause{"GLOBAL_OPT_TRIGGER"};
   } trigger;
   bool announced = false;
-  bool elsewhere_moved = false;  ///< a member's gpus_elsewhere, since the capacity was last pushed
+  bool elsewhere_moved = false;  ///< since the capacity was last pushed
   int next_tick = 0;
   std::map<int, variant_key> tick_keys;
 
@@ -105,7 +110,7 @@ struct fleet_state {
   std::map<std::string, int> gpus_elsewhere(const variant_key& key) const;
   std::string label_conflict(const variant_key& key) const;
   std::string device_of(const variant_key& key) const;
-  void note_elsewhere(const variant_key& key, member& m);
+  void note_elsewhere(const variant_key& key);
   void check_label(const variant_key& key);
   void tell_inventory();
   void push_capacity();
