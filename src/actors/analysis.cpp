@@ -22,6 +22,8 @@ constexpr double wake_patience_s = 300;
 constexpr double missed_by = 1.05;
 /// So many requests at the gateway are believed at once, more when they have waited for so long.
 constexpr double queue_at_once = 64, queue_proof_s = 15;
+/// Servers with so much of their batches in use, or more, are full: batches are never all full at a moment.
+constexpr double full_share = 0.85;
 /// A queue that shows more to arrive than is counted is believed up to so many times what is counted: servers that do not take
 /// requests in order, or hang, have one too.
 constexpr double most_given_up = 2;
@@ -235,7 +237,8 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   }
   lengths_seen_ = lengths_seen_ || (s.completions > 0 && s.out_tokens > 0);
   auto& estimator = complete ? estimator_ : *partial_;
-  estimator.add({s.time_s, s.span_s, s.arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
+  const double arrivals = s.arrivals + (servers_have_room(s) ? std::min(s.queued, s.arrivals) : s.queued);
+  estimator.add({s.time_s, s.span_s, arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
                  s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting, s.unseen_rate});
   in_flight_peak_ = in_flight_.push(watched_s_, s.running + s.waiting, s.running + s.waiting, stabilization_s());
   auto estimate = estimator.estimate();
@@ -287,7 +290,7 @@ bool variant_analysis::observe(const load_sample& s) {
   bool changed = set_metrics(metrics_condition(s));
   has_served_ = has_served_ || metrics_.status;
   // What silent pods do is not known: they may be busy.
-  const bool busy = s.arrivals > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
+  const bool busy = s.arrivals > 0 || s.queued > 0 || s.completions > 0 || s.running > 0 || s.waiting > 0 || waiting_ > 0;
   if (!active_s_ || busy || !complete) active_s_ = s.time_s;
   if (std::exchange(idle_, idle_for_retention()) != idle_) changed = standing_moved_ = true;
   if (std::exchange(knew_little_, knows_little()) != knew_little_) {
@@ -357,16 +360,20 @@ double variant_analysis::rate_window_s() const {
   return inputs_ ? std::chrono::duration<double>(inputs_->settings.rate_window).count() : 60.0;
 }
 
+/// Where servers could take more, something else than their number keeps requests at the gateway, or its reading is wrong. Its
+/// queue then counts for no more than what arrives, so that more servers come only as far as they are used.
+bool variant_analysis::servers_have_room(const load_sample& s) const {
+  const int batch = yardstick_ ? yardstick_->first.max_batch : 0;
+  return s.running + s.waiting < full_share * s.pods_reporting * batch;
+}
+
 /// What has waited at the gateway through a whole window is taken within another one, beside what arrives: servers that only keep
-/// pace never would. Where servers have room for twice what they have, something else than their number holds it up, or the
-/// reading is wrong: it then counts for no more than what arrives, so that more servers come only as far as they are used.
+/// pace never would.
 model::req_rate variant_analysis::standing_queue(const load_sample& s, model::req_rate counted) const {
   if (queue_.empty() || nothing_runs() || queue_.back().first - queue_.front().first < rate_window_s()) return {};
   const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
   const auto queue = model::req_rate::per_sec(std::min_element(queue_.begin(), queue_.end(), less)->second / rate_window_s());
-  const int batch = yardstick_ ? yardstick_->first.max_batch : 0;
-  const bool room = 2 * (s.running + s.waiting) < 1.0 * s.pods_reporting * batch;
-  return room ? std::min(queue, counted) : queue;
+  return servers_have_room(s) ? std::min(queue, counted) : queue;
 }
 
 /// A long queue is believed once it has stood for a while: a single reading may be odd.

@@ -76,6 +76,7 @@ class variant_analysis {
   };
   planned_load waiting_load() const;
   double believed_queue() const;
+  bool servers_have_room(const load_sample& s) const;
   model::req_rate standing_queue(const load_sample& s, model::req_rate counted) const;
   void choose_yardstick();
   void find_yardstick();

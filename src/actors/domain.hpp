@@ -211,7 +211,8 @@ struct variant_inputs {
 struct capacity_view {
   std::map<std::string, int> by_device;  ///< negative never
   bool known = false;                    ///< false: no node has ever reported GPUs, so capacity does not limit
-  /// Of these, what pods of a variant hold on nodes that take no more pods: of no use to others when it is given up.
+  /// Of these, what pods of a variant hold on nodes that take no more pods, or that are GPUs of another kind than the variant is
+  /// planned on: of no use to others when it is given up.
   std::map<variant_key, int> bound{};
   /// By device: number of nodes by the GPUs that a node has of `by_device`. A pod takes its GPUs from one node.
   std::map<std::string, std::map<int, int>> nodes{};
@@ -231,6 +232,7 @@ struct load_sample {
   double time_s = 0;  ///< of the controller's steady clock
   double span_s = 0;  ///< 0: a baseline, no rates yet
   double arrivals = 0;
+  double queued = 0;  ///< requests that have come beside them and wait at the inference gateway
   double completions = 0;
   double in_tokens = 0;   ///< sum over the completions
   double out_tokens = 0;  ///< sum over the completions

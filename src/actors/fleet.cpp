@@ -86,8 +86,10 @@ void fleet_state::push_capacity() {
       if (there == view->by_device.end()) continue;
       const int held = std::min(there->second, gpus);
       there->second -= held;
-      // The plan counts them there.
-      if (!m.device.empty()) view->by_device[m.device] += held;
+      // The plan counts them there, for the variant alone: they are not what others need.
+      if (m.device.empty()) continue;
+      view->by_device[m.device] += held;
+      view->bound[key] += held;
     }
   self->send(config.optimizer, capacity_changed{std::move(view)});
 }

@@ -153,7 +153,9 @@ void metrics_watcher_state::count_queue(const variant_key& key, watched& w, load
     w.queue_owed -= repaid;
     growth -= repaid;
   }
-  const double counted = sample.arrivals + share_of_queue(key, w) * growth;
+  const double part = share_of_queue(key, w) * growth;
+  sample.queued = std::max(0.0, part);
+  const double counted = sample.arrivals + std::min(0.0, part);
   w.queue_owed += std::max(0.0, -counted);
   sample.arrivals = std::max(0.0, counted);
 }

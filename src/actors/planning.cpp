@@ -150,20 +150,25 @@ int planner::type_of(const std::string& device) {
   return at->second;
 }
 
+/// Whether nothing makes the replicas of the target those that are wanted, as far as that is known.
+bool planner::nobody_follows(const slot& s) {
+  return s.unfollowed || (s.curve->mode == actuation_mode::metric && !s.curve->autoscaler);
+}
+
 /// Replicas that are going to come at most: those that the autoscaler allows, or those there are where nothing makes them more.
 /// 0 = no limit.
 int planner::ceiling_of(const slot& s) {
   const auto& c = *s.curve;
-  if (!s.unfollowed && (c.mode != actuation_mode::metric || c.autoscaler)) return c.ceiling();
+  if (!nobody_follows(s)) return c.ceiling();
   const int there = std::max(c.current.num_replicas, 1);
   return c.ceiling() > 0 ? std::min(c.ceiling(), there) : there;
 }
 
-std::vector<model::solver_candidate> planner::candidates_of(const slot& s) {
+/// Those of the curve, with no more than `most` replicas (0 = any number): GPUs for replicas that will not come are left to other
+/// variants.
+std::vector<model::solver_candidate> planner::candidates_of(const slot& s, int most) {
   const auto& curve = *s.curve;
   auto out = curve.candidates;
-  // GPUs for replicas that will not come are left to other variants.
-  const int most = ceiling_of(s);
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i].type = type_of(curve.device_of[i]);
     out[i].present = out[i].alloc.accelerator == curve.current.accelerator ? curve.current.num_replicas : 0;
@@ -413,11 +418,30 @@ bool planner::better_stays(const slot& s, const model::solver_choice& choice, co
   return choice.num_replicas * other.alloc.max_rate_per_replica.per_sec() <= here * same->alloc.max_rate_per_replica.per_sec();
 }
 
-/// The solver's plan, and another one where it would take capacity from variants by moving them to a part of what they want.
-model::solver_result planner::solve(model::solver_input& input, bool acts) {
+std::vector<model::open_pool> planner::open_pools(bool acts) const {
   std::vector<model::open_pool> open;
   for (const auto& [name, p] : pools_)
     if (p.demand && p.acts == acts && !p.complete) open.push_back({*p.line, p.lasting ? p.lasting.get() : p.demand.get()});
+  return open;
+}
+
+/// What is published for variants whose replicas nobody has started so far is what they would be granted if somebody did: no GPU
+/// is kept for it, and whoever begins to follow it finds the GPUs.
+void planner::as_if_followed(model::solver_result& result) {
+  std::vector<const slot*> all;
+  for (const auto& [key, s] : slots_)
+    if (s.acts && !held(*s.curve) && !planned_together(s) && nobody_follows(s)) all.push_back(&s);
+  if (all.empty()) return;
+  auto input = input_;
+  for (const auto* s : all) input.variants[s->line].candidates = candidates_of(*s, s->curve->ceiling());
+  note_present(input, true);
+  const auto followed = model::solve_with_pools(input, open_pools(true));
+  for (const auto* s : all) result.choices[s->line] = followed.choices[s->line];
+}
+
+/// The solver's plan, and another one where it would take capacity from variants by moving them to a part of what they want.
+model::solver_result planner::solve(model::solver_input& input, bool acts) {
+  const auto open = open_pools(acts);
   auto result = model::solve_with_pools(input, open);
   std::vector<std::pair<std::size_t, std::size_t>> stay;  // line, candidate
   auto used = result.used;
@@ -587,16 +611,17 @@ void planner::follow_load(decision& d, std::vector<int>& used) {
 void planner::note_followers(double now_s) {
   for (auto& [key, s] : slots_) {
     const auto& c = *s.curve;
-    const bool behind = s.last && s.acts && !held(c) && !planned_together(s) &&
-                        s.last->desired.accelerator == c.current.accelerator &&
+    const bool behind = s.last && s.acts && !held(c) && s.last->desired.accelerator == c.current.accelerator &&
                         s.last->desired.num_replicas > c.current.num_replicas;
     if (!behind || c.current.num_replicas > s.behind_at) s.behind_since_s.reset();
     s.behind_at = c.current.num_replicas;
     if (behind && !s.behind_since_s) s.behind_since_s = now_s;
     const bool lasts = behind && now_s - *s.behind_since_s >= follow_patience_s;
+    if (lasts && planned_together(s)) count_on(s, c.current.num_replicas, now_s);
+    if (planned_together(s)) continue;
     if (std::exchange(s.unfollowed, lasts) == lasts) continue;
     s.fresh = true;
-    if (!held(c) && !planned_together(s)) line_of(s.acts, s.line).candidates = candidates_of(s);
+    if (!held(c)) line_of(s.acts, s.line).candidates = candidates_of(s);
   }
 }
 
@@ -675,8 +700,13 @@ std::shared_ptr<plan_snapshot> planner::plan(std::uint64_t cycle, std::string tr
   give_up(now_s);
   refresh_pools();
   auto result = solve(now_s);
+  if (ask_beyond(result)) {
+    refresh_pools();
+    result = solve(now_s);
+  }
   count_held(result);
   settle(result);
+  as_if_followed(result);
   std::vector<decision_table::value> all;
   all.reserve(slots_.size());
   std::vector<int> count(input_.capacity.size());

@@ -47,8 +47,10 @@ class planner {
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
     int ready = 0;                             ///< the most of its replicas that were Ready while some were not
     std::optional<double> short_since_s{};     ///< since when no more of them have become Ready
-    int bound = 0;  ///< more replicas did not become Ready: its pool counts on no more; 0 = no such bound
+    int bound = 0;     ///< more replicas did not come or become Ready: its pool counts on no more; 0 = no such bound
+    int bound_at = 0;  ///< replicas that were Ready then
     double bound_until_s = 0;
+    int beyond = 0;  ///< replicas asked for beyond what is counted on, as the rest of the pool does not carry the demand
     std::optional<double> behind_since_s{};  ///< since when its target has had fewer replicas than it was given, and no more came
     int behind_at = 0;                       ///< how many
     bool unfollowed = false;                 ///< that has lasted: others may have the GPUs
@@ -73,6 +75,7 @@ class planner {
     std::set<variant_key> orphaned;  ///< no members: what arrived at them is the members' to serve, until one of these tells more
     bool acts = true;                ///< of all its members
     bool changed = true;
+    bool extended = false;                           ///< more is asked of a member than is counted on
     std::vector<variant_key> order;                  ///< the members as the mixes count them
     std::unique_ptr<model::model_pool> demand;       ///< there are several, and they are planned together
     std::shared_ptr<const pool_demand> told;         ///< the same, for explanations
@@ -88,8 +91,15 @@ class planner {
   std::size_t add_line(std::string name);
   void drop_line(std::size_t line);
   int type_of(const std::string& device);
-  std::vector<model::solver_candidate> candidates_of(const slot& s);
+  std::vector<model::solver_candidate> candidates_of(const slot& s, int most);
+  std::vector<model::solver_candidate> candidates_of(const slot& s) { return candidates_of(s, ceiling_of(s)); }
+  static bool nobody_follows(const slot& s);
   static int ceiling_of(const slot& s);
+  static int counted_on(const slot& s);
+  void count_on(slot& s, int replicas, double now_s);
+  bool ask_beyond(const model::solver_result& result);
+  std::vector<model::open_pool> open_pools(bool acts) const;
+  void as_if_followed(model::solver_result& result);
   void note_followers(double now_s);
   int fits_on_nodes(const capacity_curve& curve, const std::string& accelerator, const std::string& device, int units) const;
   static std::shared_ptr<const capacity_curve> with_device(const slot& s, std::shared_ptr<const capacity_curve> curve);

@@ -96,12 +96,64 @@ bool planner::planned_together(const slot& s) const {
   return it != pools_.end() && it->second.demand;
 }
 
+/// Replicas of a member that its pool counts on; 0 = as many as it is given.
+int planner::counted_on(const slot& s) {
+  const auto& c = *s.curve;
+  int most = s.bound;
+  if (c.mode == actuation_mode::metric && !c.autoscaler) {
+    const int there = std::max(c.current.num_replicas, 1);
+    most = most > 0 ? std::min(most, there) : there;
+  }
+  return most > 0 ? most + s.beyond : 0;
+}
+
+/// For a while the pool counts on no more than `replicas` of the member.
+void planner::count_on(slot& s, int replicas, double now_s) {
+  const int most = std::max(replicas, 1);
+  if (s.bound == most) return;
+  s.bound = most;
+  s.bound_at = running_of(*s.curve);
+  s.bound_until_s = now_s + bound_s;
+  pools_.at(s.pool).changed = true;
+}
+
+/// Where the others of a pool do not carry its demand, more is asked of a member than is counted on: it may come after all. The
+/// others keep what they have until it is Ready.
+bool planner::ask_beyond(const model::solver_result& result) {
+  bool any = false;
+  for (auto& [name, p] : pools_) {
+    if (!p.demand || !p.acts) continue;
+    const auto parts = parts_of(p, result.choices[*p.line]);
+    double missing = p.demand->demand().per_sec() * (1 - 1e-6);
+    slot* best = nullptr;
+    double best_rate = 0, best_price = 0;
+    for (std::size_t m = 0; m < parts.size(); ++m) {
+      if (const auto* there = p.demand->option(m, parts[m].accelerator))
+        missing -= parts[m].granted * there->per_replica.max_rate_per_replica.per_sec();
+      auto& s = slots_.at(p.order[m]);
+      const auto* here = p.demand->option(m, s.curve->current.accelerator);
+      const int most = counted_on(s);
+      if (!here || most == 0 || parts[m].granted < most) continue;
+      const double rate = here->per_replica.max_rate_per_replica.per_sec();
+      const double price = here->per_replica.cost.cents / rate;
+      if (rate <= 0 || (best && price >= best_price)) continue;
+      best = &s;
+      best_rate = rate;
+      best_price = price;
+    }
+    if (missing <= 0 || !best) continue;
+    best->beyond += static_cast<int>(std::min(std::ceil(missing / best_rate), 1e6));
+    p.extended = any = true;
+  }
+  return any;
+}
+
 /// Replicas of a member that do not become Ready, because no node takes them or because they crash, leave their part to the other
 /// members. Some time later they are tried again.
 void planner::bound_by_ready(slot& s, double now_s) {
   const auto& c = *s.curve;
   const int ready = running_of(c);
-  if (s.bound > 0 && now_s >= s.bound_until_s) {
+  if (s.bound > 0 && (now_s >= s.bound_until_s || ready > s.bound_at)) {
     s.bound = 0;
     pools_.at(s.pool).changed = true;
   }
@@ -109,10 +161,7 @@ void planner::bound_by_ready(slot& s, double now_s) {
   if (!s.short_since_s) s.ready = ready;
   if (ready >= c.current.num_replicas || ready == 0) return;
   if (!s.short_since_s) s.short_since_s = now_s;
-  if (now_s - *s.short_since_s < start_patience_s || s.bound == ready) return;
-  s.bound = ready;
-  s.bound_until_s = now_s + bound_s;
-  pools_.at(s.pool).changed = true;
+  if (now_s - *s.short_since_s >= start_patience_s) count_on(s, ready, now_s);
 }
 
 /// Members that do not become Ready: the others are to carry what they were to.
@@ -212,8 +261,8 @@ void planner::share(pool& p, const pool_load& load) {
   for (const auto& key : p.order) {
     const auto& c = *slots_.at(key).curve;
     auto& server = servers.emplace_back(c.basis->server);
-    if (const int bound = slots_.at(key).bound; bound > 0)
-      server.max_replicas = server.max_replicas > 0 ? std::min(server.max_replicas, bound) : bound;
+    if (const int most = counted_on(slots_.at(key)); most > 0)
+      server.max_replicas = server.max_replicas > 0 ? std::min(server.max_replicas, most) : most;
     if (c.candidates.size() == 1) {
       const auto& only = c.candidates.front();
       const int fits = fits_on_nodes(c, only.alloc.accelerator, c.device_of.front(), only.units_per_replica);
@@ -272,10 +321,11 @@ void planner::share(pool& p, const pool_load& load) {
 void planner::refresh_pools() {
   for (auto it = pools_.begin(); it != pools_.end();) {
     auto& p = it->second;
-    if (p.changed) {
+    if (p.changed || p.extended) {
       for (const auto& key : p.members) {
         auto& s = slots_.at(key);
         s.fresh = true;
+        if (p.changed) s.beyond = 0;
         if (p.demand) line_of(p.acts, s.line).candidates = candidates_of(s);
       }
       p.demand.reset();
@@ -285,7 +335,7 @@ void planner::refresh_pools() {
       const auto load = load_of(p, orphaned);
       if (p.members.size() > 1 || (orphaned && !p.members.empty())) share(p, load);
       if (!p.demand && p.line) drop_line(*std::exchange(p.line, std::nullopt));
-      p.changed = false;
+      p.changed = p.extended = false;
     }
     it = p.members.empty() && p.orphaned.empty() ? pools_.erase(it) : std::next(it);
   }
@@ -427,7 +477,7 @@ decision planner::decide_part(const slot& s, const pool& p) const {
                             able, p.demand->demand().per_min());
   }
   if (s.bound > 0)
-    d.message += fmt::format("; no more than {} replicas are planned here, as others did not become ready in time", s.bound);
+    d.message += fmt::format("; no more than {} replicas are counted on here, as others did not become ready in time", s.bound);
   if (one.now > one.granted)
     d.message += fmt::format("; {} more stay until those that replace them are ready", one.now - one.granted);
   d.message = with_remark(*s.curve, d.message);

@@ -32,6 +32,7 @@ constexpr double most_short = 16;       ///< requests that it may lack
 constexpr double most_unfinished = 8;   ///< requests whose lengths are known and that are not completed
 constexpr double least_stay_s = 1;      ///< that a request spends in a server before it leaves without being completed
 constexpr double much_faster = 4;       ///< times the mean latency of tokens
+constexpr double slow_for_s = 60;       ///< for so long a server is slow until that is what is usual
 constexpr double much_longer = 16;      ///< times the mean length before
 constexpr double usual_tokens = 256;    ///< a length below is not compared with
 constexpr double most_tokens = 1e7;     ///< of a request
@@ -287,7 +288,9 @@ server_track::outcome server_track::believe(server_reading now, bool restarted, 
   }
   if (out.load.itl_count > 0 && span_s > 0) {
     tokens_pace_ = out.load.itl_count / span_s;
-    itl_s_ = out.load.itl_sum_s / out.load.itl_count;
+    // After a stall it is compared with what was before: slowness is only learnt slowly.
+    const double mean_s = out.load.itl_sum_s / out.load.itl_count;
+    itl_s_ = itl_s_ <= 0 ? mean_s : std::min(mean_s, itl_s_ + (mean_s - itl_s_) * -std::expm1(-span_s / slow_for_s));
   }
   // A first reading may have been odd: what it had in it is nobody's debt.
   owed_ = trusted_ ? std::min(0.0, balance(now, restarted, out.load)) : 0;

@@ -86,7 +86,7 @@ class server_track {
   double pace_ = 0;                        ///< the most requests a second it was seen to complete
   double first_pace_ = 0;                  ///< the most first tokens a second
   double tokens_pace_ = 0;                 ///< later tokens a second, when there last were any
-  double itl_s_ = 0;                       ///< their mean latency then
+  double itl_s_ = 0;                       ///< their mean latency, of late or when it was lower
   mean_length in_, out_;
   double turns_ = 0, delays_s_ = 0;     ///< recent first tokens and how long they took, while a queue stood
   double counted_ = 0, counted_s_ = 0;  ///< arrivals in about the time for which those that wait have waited, and that time

@@ -238,6 +238,29 @@ TEST(BadInput, ALabelThatContradictsTheNodesIsNamed) {
   EXPECT_THAT(w.condition_of("TargetResolved", "bad"), StartsWith("True TargetFound"));
 }
 
+/// What it has on other GPUs than its label says is of no use to those that need what the label says.
+TEST(BadInput, WhatAWronglyLabelledVariantHasIsTakenFromNobody) {
+  world w;
+  auto configs = default_configs();
+  auto classes = default_classes();
+  classes["freemium.yaml"] = "name: Freemium\npriority: 10\ndata:\n  - model: default\n    slo-itl: 24\n    slo-ttw: 500\n";
+  configs[2] = config_json(std::string(classes_map), classes);
+  auto free = va_json("llm", "free");
+  free["spec"].as_object()["sloClassRef"] = json::object{{"name", "Freemium"}, {"key", "freemium.yaml"}};
+  load_each(w, {{"free", 130}, {"premium", 50}});
+  populate(w, {"premium"}, {va_json("llm", "premium"), free}, 3, configs);
+  w.changed("deployments", deployment_json("llm", "free", 6));
+  for (int i = 0; i < 6; ++i) w.changed("pods", pod_json("llm", fmt::format("free-{}", i), "free", true, "n2"));
+  w.changed("nodes", node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 4));
+  w.advance(100s);
+  ASSERT_THAT(w.condition_of("TargetResolved", "free"), StartsWith("True AcceleratorMismatch"));
+  load_each(w, {{"free", 130}, {"premium", 250}});
+  w.advance(200s);
+  EXPECT_TRUE(w.scale_patches("free").empty()) << "130 requests a minute are six replicas'";
+  ASSERT_FALSE(w.scale_patches("premium").empty());
+  EXPECT_EQ(w.scale_patches("premium").back(), 4) << "there are no more A100";
+}
+
 /// Its replicas are planned nowhere, and their GPUs are taken all the same.
 TEST(BadInput, GpusOfAVariantWithAnUnknownAcceleratorAreNotFree) {
   world w;

@@ -121,7 +121,7 @@ class closed_loop {
   std::shared_ptr<const collected_metrics> scrape(const std::vector<scrape_target>& targets, double now) {
     auto out = std::make_shared<collected_metrics>();
     if (limit > 0 && gateway_says)
-      out->queues.push_back({"llm", "default", static_cast<double>(gateway_.size()) + (queue_odd ? queue_odd(now) : 0)});
+      out->queues.push_back({"llm", "default", static_cast<double>(gateway_.size()) + (queue_odd ? queue_odd(w.now_s()) : 0)});
     for (const auto& t : targets)
       for (std::size_t i = 0; i < pods_.size(); ++i) {
         auto& p = pods_[i];

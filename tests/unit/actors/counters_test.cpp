@@ -280,6 +280,22 @@ TEST(Difference, OneReadingOfManyWaitingOrOfManyTokensIsPassedOver) {
   }
 }
 
+// A long prefill or a preemption holds up all that run for some seconds.
+TEST(Difference, WhatGoesOnAfterAStallIsNothingOdd) {
+  server_track track;
+  double done = 1000, tokens = 200'000, itl_s = 4000;
+  for (int i = 2; i < 200; ++i) {
+    const bool stalls = i % 10 < 2;
+    done += stalls ? 0 : 4;
+    tokens += stalls ? 26 : 800;
+    itl_s += 32;
+    server s{2.0 * i, done, 0, 16};
+    s.more_tokens = tokens - 200 * done;
+    s.itl_off_s = itl_s - 4 * done;
+    ASSERT_EQ(track.observe(s.reading()).problem, "") << i;
+  }
+}
+
 // Below what could be, and far above what was: the next reading tells.
 TEST(Difference, AnOddReadingOfASlowServerIsPassedOver) {
   server_track track;

@@ -94,6 +94,21 @@ TEST(Gateway, AStuckReadingBuysNoMoreThanIsUsed) {
   }
 }
 
+/// The same where servers carry no more than they are planned for, and the reading leaps far.
+TEST(Gateway, NorDoesOneThatBeginsAtThePlannedLoad) {
+  for (const unsigned seed : {1u, 2u})
+    for (const double size : {300.0, 3000.0, 30000.0}) {
+      SCOPED_TRACE(fmt::format("{} {}", seed, size));
+      const int needed = replicas_needed(2.0);
+      behind_a_gateway c(
+          seed, needed, [](double) { return 2.0; }, 4);
+      c.queue_odd = [&](double t) { return t > 200 && t < 600 ? size : 0.0; };
+      c.live(900);
+      EXPECT_LE(most_ordered(c, 200), 2 * needed * 1.5 + 2);
+      EXPECT_GE(c.replicas(), needed - 1);
+    }
+}
+
 TEST(Gateway, AClumpThatIsGoneSoonIsNoRate) {
   for (const unsigned seed : {1u, 2u, 3u}) {
     SCOPED_TRACE(seed);

@@ -372,6 +372,29 @@ TEST(Planning, WhatNobodyStartsTakesNoGpus) {
   }
 }
 
+/// No HorizontalPodAutoscaler, and somebody who makes the replicas what inferno_desired_replicas says, at once.
+TEST(Planning, WhatIsPublishedForWhoeverMayFollowIsWhatIsGrantedThen) {
+  for (const int others : {2, 8, 15}) {
+    SCOPED_TRACE(others);
+    planner p;
+    p.set_capacity(gpus({{"A", 20}}));
+    p.set_curve(curve("silver", 2, "A", others, {{"A", others, 10, 40}}));
+    int has = 5;
+    std::vector<int> published;
+    for (int cycle = 1; cycle < 8; ++cycle) {
+      auto c = curve("gold", 1, "A", has, {{"A", 25, 10, 40}});
+      c->mode = actuation_mode::metric;
+      p.set_curve(std::move(c));
+      const auto d = p.plan(static_cast<std::uint64_t>(cycle), "cycle", 10 * cycle)->decisions.find({"ns", "gold"});
+      published.push_back(has = d->desired.num_replicas);
+      EXPECT_EQ(d->reason, "CapacityLimited");
+    }
+    EXPECT_GE(published.front(), 18);
+    EXPECT_LE(published.front(), 20);
+    EXPECT_THAT(published, ::testing::Each(published.front()));
+  }
+}
+
 TEST(Planning, MinReplicasAreAskedForWhateverElseIsHeld) {
   for (const char* reason : {"MetricsMissing", "MetricsSourceFailed", "UnknownServiceClass", "Infeasible", "InvalidSpec"}) {
     planner p;

@@ -148,7 +148,7 @@ class slow_pods : public world {
       d.replicas = n;
       d.ready_at.assign(static_cast<std::size_t>(n), now_s());
       deployments.push_back(object_of(name));
-      for (int i = 0; i < n; ++i) pods.push_back(pod_json("llm", fmt::format("{}-{}", name, i), name));
+      for (int i = 0; i < n; ++i) pods.push_back(pod_of(name, i));
     }
     auto configs = default_configs();
     const auto seconds = fmt::format("{}s", interval.count());
@@ -164,6 +164,9 @@ class slow_pods : public world {
     replaced("variantautoscalings", std::move(variants));
   }
 
+  static json::object pod_of(const std::string& name, int i) {
+    return pod_json("llm", fmt::format("{}-{}", name, i), name, true, name.rfind("on-m", 0) == 0 ? "n2" : "n1");
+  }
   json::object object_of(const std::string& name) {
     auto o = deployment_json("llm", name, all.at(name).replicas);
     o["status"].as_object()["readyReplicas"] = ready(name);
@@ -232,8 +235,7 @@ class slow_pods : public world {
   void show(const std::string& name, int before) {
     const int now = ready(name);
     for (int i = 0; i < std::max(now, before); ++i)
-      changed("pods", pod_json("llm", fmt::format("{}-{}", name, i), name),
-              i < now ? kube::watch_type::modified : kube::watch_type::deleted);
+      changed("pods", pod_of(name, i), i < now ? kube::watch_type::modified : kube::watch_type::deleted);
     shown_[name] = all.at(name).replicas;
     changed("deployments", object_of(name));
   }
@@ -359,6 +361,52 @@ TEST(PoolInClosedLoop, WhatNoNodeTakesIsServedByOthers) {
   EXPECT_GE(w.serves(), 200);
   EXPECT_GE(w.all["on-m"].replicas, 2);
   EXPECT_LE(w.all["on-a"].replicas, 2);
+}
+
+/// There are two A100 beside the MI300X: where all that is counted on does not carry the load, more is asked for.
+TEST(PoolInClosedLoop, WhatDidNotBecomeReadyIsTriedAgainWhereOthersAreTooFew) {
+  slow_pods w;
+  w.nodes = {node_json("n1", "nvidia", "NVIDIA-A100-PCIE-80GB", 2), node_json("n2", "amd", "AMD-MI300X-192G", 64)};
+  w.per_min = 220;
+  w.begin({{"on-a", 0}, {"on-m", 3}}, {pooled("on-a", "A100"), pooled("on-m", "MI300X")});
+  w.limit("on-m", 2);
+  w.go(700s);
+  EXPECT_EQ(w.all["on-m"].replicas, 2) << "a sick pod is done without";
+  w.go(200s);
+  EXPECT_GE(w.serves(), 220);
+  w.most_ready.clear();
+  w.per_min = 480;
+  w.go(300s);
+  EXPECT_GE(w.serves(), 480);
+  EXPECT_LE(w.all["on-m"].replicas, 7);
+}
+
+/// In metric mode, and no HorizontalPodAutoscaler reads the metric, or one that does not act.
+TEST(PoolInClosedLoop, WhatNobodyScalesIsServedByOthers) {
+  for (const bool autoscaler : {false, true}) {
+    SCOPED_TRACE(autoscaler);
+    slow_pods w;
+    w.per_min = 60;
+    auto m = pooled("on-m", "MI300X");
+    m["spec"].as_object()["actuationMode"] = "metric";
+    w.begin({{"on-a", 1}, {"on-m", 1}}, {pooled("on-a", "A100", 1), m});
+    if (autoscaler)
+      w.changed("horizontalpodautoscalers",
+                json::object{{"metadata", {{"namespace", "llm"}, {"name", "h"}}},
+                             {"spec",
+                              {{"scaleTargetRef", {{"apiVersion", "apps/v1"}, {"kind", "Deployment"}, {"name", "on-m"}}},
+                               {"minReplicas", 1},
+                               {"maxReplicas", 10}}}});
+    w.go(200s);
+    w.per_min = 200;
+    w.go(autoscaler ? 900s : 400s);
+    EXPECT_EQ(w.all["on-m"].replicas, 1);
+    EXPECT_GE(w.serves(), 200);
+    w.least = INFINITY;
+    w.go(1200s);
+    EXPECT_GE(w.least, 200) << "and goes on being so";
+    EXPECT_LE(w.most["on-a"], 6);
+  }
 }
 
 TEST(PoolInClosedLoop, ALoweredMaximumIsFollowed) {
