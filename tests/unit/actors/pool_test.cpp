@@ -104,9 +104,8 @@ TEST(ModelPool, WhatNobodyHasHeardOfReplacesNothingThatServes) {
   world w;
   auto configs = default_configs();
   configs[0] = settings_json({{"GLOBAL_OPT_INTERVAL", "2s"}, {"SCALE_DOWN_STABILIZATION", "2s"}, {"RATE_WINDOW", "5s"}});
-  load_each(w, {{"on-a", 60}, {"on-m", 0}}, [heard = 0](const pod_sample& s) mutable {
-    return s.pod.name.find("on-m") == std::string::npos || heard++ == 0;
-  });
+  load_each(w, {{"on-a", 60}, {"on-m", 0}},
+            [heard = 0](const pod_sample& s) mutable { return s.pod.name.find("on-m") == std::string::npos || heard++ == 0; });
   auto a = variant_on("on-a", "A100"), m = variant_on("on-m", "MI300X");
   for (auto* each : {&a, &m}) each->at("spec").as_object()["minReplicas"] = 0;
   populate(w, {"on-a", "on-m"}, {a, m}, 1, std::move(configs));
