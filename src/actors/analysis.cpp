@@ -24,6 +24,10 @@ constexpr double missed_by = 1.05;
 constexpr double queue_at_once = 64, queue_proof_s = 15;
 /// Servers with so much of their batches in use, or more, are full: batches are never all full at a moment.
 constexpr double full_share = 0.85;
+/// So long, in all samples: for a moment they may be so by chance.
+constexpr double full_for_s = 10;
+/// For what stands at the gateway servers become at most so many times as many before more is concluded.
+constexpr double most_growth = 5;
 /// A queue that shows more to arrive than is counted is believed up to so many times what is counted: servers that do not take
 /// requests in order, or hang, have one too.
 constexpr double most_given_up = 2;
@@ -237,7 +241,7 @@ void variant_analysis::take(const load_sample& s, bool complete) {
   }
   lengths_seen_ = lengths_seen_ || (s.completions > 0 && s.out_tokens > 0);
   auto& estimator = complete ? estimator_ : *partial_;
-  const double arrivals = s.arrivals + (servers_have_room(s) ? std::min(s.queued, s.arrivals) : s.queued);
+  const double arrivals = s.arrivals + (full_since_s_ ? s.queued : std::min(s.queued, s.arrivals));
   estimator.add({s.time_s, s.span_s, arrivals, s.completions, s.in_tokens, s.out_tokens, s.itl_sum_s, s.itl_count, s.ttft_sum_s,
                  s.ttft_count, s.wait_sum_s, s.wait_count, s.running, s.waiting, s.unseen_rate});
   in_flight_peak_ = in_flight_.push(watched_s_, s.running + s.waiting, s.running + s.waiting, stabilization_s());
@@ -286,6 +290,7 @@ bool variant_analysis::observe(const load_sample& s) {
   if (s.span_s > 0) counted_until_s_ = s.time_s;
   lost_at_.reset();
   last_sample_s_ = s.time_s;
+  note_full(s);
   take(s, complete);
   bool changed = set_metrics(metrics_condition(s));
   has_served_ = has_served_ || metrics_.status;
@@ -362,18 +367,24 @@ double variant_analysis::rate_window_s() const {
 
 /// Where servers could take more, something else than their number keeps requests at the gateway, or its reading is wrong. Its
 /// queue then counts for no more than what arrives, so that more servers come only as far as they are used.
-bool variant_analysis::servers_have_room(const load_sample& s) const {
+void variant_analysis::note_full(const load_sample& s) {
+  if (s.pods_reporting <= 0) return;
   const int batch = yardstick_ ? yardstick_->first.max_batch : 0;
-  return s.running + s.waiting < full_share * s.pods_reporting * batch;
+  if (s.running + s.waiting < full_share * s.pods_reporting * batch) {
+    full_since_s_.reset();
+  } else if (!full_since_s_) {
+    full_since_s_ = s.time_s;
+  }
 }
 
 /// What has waited at the gateway through a whole window is taken within another one, beside what arrives: servers that only keep
-/// pace never would.
+/// pace never would. They become several times as many at a time, so that it shows whether more of them take more.
 model::req_rate variant_analysis::standing_queue(const load_sample& s, model::req_rate counted) const {
   if (queue_.empty() || nothing_runs() || queue_.back().first - queue_.front().first < rate_window_s()) return {};
   const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
   const auto queue = model::req_rate::per_sec(std::min_element(queue_.begin(), queue_.end(), less)->second / rate_window_s());
-  return servers_have_room(s) ? std::min(queue, counted) : queue;
+  const bool full = full_since_s_ && s.time_s - *full_since_s_ >= full_for_s;
+  return std::min(queue, model::req_rate::per_sec((full ? most_growth - 1 : 1) * counted.per_sec()));
 }
 
 /// A long queue is believed once it has stood for a while: a single reading may be odd.
