@@ -128,8 +128,8 @@ class variant_analysis {
   std::optional<std::chrono::system_clock::time_point> lost_at_;  ///< since when there are none
   bool knew_little_ = true;                                       ///< knows_little() when it was last asked
   double waiting_ = 0;                                            ///< requests at the gateway
-  std::optional<double> full_since_s_{};                          ///< since when the servers have been full; nullopt: they have room
-  std::vector<std::pair<double, double>> queue_;                  ///< time and waiting_, of the rate window and once before
+  std::optional<double> full_since_s_{};          ///< since when the servers have been full; nullopt: they have room
+  std::vector<std::pair<double, double>> queue_;  ///< time and waiting_, of the rate window and once before
   bool insists_ = false;
   std::optional<gateway_view> gateway_;    ///< nullopt = not known yet
   bool idle_ = false;                      ///< idle_for_retention() when it was last asked
