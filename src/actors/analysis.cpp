@@ -348,7 +348,7 @@ bool variant_analysis::waiting(double size, double time_s, gateway_view gateway)
     queue_.erase(queue_.begin(), std::prev(first));
   if (size > 0 && active_s_) active_s_ = std::max(*active_s_, time_s);
   // Pods that come up for them are not sent away before they have had the time to take them.
-  if (size > 0 && inputs_ && (nothing_runs() || !metrics_.status)) {
+  if (size > 0 && inputs_ && (nothing_runs() || !has_served_)) {
     const auto load = waiting_load();
     recent_.push(watched_s_, replicas_needed(load), load, stabilization_s());
   }

@@ -1,6 +1,8 @@
 // Requests that wait at a gateway because each server takes only so many at once, in closed loop.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "closed_loop.hpp"
 
 namespace inferno::actors::testing {
@@ -103,6 +105,11 @@ TEST(Gateway, NorDoesOneThatBeginsAtThePlannedLoad) {
       behind_a_gateway c(
           seed, needed, [](double) { return 2.0; }, 4);
       c.queue_odd = [&](double t) { return t > 200 && t < 600 ? size : 0.0; };
+      // A pod is Ready some seconds before anything is heard of it.
+      std::map<std::string, double> seen;
+      c.spoil = [&](const pod_sample& s, std::size_t) {
+        return c.now() - seen.try_emplace(s.pod.name, c.now()).first->second >= 6;
+      };
       c.live(900);
       EXPECT_LE(most_ordered(c, 200), 2 * needed * 1.5 + 2);
       EXPECT_GE(c.replicas(), needed - 1);
