@@ -356,7 +356,7 @@ void planner::take_away(const std::string& device, int count) {
   room = std::max(0, room - count);
 }
 
-planner::cards planner::gpus_of(const slot& s, const decision& d) {
+planner::gpu_count planner::gpus_of(const slot& s, const decision& d) {
   const auto& c = *d.curve;
   const int most = ceiling_of(s);
   const int replicas = most > 0 ? std::min(d.desired.num_replicas, most) : d.desired.num_replicas;
@@ -425,8 +425,8 @@ std::vector<model::open_pool> planner::open_pools(bool acts) const {
   return open;
 }
 
-/// What is published for variants whose replicas nobody has started so far is what they would be granted if somebody did: no GPU
-/// is kept for it, and whoever begins to follow it finds the GPUs.
+/// Variants whose target nobody scales are planned with the replicas they have, so that no GPU is kept idle for them. The number
+/// published for them comes from a second solution, in which they are scaled: an autoscaler that starts to follow finds the GPUs.
 void planner::as_if_followed(model::solver_result& result) {
   std::vector<const slot*> all;
   for (const auto& [key, s] : slots_)

@@ -28,7 +28,7 @@ class planner {
 
  private:
   /// GPUs of a decision, if it is carried out as far as it can: index into input_.capacity (-1 = none), and how many.
-  struct cards {
+  struct gpu_count {
     int type = -1;
     int count = 0;
   };
@@ -41,7 +41,7 @@ class planner {
     std::string pool;                          ///< "" = in none
     std::string orphaned_in;                   ///< the pool that it left without a server for its load; "" = none
     std::shared_ptr<const decision> last;      ///< of the plan before
-    cards at;                                  ///< type and number of the GPUs in `last`
+    gpu_count at;                              ///< type and number of the GPUs in `last`
     bool fresh = true;                         ///< the curve is newer than `last`
     std::optional<double> starting_since_s{};  ///< in its pool
     bool given_up = false;                     ///< it has been starting for too long: its pool does without it
@@ -145,7 +145,7 @@ class planner {
   model::solver_candidate surging(const capacity_curve& c);
   model::solver_candidate kept(const capacity_curve& c, int replicas);
   void count_held(model::solver_result& result) const;
-  cards gpus_of(const slot& s, const decision& d);
+  gpu_count gpus_of(const slot& s, const decision& d);
   decision decide(const slot& s, const model::solver_choice& choice) const;
   decision decide_held(const slot& s, const model::solver_choice& choice) const;
   decision decide_part(const slot& s, const pool& p) const;
